@@ -1,0 +1,33 @@
+"""benchsuite: recurrence or convolution, measured on your own hardware.
+
+The names below are imported on first use, so that `import benchsuite` needs neither torch nor
+pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_EXPORTS = {
+    "Case": "benchsuite.case",
+    "Study": "benchsuite.study",
+    "load_study": "benchsuite.study",
+    "Record": "benchsuite.records",
+    "load_records": "benchsuite.records",
+    "Workload": "benchsuite.workload",
+    "prepare": "benchsuite.workload",
+    "measure": "benchsuite.measuring",
+}
+__all__ = list(_EXPORTS)  # noqa: PLE0604
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'benchsuite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,99 @@
+"""From a case's sizes to a module, whoever wrote the model."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite.case import Case
+from benchsuite.errors import Unsupported, UsageError
+from benchsuite.registry import MODELS, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes that a factory may ask for by name."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    seq_len: int
+
+    @classmethod
+    def of(cls, case: Case) -> Sizes:
+        """Those of a case."""
+        return cls(
+            case.input_size, case.hidden_size, case.num_layers, case.bidirectional, case.seq_len
+        )
+
+
+class SequenceModel(nn.Module):
+    """A model as the suite sees it: (batch, time, features) → (batch, time, features).
+
+    Modules that return `(output, state)`, as torch's recurrent ones do, are unwrapped; the state of
+    the last call can be had from `with_state`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        """(B, T, F) → (B, T, features of the output)."""
+        return self.with_state(x_BTF)[0]
+
+    def with_state(self, x_BTF: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output, and the tensors of the state that the module returns (none: an empty tuple).
+
+        Raises:
+            UsageError: if the output is not (batch, time, features) of the input's batch and time.
+        """
+        result = self.module(x_BTF)
+        output, state = result[:2] if isinstance(result, tuple) else (result, ())
+        if (
+            not isinstance(output, Tensor)
+            or output.shape[:2] != x_BTF.shape[:2]
+            or output.dim() != 3
+        ):
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise UsageError(
+                f"{type(self.module).__name__} returned {shape} for an input of"
+                f" {tuple(x_BTF.shape)}; (batch, time, features) is needed"
+            )
+        return output, (state,) if isinstance(state, Tensor) else tuple(state)
+
+
+def build(model: str, sizes: Sizes) -> SequenceModel:
+    """Call a model's factory with those of the sizes that its signature names.
+
+    Raises:
+        Unsupported: if a size that is not the default means nothing to the model.
+        UsageError: if the model is unknown or its factory returns no module.
+    """
+    spec = MODELS.get(model)
+    accepted = _accepted(spec)
+    for name, default in (("num_layers", 1), ("bidirectional", False)):
+        value = getattr(sizes, name)
+        if value != default and name not in accepted:
+            raise Unsupported(f"{model} has no {name}; {name}={value} means nothing to it")
+    module = spec.factory()(**{name: getattr(sizes, name) for name in accepted})
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{spec.target} returned a {type(module).__name__}, not an nn.Module")
+    return SequenceModel(module)
+
+
+@functools.cache
+def _accepted(spec: ModelSpec) -> tuple[str, ...]:
+    """The size names in the factory's signature, in the order of `Sizes`."""
+    names = spec.accepts()
+    return tuple(name for name in Sizes.__dataclass_fields__ if name in names)
+
+
+def build_on_meta(model: str, sizes: Sizes) -> SequenceModel:
+    """The same module without memory or data: for counting, whatever its size."""
+    with torch.device("meta"):
+        return build(model, sizes)

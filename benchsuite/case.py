@@ -1,0 +1,226 @@
+"""Cases and axes: one point of the grid, and the table of what may vary.
+
+`AXES` is the one place that knows an axis' name, type, bounds and help, `Case` the one that knows
+its default; the `-a` option, studies, asv's parameters and the frame's columns are derived.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchsuite.errors import UsageError, unknown
+from benchsuite.registry import MODELS
+
+Value = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One thing that may vary: its type, bounds or choices, and meaning (defaults: `Case`)."""
+
+    name: str
+    kind: type
+    help: str
+    low: int | None = None
+    high: int | None = None
+    choices: tuple[str, ...] = ()
+    short: str = ""  # prefix in a case's id
+
+    def parse(self, raw: object) -> Value:
+        """Turn a raw value (text, or a value out of a TOML file) into this axis' own.
+
+        Raises:
+            UsageError: naming the bad value and the allowed ones.
+        """
+        if self.kind is bool:
+            text = str(raw).lower()
+            if text not in {"true", "false"}:
+                raise UsageError(f"axis {self.name!r}: {raw!r} is neither true nor false")
+            return text == "true"
+        if self.kind is int:
+            return self._parse_int(raw)
+        text = str(raw)
+        if self.name == "model":
+            return MODELS.get(text).name
+        if text not in self.choices:
+            raise unknown(self.name, text, self.choices)
+        return text
+
+    def _parse_int(self, raw: object) -> int:
+        allowed = f"whole numbers from {self.low} to {self.high}"
+        try:
+            if isinstance(raw, bool | float):
+                raise ValueError
+            value = int(str(raw))
+        except ValueError:
+            raise UsageError(f"axis {self.name!r}: {raw!r} is not allowed; {allowed}") from None
+        if (self.low is not None and value < self.low) or (
+            self.high is not None and value > self.high
+        ):
+            raise UsageError(f"axis {self.name!r}: {value} is not allowed; {allowed}")
+        return value
+
+
+_AXES = (
+    Axis("model", str, "a name of `benchsuite list models`, or package.module:factory"),
+    Axis("seq_len", int, "timesteps T", 1, 1 << 24, short="T"),
+    Axis("batch_size", int, "sequences in a batch B", 1, 1 << 20, short="B"),
+    Axis("hidden_size", int, "hidden units or channels H", 1, 1 << 16, short="H"),
+    Axis("input_size", int, "input features (default: hidden_size)", 1, 1 << 16, short="I"),
+    Axis("num_layers", int, "stacked recurrent layers", 1, 256, short="L"),
+    Axis("bidirectional", bool, "recurrent models only", short="bi="),
+    Axis("mode", str, "forward, or forward and backward", choices=("infer", "train")),
+    Axis("device", str, "where it runs", choices=("auto", "cpu", "cuda")),
+    Axis(
+        "dtype",
+        str,
+        "of parameters and input",
+        choices=("float32", "float64", "bfloat16", "float16"),
+    ),
+    Axis("num_threads", int, "intra-op CPU threads", 1, 1024, short="t"),
+    Axis(
+        "match",
+        str,
+        "held equal to torch.nn.LSTM at that hidden_size",
+        choices=("width", "params", "flops"),
+    ),
+    Axis("seed", int, "of parameters and input", 0, (1 << 31) - 1, short="s"),
+)
+AXES: dict[str, Axis] = {axis.name: axis for axis in _AXES}
+
+#: Always part of a case's id; the other axes appear there when they differ from the default.
+_ID_ALWAYS = ("model", "seq_len", "batch_size", "hidden_size", "mode", "device")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One point of the grid: plain values only, hashable, checked on construction.
+
+    Raises:
+        UsageError: on construction, for a value that its axis does not allow.
+    """
+
+    model: str
+    seq_len: int = 256
+    batch_size: int = 1
+    hidden_size: int = 64
+    input_size: int = 0  # 0 is replaced by hidden_size
+    num_layers: int = 1
+    bidirectional: bool = False
+    mode: str = "infer"
+    device: str = "cpu"
+    dtype: str = "float32"
+    num_threads: int = 1
+    match: str = "width"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.input_size:
+            object.__setattr__(self, "input_size", self.hidden_size)
+        for name, axis in AXES.items():
+            object.__setattr__(self, name, axis.parse(getattr(self, name)))
+        if self.device == "auto":
+            raise UsageError("axis 'device': resolve 'auto' before making a case; use cpu or cuda")
+
+    @property
+    def id(self) -> str:
+        """Readable and stable, like "lstm-T64-B1-H64-infer-cpu"."""
+        parts = []
+        for name, axis in AXES.items():
+            value = getattr(self, name)
+            default = self.hidden_size if name == "input_size" else DEFAULTS[name]
+            if name in _ID_ALWAYS or value != default:
+                parts.append(f"{axis.short}{value}")
+        return "-".join(parts)
+
+    def as_dict(self) -> dict[str, Value]:
+        """Field by field, in the order of `AXES`."""
+        return {name: getattr(self, name) for name in AXES}
+
+    def replace(self, **changes: Value) -> Case:
+        """A copy with some values changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Case:
+        """Out of a record's row; other keys are ignored."""
+        return cls(**{name: row[name] for name in AXES})
+
+
+#: The default of every axis that has one.
+DEFAULTS: dict[str, Value | None] = {
+    field.name: None if field.default is dataclasses.MISSING else field.default
+    for field in dataclasses.fields(Case)
+}
+
+
+def axis_named(name: str) -> Axis:
+    """The axis of that name.
+
+    Raises:
+        UsageError: naming the allowed ones and the closest.
+    """
+    if name not in AXES:
+        raise unknown("axis", name, AXES)
+    return AXES[name]
+
+
+def parse_assignment(text: str) -> tuple[str, list[Value]]:
+    """Parse one `-a` option: `name=v1,v2`, `name=lo:hi:*k` or `name=lo:hi:+k`.
+
+    Raises:
+        UsageError: for a form, a name or a value that is not allowed.
+    """
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise UsageError(
+            f"axis setting {text!r} has no '='; write NAME=V1,V2 or NAME=LO:HI:*2 or NAME=LO:HI:+32"
+        )
+    return name, parse_values(axis_named(name), values)
+
+
+def parse_values(axis: Axis, raw: object) -> list[Value]:
+    """The values of an axis from text, a single value or a list; duplicates are dropped.
+
+    Raises:
+        UsageError: for a bad value, or where nothing is left.
+    """
+    if isinstance(raw, str):
+        items: Iterable[object] = itertools.chain.from_iterable(
+            _expand(axis, part.strip()) for part in raw.split(",") if part.strip()
+        )
+    elif isinstance(raw, Sequence):
+        items = raw
+    else:
+        items = [raw]
+    values = list(dict.fromkeys(axis.parse(item) for item in items))
+    if not values:
+        raise UsageError(f"axis {axis.name!r}: {raw!r} yields no value; give at least one")
+    return values
+
+
+def _expand(axis: Axis, part: str) -> list[object]:
+    """`lo:hi:*k` and `lo:hi:+k` into their numbers; anything else stays one value."""
+    if axis.kind is not int or ":" not in part:
+        return [part]
+    pieces = part.split(":")
+    step = pieces[2] if len(pieces) == 3 else ""
+    if len(pieces) != 3 or step[:1] not in {"*", "+"} or not step[1:].isdigit():
+        raise UsageError(
+            f"axis {axis.name!r}: {part!r} is no range; write LO:HI:*FACTOR or LO:HI:+STEP"
+        )
+    low, high, stride = axis._parse_int(pieces[0]), axis._parse_int(pieces[1]), int(step[1:])
+    if stride < (2 if step[0] == "*" else 1):
+        raise UsageError(f"axis {axis.name!r}: {part!r} never ends; use *2 or more, +1 or more")
+    if low > high:
+        raise UsageError(f"axis {axis.name!r}: {part!r} yields no value; {low} is above {high}")
+    values: list[object] = []
+    value = low
+    while value <= high:
+        values.append(value)
+        value = value * stride if step[0] == "*" else value + stride
+    return values

@@ -1,0 +1,64 @@
+"""What can be counted without running: parameters, operations, streaming state."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from benchsuite import counting
+from benchsuite.building import SequenceModel, build_on_meta
+from benchsuite.errors import Unsupported
+from benchsuite.measures import Reading
+from benchsuite.study import Budget
+from benchsuite.workload import Workload
+
+
+def parameters(workload: Workload, _: Budget) -> Reading:
+    """Number of trainable parameters."""
+    return Reading(value=counting.parameters(_on_meta(workload)))
+
+
+def flops(workload: Workload, _: Budget) -> Reading:
+    """Operations of one step of the case's mode; see `counting.flops`."""
+    case = workload.case
+    train = case.mode == "train"
+    return Reading(
+        value=counting.flops(case.model, workload.sizes, batch_size=case.batch_size, train=train)
+    )
+
+
+def state_size(workload: Workload, _: Budget) -> Reading:
+    """Bytes to keep between two timesteps of a stream, so that nothing is computed twice.
+
+    The state that a recurrent model returns; for a convolutional one the last (k-1)·d inputs of
+    each convolution of kernel size k and dilation d.
+
+    Raises:
+        Unsupported: for a bidirectional model, and where neither can be found.
+    """
+    case = workload.case
+    if case.bidirectional:
+        raise Unsupported("a bidirectional model needs the whole sequence and cannot be streamed")
+    model = _on_meta(workload)
+    x_BTF = torch.empty(case.batch_size, 1, case.input_size, device="meta")
+    _, state = model.with_state(x_BTF)
+    elements = sum(tensor.numel() for tensor in state)
+    if not elements:
+        convolutions = [part for part in model.modules() if isinstance(part, nn.Conv1d)]
+        if not convolutions:
+            raise Unsupported(
+                "no state is returned and there are no Conv1d layers to derive it from"
+            )
+        elements = case.batch_size * sum(_buffered(conv) for conv in convolutions)
+    return Reading(value=elements * workload.dtype.itemsize)
+
+
+def _buffered(conv: nn.Conv1d) -> int:
+    (kernel,), (dilation,), (stride,) = conv.kernel_size, conv.dilation, conv.stride
+    if stride != 1:
+        raise Unsupported(f"a convolution of stride {stride} does not give one output per timestep")
+    return (kernel - 1) * dilation * conv.in_channels
+
+
+def _on_meta(workload: Workload) -> SequenceModel:
+    return build_on_meta(workload.case.model, workload.sizes)

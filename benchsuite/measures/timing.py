@@ -1,0 +1,95 @@
+"""Time of one step: on the wall, by `torch.utils.benchmark`, and on the device's own clock."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from torch.utils.benchmark import Timer
+
+from benchsuite import device
+from benchsuite.measures import Reading
+from benchsuite.stats import UNSTABLE_SPREAD, summarise
+from benchsuite.study import Budget
+from benchsuite.workload import Workload
+
+#: Blocks on the device's clock are about this long, so that the events' own cost does not show.
+_BLOCK_SECONDS = 0.01
+
+
+def latency(workload: Workload, budget: Budget) -> Reading:
+    """Seconds of wall time per step, the device waited for at both edges of each block."""
+    warm_up(workload.step, budget.warmup)
+    return time_step(
+        workload.step, device.clock(workload.device), workload.case.num_threads, budget
+    )
+
+
+def device_time(workload: Workload, budget: Budget) -> Reading:
+    """Seconds per step between CUDA events: what the device was busy or waiting, not the wall.
+
+    Launches are queued without waiting in between; a launch-bound loop shows as a device time near
+    the wall's, a saturated device as one below it by the launch overhead only.
+
+    Raises:
+        Unsupported: if the device is not a CUDA device.
+    """
+    timer = device.EventTimer(workload.device)
+    step, clock = workload.step, device.clock(workload.device)
+    warm_up(step, budget.warmup)
+    start = clock()
+    step()
+    per_step = max(clock() - start, 1e-6)
+    number = max(1, round(_BLOCK_SECONDS / per_step))
+    for _ in range(max(5, math.ceil(budget.min_run_time / (number * per_step)))):
+        with timer.block():
+            for _ in range(number):
+                step()
+    return reading_of([seconds / number for seconds in timer.seconds()], number)
+
+
+def warm_up(
+    step: Callable[[], object], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> None:
+    """Run `step` for so long: clocks rise and cuDNN's choice of algorithms settles."""
+    end = clock() + seconds
+    while clock() < end:
+        step()
+
+
+def time_step(
+    step: Callable[[], object], clock: Callable[[], float], num_threads: int, budget: Budget
+) -> Reading:
+    """Time `step` by blocks until the samples settle.
+
+    Args:
+        step: What is timed.
+        clock: Reads seconds, and has waited for the device when it returns.
+        num_threads: Intra-op threads while timing.
+        budget: Timing stops after `min_run_time` once IQR/median is below 10 %, and after
+            `max_run_time` in any case.
+    """
+    timer = Timer("step()", globals={"step": step}, timer=clock, num_threads=num_threads)
+    measurement = timer.adaptive_autorange(
+        threshold=UNSTABLE_SPREAD,
+        min_run_time=budget.min_run_time,
+        max_run_time=budget.max_run_time,
+    )
+    return reading_of(measurement.times, measurement.number_per_run)
+
+
+def reading_of(samples: list[float], number: int) -> Reading:
+    """Median of the samples, with a word of warning where they spread."""
+    summary = summarise(samples)
+    unstable = summary.spread > UNSTABLE_SPREAD
+    return Reading(
+        value=summary.median,
+        samples=tuple(samples),
+        number=number,
+        warning=(
+            f"unstable: IQR is {summary.spread:.0%} of the median of {summary.n} samples"
+            if unstable
+            else ""
+        ),
+    )

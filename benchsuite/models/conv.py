@@ -1,0 +1,123 @@
+"""Causal convolutional networks over time: the dilated residual TCN, and a plain one.
+
+The TCN is that of Bai, Kolter & Koltun 2018 (arXiv 1803.01271, section 3) without weight
+normalisation and dropout: block l has two causal convolutions of dilation 2^l, each followed by a
+ReLU, and a residual connection, a 1×1 convolution where the width changes.
+
+Shape suffixes: B batch, T timesteps, F features, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+KERNEL_SIZE = 3
+FIXED_LEVELS = 4
+CONVS_PER_BLOCK = 2
+
+
+def receptive_field(kernel_size: int, levels: int) -> int:
+    """R = 1 + 2 (k-1) Σ 2^l of a TCN with `levels` blocks (Araujo, Norris & Sim 2019, eq. 2)."""
+    return 1 + CONVS_PER_BLOCK * (kernel_size - 1) * (2**levels - 1)
+
+
+def levels_to_cover(seq_len: int, kernel_size: int) -> int:
+    """The least number of blocks whose receptive field is at least `seq_len`."""
+    steps = math.ceil((seq_len - 1) / (CONVS_PER_BLOCK * (kernel_size - 1)))
+    return max(1, steps.bit_length())
+
+
+class CausalConv1d(nn.Conv1d):
+    """A convolution that sees no future: padded on the left only; (B, C, T) → (B, C', T)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1):
+        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
+        self.left = dilation * (kernel_size - 1)
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        return super().forward(F.pad(x_BCT, (self.left, 0)))
+
+
+class ResidualBlock(nn.Module):
+    """relu(x + conv-relu-conv-relu(x)), both convolutions of the same dilation."""
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = CausalConv1d(in_channels, channels, kernel_size, dilation)
+        self.conv2 = CausalConv1d(channels, channels, kernel_size, dilation)
+        self.skip = nn.Conv1d(in_channels, channels, 1) if in_channels != channels else None
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        y_BCT = torch.relu(self.conv2(torch.relu(self.conv1(x_BCT))))
+        return torch.relu(y_BCT + (x_BCT if self.skip is None else self.skip(x_BCT)))
+
+
+class TCN(nn.Module):
+    """Dilated causal residual network.
+
+    Args:
+        input_size, hidden_size: F and C.
+        levels: Number of blocks; dilation doubles with each.
+        kernel_size: Taps of every convolution.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, levels: int, kernel_size: int = KERNEL_SIZE
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(
+                ResidualBlock(
+                    hidden_size if level else input_size, hidden_size, kernel_size, 2**level
+                )
+                for level in range(levels)
+            )
+        )
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        """(B, T, F) → (B, T, C)."""
+        y_BCT: Tensor = self.blocks(x_BTF.transpose(1, 2))
+        return y_BCT.transpose(1, 2)
+
+
+class CausalCNN(nn.Module):
+    """Causal convolutions of dilation 1 with ReLUs between; arguments as in `TCN`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        levels: int = FIXED_LEVELS,
+        kernel_size: int = KERNEL_SIZE,
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            CausalConv1d(hidden_size if level else input_size, hidden_size, kernel_size)
+            for level in range(levels)
+        )
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        """(B, T, F) → (B, T, C)."""
+        y_BCT = x_BTF.transpose(1, 2)
+        for conv in self.convs:
+            y_BCT = torch.relu(conv(y_BCT))
+        return y_BCT.transpose(1, 2)
+
+
+def tcn(input_size: int, hidden_size: int, seq_len: int) -> TCN:
+    """A TCN just deep enough for its receptive field to cover `seq_len`."""
+    return TCN(input_size, hidden_size, levels_to_cover(seq_len, KERNEL_SIZE))
+
+
+def tcn_fixed(input_size: int, hidden_size: int) -> TCN:
+    """A TCN of four blocks: receptive field 61, however long the sequence."""
+    return TCN(input_size, hidden_size, FIXED_LEVELS)
+
+
+def conv(input_size: int, hidden_size: int) -> CausalCNN:
+    """Four undilated layers: receptive field 9."""
+    return CausalCNN(input_size, hidden_size)

@@ -1,0 +1,289 @@
+"""The registries: every model and every measure of the suite is one line of data here.
+
+Importing this module imports neither torch nor any model: what a line names is resolved when it
+is first built. A model from outside comes in as `package.module:factory` or through the entry
+point group `benchsuite.models`; both are the same string that the lines below carry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from benchsuite.errors import UsageError, unknown
+
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Named)
+
+
+def resolve(target: str) -> Any:
+    """Import `package.module:attribute`.
+
+    Raises:
+        UsageError: if the module or the attribute is not there, with the import's own words.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise UsageError(f"cannot import {module_name!r} of {target!r}: {error}") from error
+    except AttributeError as error:
+        raise UsageError(f"module {module_name!r} has no {attribute!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A sequence model: a factory of `nn.Module`s over (batch, time, features).
+
+    Attributes:
+        name: What people type.
+        family: "recurrent", "convolutional" or "outside".
+        target: `module:factory`; the factory is called with those of `input_size, hidden_size,
+            num_layers, bidirectional, seq_len` that its signature names.
+        summary: One line on what it is.
+    """
+
+    name: str
+    family: str
+    target: str
+    summary: str
+
+    def factory(self) -> Callable[..., Any]:
+        """Import the factory."""
+        factory = resolve(self.target)
+        if not callable(factory):
+            raise UsageError(f"{self.target!r} is a {type(factory).__name__}, not a callable")
+        return factory  # type: ignore[no-any-return]
+
+    def accepts(self) -> frozenset[str]:
+        """The names of the sizes that the factory takes."""
+        return frozenset(inspect.signature(self.factory()).parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpec:
+    """Something measured of a case.
+
+    Attributes:
+        name: What people type, and the measure's name in the records.
+        unit: Base unit of the value: "s", "B", "FLOP", "step" or "1".
+        version: Raise it by hand when the meaning of the number changes; asv and the resuming of
+            studies both go by it, so that cosmetic edits keep history and real ones start anew.
+        direction: Which way is better.
+        target: `module:function` with `function(workload, budget) -> Reading`.
+        summary: One line on what it is.
+        runs: Whether the model itself is run, so that its workload has to be built.
+    """
+
+    name: str
+    unit: str
+    version: str
+    direction: Literal["lower", "none"]
+    target: str
+    summary: str
+    runs: bool = True
+
+    def function(self) -> Callable[..., Any]:
+        """Import the function."""
+        return resolve(self.target)  # type: ignore[no-any-return]
+
+
+class Registry(Generic[S]):
+    """An ordered table of specs by name."""
+
+    def __init__(self, kind: str, specs: list[S]) -> None:
+        self.kind = kind
+        self._specs = {spec.name: spec for spec in specs}
+
+    def __iter__(self) -> Iterator[S]:
+        return iter(self._specs.values())
+
+    def names(self) -> list[str]:
+        """All names, in the order of the table."""
+        return list(self._specs)
+
+    def get(self, name: str) -> S:
+        """The spec of that name.
+
+        Raises:
+            UsageError: naming the allowed ones and the closest.
+        """
+        if name not in self._specs:
+            raise unknown(self.kind, name, self._specs)
+        return self._specs[name]
+
+
+class ModelRegistry(Registry[ModelSpec]):
+    """The built-in models, and those from outside by entry point or as `module:factory`."""
+
+    ENTRY_POINTS = "benchsuite.models"
+
+    def __iter__(self) -> Iterator[ModelSpec]:
+        yield from self._specs.values()
+        yield from self._outside().values()
+
+    def _outside(self) -> dict[str, ModelSpec]:
+        found = entry_points(group=self.ENTRY_POINTS)
+        return {
+            point.name: ModelSpec(point.name, "outside", point.value, f"from {point.value}")
+            for point in found
+            if point.name not in self._specs
+        }
+
+    def get(self, name: str) -> ModelSpec:
+        """The spec of a built-in name, an entry point or a `package.module:factory`."""
+        if name in self._specs:
+            return self._specs[name]
+        if _TARGET.fullmatch(name):
+            return ModelSpec(name, "outside", name, f"from {name}")
+        outside = self._outside()
+        if name in outside:
+            return outside[name]
+        raise unknown(
+            self.kind, name, [*self._specs, *outside], "or your own as package.module:factory"
+        )
+
+
+_M = "benchsuite.models"
+
+MODELS = ModelRegistry(
+    "model",
+    [
+        ModelSpec(
+            "lstm_cell",
+            "recurrent",
+            f"{_M}.lstm:lstm_cell",
+            "LSTM written by hand: eight Linears a step, unrolled in Python",
+        ),
+        ModelSpec(
+            "lstm_peephole",
+            "recurrent",
+            f"{_M}.lstm:lstm_peephole",
+            "LSTM whose gates also see the cell state, through full matrices",
+        ),
+        ModelSpec(
+            "lstm_peephole_diag",
+            "recurrent",
+            f"{_M}.lstm:lstm_peephole_diag",
+            "LSTM with diagonal peepholes (Graves 2013)",
+        ),
+        ModelSpec(
+            "lstm_fused",
+            "recurrent",
+            f"{_M}.lstm:lstm_fused",
+            "the same LSTM with stacked gates and the input projection outside the loop",
+        ),
+        ModelSpec(
+            "lstm",
+            "recurrent",
+            f"{_M}.library:lstm",
+            "torch.nn.LSTM: cuDNN on CUDA, oneDNN or ATen on CPU",
+        ),
+        ModelSpec(
+            "gru_cell",
+            "recurrent",
+            f"{_M}.gru:gru_cell",
+            "GRU written by hand: six Linears a step, unrolled in Python",
+        ),
+        ModelSpec(
+            "gru", "recurrent", f"{_M}.library:gru", "torch.nn.GRU: cuDNN on CUDA, ATen on CPU"
+        ),
+        ModelSpec(
+            "tcn",
+            "convolutional",
+            f"{_M}.conv:tcn",
+            "dilated causal residual TCN, just deep enough to see the whole sequence",
+        ),
+        ModelSpec(
+            "tcn_fixed",
+            "convolutional",
+            f"{_M}.conv:tcn_fixed",
+            "the same TCN at a depth of four blocks, whatever the sequence length",
+        ),
+        ModelSpec(
+            "conv",
+            "convolutional",
+            f"{_M}.conv:conv",
+            "causal CNN without dilation or residuals, four layers",
+        ),
+    ],
+)
+
+_MM = "benchsuite.measures"
+
+MEASURES = Registry(
+    "measure",
+    [
+        MeasureSpec(
+            "latency",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.timing:latency",
+            "wall time of one step of the case's mode",
+        ),
+        MeasureSpec(
+            "device_time",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.timing:device_time",
+            "time of one step on the device's own clock (CUDA events)",
+        ),
+        MeasureSpec(
+            "peak_memory",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.memory:peak_memory",
+            "most memory that one step holds beyond parameters and input",
+        ),
+        MeasureSpec(
+            "saved_activations",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.memory:saved_activations",
+            "memory that the forward pass keeps for the backward pass",
+        ),
+        MeasureSpec(
+            "state_size",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.structure:state_size",
+            "memory needed to continue a stream by one step",
+            runs=False,
+        ),
+        MeasureSpec(
+            "parameters",
+            "1",
+            "1",
+            "none",
+            f"{_MM}.structure:parameters",
+            "number of trainable parameters",
+            runs=False,
+        ),
+        MeasureSpec(
+            "flops",
+            "FLOP",
+            "1",
+            "none",
+            f"{_MM}.structure:flops",
+            "floating-point operations of one step (1 MAC = 2 FLOP), counted on the meta device",
+            runs=False,
+        ),
+    ],
+)

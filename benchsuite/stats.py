@@ -1,0 +1,81 @@
+"""Statistics derived from raw samples; nothing here is ever stored as truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+#: Above this IQR/median a timing is called unstable (the limit of torch.utils.benchmark).
+UNSTABLE_SPREAD = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Median, its confidence interval and the quartiles of one set of samples."""
+
+    median: float
+    ci_low: float
+    ci_high: float
+    q25: float
+    q75: float
+    n: int
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over the median."""
+        return (self.q75 - self.q25) / self.median if self.median else 0.0
+
+
+def summarise(samples: Sequence[float]) -> Summary:
+    """Median with a 95 % interval and quartiles.
+
+    The interval is the distribution-free one from order statistics (Conover, Practical
+    Nonparametric Statistics, section 3.2); with fewer than six samples it is the whole range,
+    which then covers less than 95 %.
+
+    Args:
+        samples: At least one finite number, in any order.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    if not samples:
+        raise ValueError("no samples to summarise")
+    ordered = sorted(samples)
+    n = len(ordered)
+    low, high = _median_ranks(n)
+    return Summary(
+        median=_quantile(ordered, 0.5),
+        ci_low=ordered[low],
+        ci_high=ordered[high],
+        q25=_quantile(ordered, 0.25),
+        q75=_quantile(ordered, 0.75),
+        n=n,
+    )
+
+
+def _quantile(ordered: Sequence[float], q: float) -> float:
+    """Linear interpolation between order statistics (numpy's default)."""
+    position = q * (len(ordered) - 1)
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+@lru_cache(maxsize=None)
+def _median_ranks(n: int) -> tuple[int, int]:
+    """Zero-based ranks (j, n-1-j) whose order statistics cover the median with at least 95 %."""
+    if n > 1000:  # the normal approximation is exact to the rank here
+        rank = max(0, math.floor(n / 2 - 1.959964 * math.sqrt(n) / 2) - 1)
+        return rank, n - 1 - rank
+    tail, rank, weight = 0.0, 0, 0.5**n
+    # P(fewer than rank+1 samples below the median) = sum_{k<=rank} C(n, k) / 2^n
+    for k in range(n // 2):
+        tail += weight
+        if tail > 0.025:
+            break
+        rank = k
+        weight *= (n - k) / (k + 1)
+    return rank, n - 1 - rank

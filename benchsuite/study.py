@@ -1,0 +1,234 @@
+"""Studies: a named set of axes and measures in a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from benchsuite.case import AXES, DEFAULTS, Case, Value, axis_named, parse_values
+from benchsuite.errors import UsageError, unknown
+from benchsuite.registry import MEASURES
+
+#: Parameters that every study shows to asv, so that results of different ones never mix there.
+#: The model comes last and so changes fastest: what is compared is measured side by side.
+CORE_AXES = (
+    "mode",
+    "device",
+    "batch_size",
+    "hidden_size",
+    "seq_len",
+    "dtype",
+    "num_threads",
+    "model",
+)
+MAX_MEASUREMENTS = 200_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=,-]{0,119}")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a measurement of one case may take, in seconds.
+
+    Attributes:
+        min_run_time: Timing goes on at least so long.
+        max_run_time: … and at most so long, where the samples do not settle before.
+        warmup: The device is kept busy so long before timing (CUDA: at least 0.5).
+        timeout: The case is given up after so long, set-up included.
+    """
+
+    min_run_time: float = 0.2
+    max_run_time: float = 2.0
+    warmup: float = 0.0
+    timeout: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in _BUDGET_KEYS:
+            value = getattr(self, name)
+            good = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 86_400
+            if not good or (value == 0 and name != "warmup"):
+                raise UsageError(f"{name} = {value!r} is not allowed; seconds, up to 86400")
+        if self.max_run_time < self.min_run_time:
+            raise UsageError(
+                f"max_run_time = {self.max_run_time} is below min_run_time = {self.min_run_time}"
+            )
+
+
+_BUDGET_KEYS = tuple(f.name for f in dataclasses.fields(Budget))
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A grid of cases, what is measured of each, and for how long.
+
+    Attributes:
+        name: Names the study's results; letters, digits and `_ . + = , -`.
+        axes: Values per axis; axes left out have their default.
+        measures: Names from the registry.
+        budget: Seconds per measurement.
+        description: One line.
+    """
+
+    name: str
+    axes: Mapping[str, tuple[Value, ...]]
+    measures: tuple[str, ...]
+    budget: Budget = field(default_factory=Budget)
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"study name {self.name!r} is not allowed; letters, digits and _ . + = , - only,"
+                " at most 120, starting with a letter or digit (see --name)"
+            )
+        if not self.measures:
+            raise UsageError(
+                f"study {self.name!r} measures nothing; see `benchsuite list measures`"
+            )
+        for measure in self.measures:
+            MEASURES.get(measure)
+        if "model" not in self.axes:
+            raise UsageError(f"study {self.name!r} names no model; add -a model=… or [axes] model")
+        if self.size * len(self.measures) > MAX_MEASUREMENTS:
+            raise UsageError(
+                f"study {self.name!r} has {self.size:,} cases × {len(self.measures)} measures; at"
+                f" most {MAX_MEASUREMENTS:,} measurements are allowed: narrow an axis with -a"
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of grid points."""
+        return math.prod(len(values) for values in self.axes.values())
+
+    @property
+    def params(self) -> dict[str, tuple[Value, ...]]:
+        """The axes that asv gets as parameters: the core ones, and all that vary."""
+        varying = [name for name, values in self.axes.items() if len(values) > 1]
+        names = dict.fromkeys([name for name in varying if name not in CORE_AXES])
+        names.update(dict.fromkeys(CORE_AXES))
+        return {name: self.axes[name] if name in self.axes else (_default(name),) for name in names}
+
+    def case(self, point: Sequence[Value]) -> Case:
+        """The case at one point of `params`."""
+        values: dict[str, Any] = {name: values[0] for name, values in self.axes.items()}
+        values.update(zip(self.params, point, strict=True))
+        return Case(**values)
+
+    def cases(self) -> list[Case]:
+        """All cases, in asv's order (the product of `params`, last fastest)."""
+        return [self.case(point) for point in itertools.product(*self.params.values())]
+
+    def derive(
+        self,
+        axes: Mapping[str, Sequence[Value]],
+        *,
+        measures: Sequence[str] = (),
+        name: str | None = None,
+    ) -> Study:
+        """A study with some axes or measures replaced, and a name of its own.
+
+        Without `name` it is called after what was changed, so that the same command finds its
+        results again and another one never overwrites them.
+        """
+        changed = {key: tuple(values) for key, values in axes.items()}
+        if name is None:
+            parts = [f"{key}={','.join(map(str, values))}" for key, values in changed.items()]
+            parts += [f"measure={','.join(measures)}"] if measures else []
+            name = "+".join([self.name, *parts]).replace(":", ".")
+        return dataclasses.replace(
+            self,
+            name=name,
+            axes={**self.axes, **changed},
+            measures=tuple(measures) or self.measures,
+        )
+
+    def with_device(self, device: str) -> Study:
+        """The study with `auto` replaced by the device it stands for."""
+        values = self.axes.get("device", ("auto",))
+        resolved = dict.fromkeys(device if value == "auto" else str(value) for value in values)
+        return dataclasses.replace(self, axes={**self.axes, "device": tuple(resolved)})
+
+    def to_toml(self) -> str:
+        """The study as the text of a study file."""
+        return tomli_w.dumps(
+            {
+                "name": self.name,
+                "description": self.description,
+                "measures": list(self.measures),
+                **{key: getattr(self.budget, key) for key in _BUDGET_KEYS},
+                "axes": {key: list(values) for key, values in self.axes.items()},
+            }
+        )
+
+
+def _default(name: str) -> Value:
+    value = "auto" if name == "device" else DEFAULTS[name]
+    assert value is not None, f"every study names its {name}"
+    return value
+
+
+def shipped() -> list[str]:
+    """Names of the studies that come with the package."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in resources.files("benchsuite.studies").iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_study(name_or_path: str) -> Study:
+    """A shipped study by name, or one from a TOML file.
+
+    Raises:
+        UsageError: for an unknown name, an unreadable file, or anything in it that is not allowed.
+    """
+    if name_or_path in shipped():
+        text = (resources.files("benchsuite.studies") / f"{name_or_path}.toml").read_text("utf-8")
+        return parse_study(text, name_or_path)
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            return parse_study(path.read_text("utf-8"), path.stem)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise UsageError(f"cannot read the study file {name_or_path!r}: {reason}") from error
+    raise unknown("study", name_or_path, shipped(), "or the path of a .toml file")
+
+
+def parse_study(text: str, default_name: str) -> Study:
+    """Parse the text of a study file.
+
+    Raises:
+        UsageError: with the offending key or value.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"study {default_name!r} is not valid TOML: {error}") from error
+    known = ("name", "description", "measures", "axes", *_BUDGET_KEYS)
+    for key in data:
+        if key not in known:
+            raise unknown(f"key of study {default_name!r}", key, known)
+    raw_axes = data.get("axes", {})
+    if not isinstance(raw_axes, dict):
+        raise UsageError(f"study {default_name!r}: [axes] must be a table of axis = values")
+    axes = {key: tuple(parse_values(axis_named(key), raw)) for key, raw in raw_axes.items()}
+    measures = data.get("measures", ["latency", "peak_memory"])
+    if not isinstance(measures, list) or not all(isinstance(m, str) for m in measures):
+        raise UsageError(f"study {default_name!r}: measures = {measures!r} must be a list of names")
+    return Study(
+        name=str(data.get("name", default_name)),
+        axes={name: axes[name] for name in AXES if name in axes},
+        measures=tuple(dict.fromkeys(measures)),
+        budget=Budget(**{key: data[key] for key in _BUDGET_KEYS if key in data}),
+        description=str(data.get("description", "")),
+    )

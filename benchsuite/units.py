@@ -1,0 +1,54 @@
+"""Base units are stored, larger ones are only shown: this is the one place that converts."""
+
+from __future__ import annotations
+
+import math
+
+#: unit -> (factor between steps, prefixed names starting at the base unit)
+_SCALES: dict[str, tuple[float, tuple[str, ...]]] = {
+    "B": (1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB")),
+    "FLOP": (1000.0, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP")),
+}
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def scale_for(value: float, unit: str) -> tuple[float, str]:
+    """The factor and the name of the display unit that fits `value` (one per figure, please).
+
+    Args:
+        value: A typical value in base units.
+        unit: "s", "B", "FLOP", "step" or "1".
+
+    Returns:
+        (divisor, unit name): show `value / divisor` in `unit name`.
+    """
+    magnitude = abs(value)
+    if not math.isfinite(magnitude) or magnitude == 0:
+        return 1.0, "" if unit == "1" else unit
+    if unit == "s":
+        return next(((f, n) for f, n in _SECONDS if magnitude >= f), _SECONDS[-1])
+    if unit in _SCALES:
+        base, names = _SCALES[unit]
+        power = max(0, min(int(math.log(magnitude, base) + 1e-9), len(names) - 1))
+        return base**power, names[power]
+    return 1.0, "" if unit == "1" else unit
+
+
+def show(value: float | None, unit: str) -> str:
+    """Format one value for people: `show(0.00123, "s")` is "1.23 ms"."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    divisor, name = scale_for(value, unit)
+    shown = value / divisor
+    if divisor == 1.0 and unit != "s" and float(value).is_integer():
+        text = f"{int(value):,}"
+    else:
+        text = f"{shown:.3g}" if abs(shown) < 1000 else f"{shown:,.0f}"
+    return f"{text} {name}".rstrip()
+
+
+def show_clock(seconds: float) -> str:
+    """A duration as people read a clock: "0:42", "1:05:00"."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
