@@ -19,7 +19,7 @@ _EXPORTS = {
     "prepare": "benchsuite.workload",
     "measure": "benchsuite.measuring",
 }
-__all__ = list(_EXPORTS)  # noqa: PLE0604
+__all__ = list(_EXPORTS)
 __version__ = "0.1.0"
 
 

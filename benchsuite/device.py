@@ -157,5 +157,5 @@ def tf32_flags() -> dict[str, bool]:
     """Which float32 kernels may round to TF32; it only matters on CUDA."""
     return {
         "tf32_matmul": torch.backends.cuda.matmul.fp32_precision == "tf32",
-        "tf32_cudnn": torch.backends.cudnn.rnn.fp32_precision == "tf32",
+        "tf32_cudnn": getattr(torch.backends.cudnn, "rnn").fp32_precision == "tf32",  # noqa: B009
     }

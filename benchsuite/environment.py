@@ -1,4 +1,8 @@
-"""Where a number comes from: machine, software, commit and working tree."""
+"""Where a number comes from: machine, software, commit and working tree.
+
+Nothing here imports torch before `provenance` is asked for, so that the command line can tell
+which measurements are finished without it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import benchsuite
-from benchsuite import device as devices
+from benchsuite.case import Case
+from benchsuite.records import Record
+from benchsuite.registry import MeasureSpec
+
+if TYPE_CHECKING:
+    import torch
 
 
 def machine_name() -> str:
@@ -63,7 +70,7 @@ def software() -> dict[str, Any]:
         "memory": float(page * pages),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": _version("torch"),
         "numpy": _version("numpy"),
         "benchsuite": benchsuite.__version__,
         "asv_runner": _version("asv_runner"),
@@ -96,14 +103,34 @@ def _governor() -> str:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """All that is known of the surroundings now, as columns of `records.SCHEMA`."""
-    tree = {key: value for key, value in checkout().items() if key != "commit"}
+    """Device, flags and load at this moment, as columns of `records.SCHEMA`."""
+    import torch
+
+    from benchsuite import device as devices
+
     return {
-        **software(),
-        **tree,
         **devices.tf32_flags(),
         **devices.describe(device),
         "load": os.getloadavg()[0],
         "governor": _governor(),
         "threads": torch.get_num_threads(),
     }
+
+
+def begin(
+    case: Case, spec: MeasureSpec, *, study: str = "", run: str = "", timeout: float | None = None
+) -> Record:
+    """The record of an attempt before it has begun; its `key` tells whether one is finished."""
+    tree = checkout()
+    return Record(
+        case=case,
+        measure=spec.name,
+        unit=spec.unit,
+        version=spec.version,
+        study=study,
+        run=run,
+        machine=machine_name(),
+        commit=tree.get("commit", ""),
+        timeout=timeout,
+        provenance={**software(), **{k: v for k, v in tree.items() if k != "commit"}},
+    )

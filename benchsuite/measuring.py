@@ -1,4 +1,4 @@
-"""`measure`: one case, one measure, one record; the same for asv, the command line and a notebook."""
+"""`measure`: one case, one measure, one record; the same for asv, command line and notebook."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def measure(
         BenchsuiteError: if the record cannot be written.
     """
     spec, budget = MEASURES.get(name), budget or Budget()
-    record = begin(case, spec, budget, study=study, run=run)
+    record = environment.begin(case, spec, study=study, run=run, timeout=budget.timeout)
     if file is not None:
         file.append(record)
     try:
@@ -65,23 +65,6 @@ def measure(
     if file is not None:
         file.append(record)
     return record
-
-
-def begin(case: Case, spec: MeasureSpec, budget: Budget, *, study: str, run: str) -> Record:
-    """The record of an attempt before it has begun."""
-    software, checkout = environment.software(), environment.checkout()
-    return Record(
-        case=case,
-        measure=spec.name,
-        unit=spec.unit,
-        version=spec.version,
-        study=study,
-        run=run,
-        machine=environment.machine_name(),
-        commit=checkout.get("commit", ""),
-        timeout=budget.timeout,
-        provenance={**software, **{k: v for k, v in checkout.items() if k != "commit"}},
-    )
 
 
 def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
@@ -108,7 +91,7 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         outcome = record.replace(status="skipped", reason=str(reason))
     except (OutOfMemory, MemoryError) as error:
         outcome = record.replace(status="oom", reason=_one_line(error))
-    except Exception as error:  # noqa: BLE001 - any failure of a model is a result
+    except Exception as error:
         status = "oom" if _NO_MEMORY.search(str(error)) else "failed"
         outcome = record.replace(status=status, reason=_one_line(error))
     ended = time.perf_counter()

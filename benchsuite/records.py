@@ -176,12 +176,11 @@ class Record:
             self.commit,
             str(own.get("tree", "")),
             str(own.get("torch", "")),
-            str(own.get("gpu", "") if self.case.device == "cuda" else ""),
         )
 
 
 class RecordFile:
-    """An append-only file of records; safe for several processes and for being killed at any time."""
+    """An append-only file of records, safe for several processes and for being killed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 #: Above this IQR/median a timing is called unstable (the limit of torch.utils.benchmark).
 UNSTABLE_SPREAD = 0.10
@@ -64,7 +64,7 @@ def _quantile(ordered: Sequence[float], q: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _median_ranks(n: int) -> tuple[int, int]:
     """Zero-based ranks (j, n-1-j) whose order statistics cover the median with at least 95 %."""
     if n > 1000:  # the normal approximation is exact to the rank here

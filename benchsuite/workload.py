@@ -16,7 +16,7 @@ from benchsuite.case import Case
 from benchsuite.matching import matched
 
 
-class TooLarge(MemoryError):
+class TooLargeError(MemoryError):
     """The case cannot fit in memory, known before anything was allocated."""
 
 
@@ -66,7 +66,7 @@ class Workload:
         """Allocate module and input, run the forward pass once and see which kernels it takes.
 
         Raises:
-            TooLarge: if it cannot fit in free memory.
+            TooLargeError: if it cannot fit in free memory.
         """
         if self._module is not None:
             return
@@ -111,7 +111,7 @@ class Workload:
         elements += case.batch_size * case.seq_len * per_step
         need, free = elements * self.dtype.itemsize, device.free_memory(self.device)
         if need > free:
-            raise TooLarge(
+            raise TooLargeError(
                 f"refused: parameters, input and output alone need {units.show(need, 'B')},"
                 f" {units.show(free, 'B')} are free"
             )
@@ -144,7 +144,7 @@ class _KernelWatch(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.libraries: set[str] = set()
         self.calls = 0
 

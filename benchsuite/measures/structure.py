@@ -41,7 +41,7 @@ def state_size(workload: Workload, _: Budget) -> Reading:
         raise Unsupported("a bidirectional model needs the whole sequence and cannot be streamed")
     model = _on_meta(workload)
     x_BTF = torch.empty(case.batch_size, 1, case.input_size, device="meta")
-    _, state = model.with_state(x_BTF)
+    state = model.with_state(x_BTF)[1]
     elements = sum(tensor.numel() for tensor in state)
     if not elements:
         convolutions = [part for part in model.modules() if isinstance(part, nn.Conv1d)]

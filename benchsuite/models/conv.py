@@ -22,7 +22,7 @@ CONVS_PER_BLOCK = 2
 
 def receptive_field(kernel_size: int, levels: int) -> int:
     """R = 1 + 2 (k-1) Σ 2^l of a TCN with `levels` blocks (Araujo, Norris & Sim 2019, eq. 2)."""
-    return 1 + CONVS_PER_BLOCK * (kernel_size - 1) * (2**levels - 1)
+    return 1 + CONVS_PER_BLOCK * (kernel_size - 1) * ((1 << levels) - 1)
 
 
 def levels_to_cover(seq_len: int, kernel_size: int) -> int:
@@ -34,11 +34,14 @@ def levels_to_cover(seq_len: int, kernel_size: int) -> int:
 class CausalConv1d(nn.Conv1d):
     """A convolution that sees no future: padded on the left only; (B, C, T) → (B, C', T)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
         self.left = dilation * (kernel_size - 1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
+        """(B, C, T) → (B, C', T)."""
         return super().forward(F.pad(x_BCT, (self.left, 0)))
 
 
@@ -52,6 +55,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv1d(in_channels, channels, 1) if in_channels != channels else None
 
     def forward(self, x_BCT: Tensor) -> Tensor:
+        """(B, C, T) → (B, C', T)."""
         y_BCT = torch.relu(self.conv2(torch.relu(self.conv1(x_BCT))))
         return torch.relu(y_BCT + (x_BCT if self.skip is None else self.skip(x_BCT)))
 

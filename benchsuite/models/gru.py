@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchsuite.models.recurrence import Cell, Recurrence, State, torch_names
+from benchsuite.models.recurrence import Cell, GateLinears, Recurrence, State, torch_names
 
 GATES = ("r", "z", "n")  # torch's order of rows
 
@@ -26,20 +26,21 @@ class GRUCell(Cell):
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
         self.hidden_size = self.output_size = hidden_size
-        self.from_input = nn.ModuleDict(
-            {g: nn.Linear(input_size, hidden_size, bias) for g in GATES}
-        )
-        self.from_hidden = nn.ModuleDict(
+        self.from_input = GateLinears({g: nn.Linear(input_size, hidden_size, bias) for g in GATES})
+        self.from_hidden = GateLinears(
             {g: nn.Linear(hidden_size, hidden_size, bias=bias and g == "n") for g in GATES}
         )
 
     def state_sizes(self) -> tuple[int, ...]:
+        """(H,)."""
         return (self.hidden_size,)
 
     def project(self, x_TBF: Tensor) -> Tensor:
+        """Nothing is done before the loop: (T, B, F) → (T, B, F)."""
         return x_TBF
 
     def step(self, x_BF: Tensor, state: State) -> State:
+        """(B, F) and (h,) → (h,), each (B, H)."""
         (h_BH,) = state
         r = torch.sigmoid(self.from_input["r"](x_BF) + self.from_hidden["r"](h_BH))
         z = torch.sigmoid(self.from_input["z"](x_BF) + self.from_hidden["z"](h_BH))

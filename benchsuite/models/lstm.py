@@ -11,7 +11,8 @@ With σ the logistic function and ⊙ the elementwise product, one step is
 
 where the peephole p is absent (Hochreiter & Schmidhuber 1997 with forget gates; `torch.nn.LSTM`), a
 full matrix W_c c (Adaloglou & Karagiannakos 2020), or diagonal, w ⊙ c (Graves 2013, arXiv
-1308.0850, equations 7 to 11). Input and forget gate see the old cell state, the output gate the new.
+1308.0850, equations 7 to 11). Input and forget gate see the old cell state, the output gate the
+new one.
 
 Shape suffixes: T timesteps, B batch, F features, H hidden units, P features of the output.
 """
@@ -23,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchsuite.models.recurrence import Cell, Recurrence, State, torch_names
+from benchsuite.models.recurrence import Cell, GateLinears, Recurrence, State, torch_names
 
 GATES = ("i", "f", "g", "o")  # torch's order of rows
 Variant = Literal["plain", "fused", "peephole", "peephole_diag"]
@@ -61,6 +62,7 @@ class Diagonal(nn.Module):
         self.weight = nn.Parameter(torch.zeros(size))
 
     def forward(self, c_BH: Tensor) -> Tensor:
+        """(B, H) → (B, H)."""
         return self.weight * c_BH
 
 
@@ -83,10 +85,8 @@ class LSTMCell(_LSTMCellBase):
         peephole: Peephole = "none",
     ) -> None:
         super().__init__(hidden_size, proj_size)
-        self.from_input = nn.ModuleDict(
-            {g: nn.Linear(input_size, hidden_size, bias) for g in GATES}
-        )
-        self.from_hidden = nn.ModuleDict(
+        self.from_input = GateLinears({g: nn.Linear(input_size, hidden_size, bias) for g in GATES})
+        self.from_hidden = GateLinears(
             {g: nn.Linear(self.output_size, hidden_size, bias=False) for g in GATES}
         )
         self.from_cell = nn.ModuleDict()
@@ -98,9 +98,11 @@ class LSTMCell(_LSTMCellBase):
             )
 
     def project(self, x_TBF: Tensor) -> Tensor:
+        """Nothing is done before the loop: (T, B, F) → (T, B, F)."""
         return x_TBF
 
     def step(self, x_BF: Tensor, state: State) -> State:
+        """(B, F) and (h, c) → (h, c), of (B, P) and (B, H)."""
         h_BP, c_BH = state
         i = torch.sigmoid(self._gate("i", x_BF, h_BP, c_BH))
         f = torch.sigmoid(self._gate("f", x_BF, h_BP, c_BH))
@@ -145,10 +147,12 @@ class FusedLSTMCell(_LSTMCellBase):
         self.from_hidden = nn.Linear(self.output_size, 4 * hidden_size, bias=False)
 
     def project(self, x_TBF: Tensor) -> Tensor:
+        """The input's share of all gates at once: (T, B, F) → (T, B, 4H)."""
         x_TBG: Tensor = self.from_input(x_TBF)
         return x_TBG
 
     def step(self, x_BF: Tensor, state: State) -> State:
+        """(B, 4H) and (h, c) → (h, c), of (B, P) and (B, H)."""
         h_BP, c_BH = state
         gates_BG = torch.addmm(x_BF, h_BP, self.from_hidden.weight.t())
         i, f, g, o = gates_BG.chunk(4, dim=1)

@@ -8,12 +8,21 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 State = tuple[Tensor, ...]
+
+
+class GateLinears(nn.ModuleDict):
+    """One Linear per gate, by the gate's letter."""
+
+    if TYPE_CHECKING:  # no call of our own in the loop
+
+        def __getitem__(self, key: str) -> nn.Linear: ...
 
 
 class Cell(nn.Module, ABC):
@@ -149,7 +158,7 @@ class Recurrence(nn.Module):
 
 
 def torch_names(num_layers: int, num_directions: int) -> list[str]:
-    """Suffixes of torch's parameter names, cell by cell: "l0", "l0_reverse", "l1" …"""
+    """Suffixes of torch's parameter names, cell by cell: "l0", "l0_reverse", "l1" and so on."""
     return [
         f"l{layer}{'_reverse' if direction else ''}"
         for layer in range(num_layers)

@@ -1,0 +1,97 @@
+"""Where results live: one directory per study below `--home`, with all that belongs to it.
+
+HOME/STUDY/study.toml      what was measured last, as it was measured
+HOME/STUDY/records.jsonl   every attempt, append-only
+HOME/STUDY/asv/            asv's configuration, results, published pages and log
+HOME/STUDY/report/         the report
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.records import FILE_NAME, RecordFile
+from benchsuite.study import Study
+
+DEFAULT = ".benchsuite"
+VARIABLE = "BENCHSUITE_HOME"
+
+
+def home_of(option: str | Path | None) -> Path:
+    """The root of all results: the option, `BENCHSUITE_HOME`, or `.benchsuite` here."""
+    return Path(option or os.environ.get(VARIABLE) or DEFAULT).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHome:
+    """The directory of one study's results."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, home: Path, study: str) -> StudyHome:
+        """That of a study by name; names are checked by `Study` and cannot leave `home`."""
+        return cls(home / study)
+
+    @property
+    def records(self) -> RecordFile:
+        """All attempts."""
+        return RecordFile(self.path / FILE_NAME)
+
+    @property
+    def definition(self) -> Path:
+        """The study file."""
+        return self.path / "study.toml"
+
+    @property
+    def asv(self) -> Path:
+        """asv's own directory."""
+        return self.path / "asv"
+
+    @property
+    def report(self) -> Path:
+        """The report's directory."""
+        return self.path / "report"
+
+    def create(self, study: Study) -> None:
+        """Make the directory and write down the study.
+
+        Raises:
+            UsageError: if it cannot be written to.
+        """
+        try:
+            self.asv.mkdir(parents=True, exist_ok=True)
+            self.definition.write_text(study.to_toml(), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {self.path}: {error.strerror}; choose another place with --home"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the study for one run.
+
+        Raises:
+            BenchsuiteError: if another run holds it.
+        """
+        try:
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {self.path}: {error.strerror}; choose another place with --home"
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BenchsuiteError(
+                    f"study {self.path.name!r} is being run by another process; wait for it, or"
+                    " give this run a name of its own with --name"
+                ) from None
+            yield

@@ -1,0 +1,186 @@
+"""Figures as SVG: small multiples over batch and hidden size, one colour per model."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from benchsuite import analysis, units
+from benchsuite.registry import MODELS
+
+#: Ink that becomes the page's own colour where the figure is inlined.
+_INK = "#1f2328"
+#: Okabe & Ito's palette, which the colour-blind can tell apart; order of the registry.
+_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00", "#999999", "#E0A800", "#CC79A7")
+_MARKERS = "osD^vP*X"
+_PANEL = ("batch_size", "hidden_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One drawn figure.
+
+    Attributes:
+        name: File name without ending.
+        title: What it shows, its match included.
+        caption: How to read it, with the number of cases.
+        svg: A standalone SVG document.
+        lines: Fitted exponents of the lines drawn (see `analysis.scaling`).
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    lines: pd.DataFrame
+
+    def inline(self) -> str:
+        """The SVG as an element of a page, in the page's text colour, labelled for readers."""
+        body = self.svg[self.svg.index("<svg") :]
+        body = body.replace(_INK, "currentColor")
+        body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
+        body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
+        label = self.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+        return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[Figure]:
+    """A figure per measure, mode and whatever else is held fixed: value against T, log-log.
+
+    Args:
+        chosen: One row per case and measure (see `analysis.newest`).
+        measures: Which measures, in which order; those without values are passed over.
+    """
+    fixed = [name for name in analysis.LINE if name not in _PANEL and name != "input_size"]
+    ok = chosen[(chosen["status"] == "ok") & (chosen["value"] > 0)]
+    told = [name for name in fixed if ok[name].nunique() > 1 or name in {"device", "dtype"}]
+    for measure in measures:
+        rows = ok[ok["measure"] == measure]
+        if rows["seq_len"].nunique() < 2:
+            continue
+        for _, part in rows.groupby(fixed, sort=False):
+            first = part.iloc[0]
+            own = [
+                str(first["mode"]),
+                *(_told(n, first[n]) for n in told if n not in {"mode", "match"}),
+            ]
+            what = measure.replace("_", " ")
+            title = f"{what} against sequence length: {', '.join(own)}; match={first['match']}"
+            name = re.sub(r"[^a-z0-9]+", "-", f"{measure}-{'-'.join(own)}-{first['match']}".lower())
+            lines = analysis.scaling(part, measure)
+            yield Figure(
+                name=name.strip("-"),
+                title=title,
+                caption=_caption(part, measure),
+                svg=_draw(part, lines, title, name),
+                lines=lines,
+            )
+
+
+def _told(name: str, value: object) -> str:
+    return str(value) if name in {"device", "dtype"} else f"{name}={value}"
+
+
+def _caption(part: pd.DataFrame, measure: str) -> str:
+    timed = (part["n_samples"] > 1).any()
+    how = "Medians with 95 % intervals" if timed else "Exact values"
+    return (
+        f"{how} of {measure.replace('_', ' ')}; n = {len(part)} cases. Thin lines are the fitted"
+        " power laws, exponents in the legends. Equal in all models:"
+        f" {', '.join(sorted(part['match'].unique()))}."
+    )
+
+
+def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str:
+    batches = sorted(part["batch_size"].unique())
+    widths = sorted(part["hidden_size"].unique())
+    unit = str(part["unit"].iloc[0])
+    divisor, unit_name = units.scale_for(float(part["value"].median()), unit)
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.color": _INK,
+        "axes.edgecolor": _INK,
+        "axes.labelcolor": _INK,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "grid.color": "#8888884d",
+    }
+    with mpl.rc_context(style):
+        canvas = Canvas(
+            figsize=(3.3 * len(widths) + 0.6, 2.7 * len(batches) + 0.7), layout="constrained"
+        )
+        canvas.suptitle(title, fontsize=10)
+        panels = canvas.subplots(len(batches), len(widths), squeeze=False, sharex=True, sharey=True)
+        for row, batch in zip(panels, batches, strict=True):
+            for axes, width in zip(row, widths, strict=True):
+                here = (part["batch_size"] == batch) & (part["hidden_size"] == width)
+                fits = lines[(lines["batch_size"] == batch) & (lines["hidden_size"] == width)]
+                _panel(axes, part[here], fits, divisor)
+                axes.set_title(f"B={batch}, H={width}", fontsize=9)
+        for axes in panels[-1]:
+            axes.set_xlabel("sequence length T")
+        for axes in panels[:, 0]:
+            axes.set_ylabel(unit_name or "count")
+        buffer = io.StringIO()
+        canvas.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
+    return buffer.getvalue()
+
+
+def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.grid(visible=True, which="major")
+    for model in dict.fromkeys(part["model"]):
+        points = part[part["model"] == model].sort_values("seq_len")
+        x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
+        low, high = (points[c].to_numpy(float) / divisor for c in ("ci_low", "ci_high"))
+        colour, marker = _look(str(model))
+        fit = fits[fits["model"] == model]
+        label = str(model)
+        if len(fit):
+            exponent, factor = float(fit["exponent"].iloc[0]), float(fit["factor"].iloc[0])
+            label = f"{model}  T^{exponent:.2f}"
+            axes.plot(x, factor * x**exponent / divisor, color=colour, linewidth=0.8, alpha=0.7)
+        axes.errorbar(
+            x,
+            y,
+            yerr=np.vstack([y - low, high - y]).clip(0),
+            fmt=marker,
+            color=colour,
+            markersize=4,
+            elinewidth=1,
+            capsize=2,
+            label=label,
+        )
+    lengths = sorted(part["seq_len"].unique())
+    if len(lengths) <= 8:
+        axes.set_xticks([float(t) for t in lengths], [str(t) for t in lengths])
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if len(part):
+        axes.legend(fontsize=7, frameon=False, loc="upper left")
+
+
+def _look(model: str) -> tuple[str, str]:
+    """The same colour and marker for a model in every figure."""
+    names = MODELS.names()
+    index = names.index(model) if model in names else len(names) + sum(map(ord, model))
+    return _COLOURS[index % len(_COLOURS)], _MARKERS[
+        (index + index // len(_COLOURS)) % len(_MARKERS)
+    ]

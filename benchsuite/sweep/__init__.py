@@ -1,0 +1,1 @@
+"""Sweeps: asv runs the benchmark classes over a study, and `driver` runs asv."""

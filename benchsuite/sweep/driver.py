@@ -1,0 +1,418 @@
+"""Drives asv over a study: writes its configuration, runs it, and follows the record file.
+
+What is done, what is left and what failed is read from the records, which the benchmark processes
+append; asv's own output goes to a log. Nothing here imports torch, except to ask a CUDA driver that
+is there for a device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchsuite import environment, home
+from benchsuite.case import Case
+from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.home import StudyHome
+from benchsuite.records import Record, settle
+from benchsuite.registry import MEASURES
+from benchsuite.study import Study
+from benchsuite.sweep import suite
+
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 10.0
+_SUITE = """\
+from benchsuite.sweep import suite
+
+globals().update(suite.benchmark_classes())
+"""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands, for whoever shows it.
+
+    Attributes:
+        total: Measurements of the study (cases × measures).
+        reused: Of these, finished by an earlier run.
+        done: Of these, ended in this run.
+        failed: Of these, neither ok nor skipped.
+        current: What is being measured.
+        last: The record that ended last.
+        started: Monotonic time of the first measurement of this run.
+    """
+
+    total: int
+    reused: int = 0
+    done: int = 0
+    failed: int = 0
+    current: str = ""
+    last: Record | None = None
+    started: float | None = None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to go, from the pace so far."""
+        if not self.done or self.started is None:
+            return None
+        return (
+            (time.monotonic() - self.started) / self.done * (self.total - self.reused - self.done)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a run came to.
+
+    Attributes:
+        study: Its name.
+        cases: Grid points; the next three count these.
+        ok: All that makes sense on this machine was measured.
+        skipped: Nothing of it makes sense on this machine.
+        failed: Something failed, ran out of memory or time, or left no record.
+        measure_seconds: Inside measurements, this run.
+        setup_seconds: Building workloads, this run.
+        wall_seconds: On the clock, this run.
+        records: The record file.
+        reused: Measurements that an earlier run had finished.
+        interrupted: Whether the run was stopped before its end.
+        failures: Status → number of measurements, over the whole study.
+        notes: What else to tell.
+    """
+
+    study: str
+    cases: int
+    ok: int
+    skipped: int
+    failed: int
+    measure_seconds: float
+    setup_seconds: float
+    wall_seconds: float
+    records: str
+    reused: int = 0
+    interrupted: bool = False
+    failures: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def resolve_device(study: Study, device: str | None) -> Study:
+    """The study on a device: `auto` becomes what this machine has."""
+    if device not in {None, "auto"}:
+        return study.derive({"device": [str(device)]}, name=study.name)
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return study.with_device("cpu")
+    from benchsuite.device import resolve
+
+    return study.with_device(resolve("auto"))
+
+
+def run_study(
+    study: Study,
+    root: Path,
+    *,
+    fresh: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Balance:
+    """Measure all cases of a study that are not finished yet.
+
+    Args:
+        study: With its device resolved.
+        root: The root of all results.
+        fresh: Measure finished ones again too; old records stay in the file.
+        on_progress: Called whenever something began or ended.
+
+    Raises:
+        UsageError: if results cannot be written there.
+        BenchsuiteError: if the study is being run already, or asv could not run at all.
+    """
+    began = time.monotonic()
+    place = StudyHome.of(root, study.name)
+    place.create(study)
+    with place.locked():
+        run_id = uuid.uuid4().hex[:12]
+        file = place.records.path
+        offset = file.stat().st_size if file.exists() else 0
+        wanted = _wanted(study)
+        known = {} if fresh else suite.finished(file)
+        done = {key: known[key] for key in wanted if key in known}
+        progress = Progress(total=len(wanted), reused=len(done))
+        ended: dict[tuple[str, ...], Record] = {}
+        interrupted, notes = False, []
+        if len(done) < len(wanted) or not _has_asv_results(place):
+            log = place.asv / "asv.log"
+            with _asv(study, place, root, run_id, log, fresh=fresh) as process:
+                try:
+                    _follow(process, file, offset, progress, on_progress)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    _stop(process)
+            ended = _settled(file, offset)
+            if not interrupted and process.returncode not in {0, 2}:
+                raise BenchsuiteError(
+                    f"asv ended with exit code {process.returncode}: {_last_words(log)}; all of its"
+                    f" output is in {log}"
+                )
+            lost = len([key for key in wanted if key not in done and key not in ended])
+            if lost and not interrupted:
+                notes.append(f"{lost} measurements left no record: {_last_words(log)} (see {log})")
+        return _balance(
+            study,
+            wanted,
+            {**done, **ended},
+            measured=list(ended.values()),
+            wall=time.monotonic() - began,
+            records=str(file),
+            reused=len(done),
+            interrupted=interrupted,
+            notes=tuple(notes),
+        )
+
+
+def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
+    """Every measurement of the study by the key of its record."""
+    return {
+        environment.begin(case, MEASURES.get(name)).key: case
+        for name in study.measures
+        for case in study.cases()
+    }
+
+
+def _has_asv_results(place: StudyHome) -> bool:
+    return any((place.asv / "results").glob("*/*.json"))
+
+
+@contextmanager
+def _asv(
+    study: Study, place: StudyHome, root: Path, run_id: str, log: Path, *, fresh: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """asv, running, in a process group of its own; stopped when the block is left."""
+    _write_configuration(study, place)
+    commit = environment.checkout().get("commit")
+    machine = environment.machine_name()
+    _register_machine(machine, place.asv)
+    command = [
+        *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
+        *("--environment", "existing:same", "--launch-method", "forkserver"),
+        *("--record-samples", "--show-stderr", "--machine", machine),
+        *(("--set-commit-hash", commit) if commit else ()),
+    ]
+    here = os.getcwd()  # noqa: PTH109 - what the user calls it
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    variables = {
+        **os.environ,
+        suite.STUDY: str(place.definition),
+        suite.RUN: run_id,
+        suite.RESUME: "" if fresh else "1",
+        home.VARIABLE: str(root),
+        "BENCHSUITE_CHECKOUT": here,
+        "BENCHSUITE_MACHINE": machine,
+        "PYTHONPATH": paths,
+        "ASV_PYTHONPATH": paths,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=place.asv,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _stop(process)
+
+
+def _write_configuration(study: Study, place: StudyHome) -> None:
+    """asv's configuration of this study: the package's classes, results of its own."""
+    checkout = _toplevel()
+    configuration: dict[str, Any] = {
+        "version": 1,
+        "project": study.name,
+        "repo": str(checkout) if checkout else ".",
+        "branches": ["HEAD"],
+        "environment_type": "virtualenv",
+        "benchmark_dir": "benchmarks",
+        "results_dir": "results",
+        "html_dir": "html",
+        "env_dir": "env",
+    }
+    (place.asv / "benchmarks").mkdir(exist_ok=True)
+    (place.asv / "benchmarks" / "__init__.py").touch()
+    (place.asv / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
+    (place.asv / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
+
+
+def _toplevel() -> Path | None:
+    done = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False
+    )
+    return Path(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def _register_machine(name: str, directory: Path) -> None:
+    """Tell asv about this machine if it does not know it: it would ask, and nobody answers."""
+    from asv.machine import MachineCollection
+
+    path = Path(MachineCollection.get_machine_file_path())
+    try:
+        if path.exists() and name in json.loads(path.read_text(encoding="utf-8")):
+            return
+    except ValueError as error:
+        raise UsageError(f"asv's machine file {path} is not valid JSON: {error}") from error
+    done = subprocess.run(
+        [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise UsageError(f"asv cannot write its machine file {path}: {words[-1]}")
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    file: Path,
+    offset: int,
+    progress: Progress,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Report what the benchmark processes append until asv ends."""
+    on_progress(progress)
+    tail = _Tail(file, offset)
+    while True:
+        ended = process.poll() is not None
+        for row in tail.rows():
+            record = Record.from_row(row)
+            if record.status == "started":
+                progress.current = f"{record.case.id} {record.measure}"
+                progress.started = progress.started or time.monotonic()
+            else:
+                progress.done += 1
+                progress.failed += record.status not in {"ok", "skipped"}
+                progress.last = record
+            on_progress(progress)
+        if ended:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+class _Tail:
+    """Complete rows that were appended to a record file since it was last asked."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path, self._offset = path, offset
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # being written
+                self._offset += len(line)
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue  # a line that an earlier run left torn; loading reports it
+
+
+def _settled(file: Path, offset: int) -> dict[tuple[str, ...], Record]:
+    """Records of this run, dead attempts included, by key."""
+    if not file.exists():
+        return {}
+    rows = settle(_Tail(file, offset).rows())
+    return {record.key: record for record in map(Record.from_row, rows)}
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End asv, its server and the benchmark it is in, kindly first."""
+    family = _descendants(process.pid)
+    for sign, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
+        for pid in (process.pid, *family):
+            _kill(pid, sign)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    for pid in family:
+        _kill(pid, signal.SIGKILL)
+
+
+def _kill(pid: int, sign: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, sign)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children and their children: asv's server lives in a process group of its own."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(word) for word in task.read_text(encoding="ascii").split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _last_words(log: Path) -> str:
+    """The last line of a log that says something."""
+    try:
+        lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines()]
+    except OSError:
+        return "no output"
+    return next((line for line in reversed(lines) if line), "no output")
+
+
+def _balance(
+    study: Study,
+    wanted: Mapping[tuple[str, ...], Case],
+    outcomes: Mapping[tuple[str, ...], Record],
+    *,
+    measured: list[Record],
+    **rest: Any,
+) -> Balance:
+    verdicts: dict[Case, set[str]] = {}
+    statuses: Counter[str] = Counter()
+    for key, case in wanted.items():
+        record = outcomes.get(key)
+        status = record.status if record else "missing"
+        statuses[status] += 1
+        verdicts.setdefault(case, set()).add(status)
+    skipped = sum(found == {"skipped"} for found in verdicts.values())
+    ok = sum(found <= {"ok", "skipped"} for found in verdicts.values()) - skipped
+    return Balance(
+        study=study.name,
+        cases=study.size,
+        ok=ok,
+        skipped=skipped,
+        failed=study.size - ok - skipped,
+        measure_seconds=sum(record.duration or 0.0 for record in measured),
+        setup_seconds=sum(record.setup_duration or 0.0 for record in measured),
+        wall_seconds=rest.pop("wall"),
+        failures={s: n for s, n in sorted(statuses.items()) if s not in {"ok", "skipped"}},
+        **rest,
+    )

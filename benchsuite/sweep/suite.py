@@ -1,0 +1,189 @@
+"""The benchmark classes that asv runs: one per measure of the study, made from the registry.
+
+A benchmark directory needs three lines:
+
+    from benchsuite.sweep import suite
+
+    globals().update(suite.benchmark_classes())
+
+Which study that is, and where records go, is told by environment variables; without them it is
+`tracked`, and `.benchsuite` beside `asv.conf.json`. Importing this module imports no torch and
+touches no CUDA: asv's forkserver imports it before it forks.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchsuite import home
+from benchsuite.case import Value
+from benchsuite.environment import begin
+from benchsuite.home import StudyHome
+from benchsuite.records import FINAL, Record, read_rows, settle
+from benchsuite.registry import MEASURES, MeasureSpec
+from benchsuite.study import Study, load_study
+
+STUDY = "BENCHSUITE_STUDY"
+RUN = "BENCHSUITE_RUN"
+RESUME = "BENCHSUITE_RESUME"
+
+TRACKED = "tracked"
+#: asv's limit is above our own, which leaves a record with the reason.
+_GRACE_SECONDS = 30.0
+_ASV_UNITS = {"s": "seconds", "B": "bytes", "1": "count"}
+#: Share of free memory that a case may take before its allocations fail.
+_MEMORY_SHARE = 0.9
+
+
+class CaseBenchmark:
+    """Base of the benchmark classes; asv calls `track_<measure>` with a value per parameter."""
+
+    study: ClassVar[Study]
+    spec: ClassVar[MeasureSpec]
+
+    def run(self, *point: Value) -> float | dict[str, Any]:
+        """Measure one point, or hand back what an interrupted run has measured already.
+
+        Returns:
+            A number, or samples in the form that asv takes for a timing.
+
+        Raises:
+            SkipNotImplemented: where the case has no meaning here; asv keeps it as NaN.
+            RuntimeError: where it failed; the record says why, asv shows it.
+        """
+        record = self._record(*point)
+        if record.status == "skipped":
+            from asv_runner.benchmarks.mark import SkipNotImplemented
+
+            raise SkipNotImplemented(record.reason)
+        if record.status != "ok" or record.value is None:
+            raise RuntimeError(f"{record.case.id}: {record.status}: {record.reason}")
+        if record.samples:
+            return {"samples": list(record.samples), "number": record.number}
+        return int(record.value) if record.value.is_integer() else record.value
+
+    def _record(self, *point: Value) -> Record:
+        case, budget = self.study.case(point), self.study.budget
+        if os.environ.get(RESUME):
+            done = _finished().get(begin(case, self.spec).key)
+            if done is not None:
+                return done
+        if case.device == "cpu":
+            _limit_memory()
+        from benchsuite.measuring import measure
+
+        return measure(
+            case,
+            self.spec.name,
+            budget=budget,
+            study=self.study.name,
+            run=os.environ.get(RUN, ""),
+            file=study_home(self.study).records,
+            watch=True,
+        )
+
+
+def benchmark_classes(study: Study | None = None) -> dict[str, type]:
+    """The classes of a study by name: `Latency`, `PeakMemory` and so on.
+
+    Args:
+        study: The study; by default the one that `BENCHSUITE_STUDY` names, or `tracked`.
+    """
+    chosen = study or load_study(os.environ.get(STUDY, TRACKED))
+    if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
+        _warm_up()
+    return {
+        _class_name(name): _benchmark_class(chosen, MEASURES.get(name)) for name in chosen.measures
+    }
+
+
+def _benchmark_class(study: Study, spec: MeasureSpec) -> type:
+    def track(self: CaseBenchmark, *point: Value) -> float | dict[str, Any]:
+        return self.run(*point)
+
+    track.__doc__ = spec.summary
+    return type(
+        _class_name(spec.name),
+        (CaseBenchmark,),
+        {
+            "__doc__": spec.summary,
+            "__module__": __name__,
+            "study": study,
+            "spec": spec,
+            "params": [list(values) for values in study.params.values()],
+            "param_names": list(study.params),
+            "type": "time" if spec.unit == "s" else "track",
+            "unit": _ASV_UNITS.get(spec.unit, spec.unit),
+            "version": spec.version,
+            "pretty_name": spec.name,
+            "timeout": study.budget.timeout + _GRACE_SECONDS,
+            f"track_{spec.name}": track,
+        },
+    )
+
+
+def _class_name(measure: str) -> str:
+    return "".join(part.capitalize() for part in measure.split("_"))
+
+
+def benchmark_name(measure: str, module: str = "measures") -> str:
+    """asv's name for the benchmark of a measure."""
+    return f"{module}.{_class_name(measure)}.track_{measure}"
+
+
+def study_home(study: Study) -> StudyHome:
+    """Where records go: `BENCHSUITE_HOME`, else `.benchsuite` beside asv's configuration."""
+    root = Path(os.environ.get("ASV_CONF_DIR") or ".") / home.DEFAULT
+    return StudyHome.of(Path(os.environ.get(home.VARIABLE) or root).absolute(), study.name)
+
+
+@functools.cache
+def _finished() -> dict[tuple[str, ...], Record]:
+    """Measurements of the study with an outcome, by key."""
+    path = study_home(load_study(os.environ.get(STUDY, TRACKED))).records.path
+    return finished(path)
+
+
+def finished(path: Path) -> dict[tuple[str, ...], Record]:
+    """Measurements in a record file whose outcome a resumed run takes as final, by key."""
+    if not path.exists():
+        return {}
+    records = (Record.from_row(row) for row in settle(read_rows(path)) if row["status"] in FINAL)
+    return {record.key: record for record in records}
+
+
+def _warm_up() -> None:
+    """Import and start what every child needs, on one thread and without touching CUDA."""
+    import torch
+
+    from benchsuite import counting, environment, measuring
+    from benchsuite.building import Sizes
+    from benchsuite.measures import memory, structure, timing
+
+    torch.set_num_threads(1)  # a parent that has started OpenMP threads must not fork
+    _ = measuring, structure, timing
+    memory.warm_profiler()
+    counting.flops(
+        "lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False
+    )
+    environment.software()
+    environment.checkout()
+    if os.environ.get(RESUME):
+        _finished()
+
+
+def _limit_memory() -> None:
+    """Let allocations fail before the machine runs out of memory: a case fails, alone."""
+    from benchsuite.device import free_host_memory
+
+    with Path("/proc/self/status").open(encoding="ascii") as lines:
+        used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+    limit = used + int(_MEMORY_SHARE * free_host_memory())
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
