@@ -5,4 +5,4 @@ Plain `asv run` measures the study `tracked`; `BENCHSUITE_STUDY` names another o
 
 from benchsuite.sweep import suite
 
-globals().update(suite.benchmark_classes())
+globals().update(suite.benchmark_classes(__file__))

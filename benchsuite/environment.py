@@ -24,21 +24,26 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Environment variables that name the machine and the checkout under test.
+MACHINE = "BENCHSUITE_MACHINE"
+CHECKOUT = "BENCHSUITE_CHECKOUT"
+
+
 def machine_name() -> str:
     """`BENCHSUITE_MACHINE`, or the host's name (asv's own default)."""
-    return os.environ.get("BENCHSUITE_MACHINE") or platform.node() or "unnamed"
+    return os.environ.get(MACHINE) or platform.node() or "unnamed"
 
 
 @functools.cache
 def checkout() -> dict[str, Any]:
     """Commit under test and state of the working tree.
 
-    asv says which commit it has installed (`ASV_COMMIT`); else it is the checkout around asv's
-    configuration or the working directory. Outside a repository there is none.
+    asv says which commit it has installed (`ASV_COMMIT`); else it is that of the checkout around
+    `BENCHSUITE_CHECKOUT` or the working directory. Outside a repository there is none.
     """
     if os.environ.get("ASV_COMMIT"):
         return {"commit": os.environ["ASV_COMMIT"], "dirty": False}
-    root = Path(os.environ.get("BENCHSUITE_CHECKOUT") or os.environ.get("ASV_CONF_DIR") or ".")
+    root = Path(os.environ.get(CHECKOUT) or ".")
     commit = _git(root, "rev-parse", "HEAD")
     if not commit:
         return {}

@@ -36,7 +36,7 @@ _STOP_SECONDS = 10.0
 _SUITE = """\
 from benchsuite.sweep import suite
 
-globals().update(suite.benchmark_classes())
+globals().update(suite.benchmark_classes(__file__))
 """
 
 
@@ -218,8 +218,8 @@ def _asv(
         suite.RUN: run_id,
         suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
-        "BENCHSUITE_CHECKOUT": here,
-        "BENCHSUITE_MACHINE": machine,
+        environment.CHECKOUT: here,
+        environment.MACHINE: machine,
         "PYTHONPATH": paths,
         "ASV_PYTHONPATH": paths,
     }

@@ -4,10 +4,10 @@ A benchmark directory needs three lines:
 
     from benchsuite.sweep import suite
 
-    globals().update(suite.benchmark_classes())
+    globals().update(suite.benchmark_classes(__file__))
 
 Which study that is, and where records go, is told by environment variables; without them it is
-`tracked`, and `.benchsuite` beside `asv.conf.json`. Importing this module imports no torch and
+`tracked`, and `.benchsuite` beside the benchmark directory. Importing this module imports no torch and
 touches no CUDA: asv's forkserver imports it before it forks.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from benchsuite import home
 from benchsuite.case import Value
-from benchsuite.environment import begin
+from benchsuite.environment import CHECKOUT, begin
 from benchsuite.home import StudyHome
 from benchsuite.records import FINAL, Record, read_rows, settle
 from benchsuite.registry import MEASURES, MeasureSpec
@@ -83,18 +83,22 @@ class CaseBenchmark:
             budget=budget,
             study=self.study.name,
             run=os.environ.get(RUN, ""),
-            file=study_home(self.study).records,
+            file=_study_home(self.study).records,
             watch=True,
         )
 
 
-def benchmark_classes(study: Study | None = None) -> dict[str, type]:
-    """The classes of a study by name: `Latency`, `PeakMemory` and so on.
+def benchmark_classes(file: str) -> dict[str, type]:
+    """The classes of the study by name: `Latency`, `PeakMemory` and so on.
 
     Args:
-        study: The study; by default the one that `BENCHSUITE_STUDY` names, or `tracked`.
+        file: The benchmark module's own `__file__`. asv runs benchmarks in a directory that is
+            thrown away, so results and checkout are looked for beside that of the benchmarks.
     """
-    chosen = study or load_study(os.environ.get(STUDY, TRACKED))
+    beside = Path(file).absolute().parent.parent
+    os.environ.setdefault(home.VARIABLE, str(beside / home.DEFAULT))
+    os.environ.setdefault(CHECKOUT, str(beside))
+    chosen = _chosen_study()
     if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
         _warm_up()
     return {
@@ -136,17 +140,18 @@ def benchmark_name(measure: str, module: str = "measures") -> str:
     return f"{module}.{_class_name(measure)}.track_{measure}"
 
 
-def study_home(study: Study) -> StudyHome:
-    """Where records go: `BENCHSUITE_HOME`, else `.benchsuite` beside asv's configuration."""
-    root = Path(os.environ.get("ASV_CONF_DIR") or ".") / home.DEFAULT
-    return StudyHome.of(Path(os.environ.get(home.VARIABLE) or root).absolute(), study.name)
+def _chosen_study() -> Study:
+    return load_study(os.environ.get(STUDY, TRACKED))
+
+
+def _study_home(study: Study) -> StudyHome:
+    return StudyHome.of(home.home_of(None), study.name)
 
 
 @functools.cache
 def _finished() -> dict[tuple[str, ...], Record]:
     """Measurements of the study with an outcome, by key."""
-    path = study_home(load_study(os.environ.get(STUDY, TRACKED))).records.path
-    return finished(path)
+    return finished(_study_home(_chosen_study()).records.path)
 
 
 def finished(path: Path) -> dict[tuple[str, ...], Record]:

@@ -1,0 +1,57 @@
+"""Shared fixtures: what a machine must have, and records made without measuring."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+import torch
+
+from benchsuite.case import Case
+from benchsuite.records import Record
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device; this machine has none")
+    no_browser = pytest.mark.skip(reason="needs Chromium (apt-get install chromium)")
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if item.get_closest_marker("browser") and not shutil.which("chromium") and not os.environ.get("CI"):
+            item.add_marker(no_browser)
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch):
+    """No test sees the results, the study or the run of the shell it was started in."""
+    for name in [n for n in os.environ if n.startswith(("BENCHSUITE_", "ASV"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def make_record():
+    """Build a record without measuring: `make_record(value=0.1, seq_len=64, …)`."""
+
+    def make(*, measure="latency", unit="s", status="ok", value=1.0, samples=(), **changes):
+        own = {name: changes.pop(name) for name in list(changes) if name in Case.__slots__}
+        case = Case(**{"model": "lstm", **own})
+        provenance = {"cpu": "test processor", "torch": "2.0", **changes.pop("provenance", {})}
+        return Record(
+            case=case,
+            measure=measure,
+            unit=unit,
+            version="1",
+            status=status,
+            value=value if status == "ok" else None,
+            samples=tuple(samples),
+            study=changes.pop("study", "test"),
+            machine=changes.pop("machine", "here"),
+            started_at=changes.pop("started_at", 1_700_000_000.0),
+            provenance=provenance,
+            **changes,
+        )
+
+    return make

@@ -1,0 +1,172 @@
+"""Axes, cases and studies: what is allowed, and what is said of what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchsuite.case import AXES, Case, parse_assignment
+from benchsuite.errors import UsageError
+from benchsuite.registry import MEASURES, MODELS
+from benchsuite.study import Study, load_study, parse_study, shipped
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("seq_len=64,256,1024", [64, 256, 1024]),
+        ("seq_len=64:512:*2", [64, 128, 256, 512]),
+        ("hidden_size=32:128:+32", [32, 64, 96, 128]),
+        ("seq_len=1:10:*3,7,9", [1, 3, 9, 7]),
+        ("seq_len=5:5:*2", [5]),
+        ("bidirectional=true,false", [True, False]),
+        ("model=lstm,tcn", ["lstm", "tcn"]),
+        ("model=my.module:make", ["my.module:make"]),
+    ],
+)
+def test_axis_syntax(text, values):
+    assert parse_assignment(text) == (text.partition("=")[0], values)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seq_len=0", "0 is not allowed; whole numbers from 1 to 16777216"),
+        ("seq_len=-4", "-4 is not allowed"),
+        ("seq_len=99999999999", "is not allowed"),
+        ("seq_len=ten", "'ten' is not allowed"),
+        ("seq_len=1.5", "'1.5' is not allowed"),
+        ("seq_len=nan", "'nan' is not allowed"),
+        ("seq_len=", "yields no value"),
+        ("seq_len=,", "yields no value"),
+        ("seq_len=64:32:*2", "64 is above 32"),
+        ("seq_len=1:8:*1", "never ends"),
+        ("seq_len=1:8:+0", "never ends"),
+        ("seq_len=1:8", "no range"),
+        ("seq_len=1:8:2", "no range"),
+        ("seq_len=1:8:*2:3", "no range"),
+        ("seq_len=a:8:*2", "'a' is not allowed"),
+        ("seq_len", "has no '='"),
+        ("seqlen=4", "unknown axis 'seqlen': did you mean 'seq_len'"),
+        ("model=lstmcell", "unknown model 'lstmcell': did you mean 'lstm_cell'"),
+        ("model=a:b:c", "unknown model"),
+        ("device=gpu", "unknown device 'gpu'"),
+        ("mode=training", "did you mean 'train'"),
+        ("dtype=float8", "unknown dtype"),
+        ("bidirectional=maybe", "neither true nor false"),
+    ],
+)
+def test_bad_axis_settings_name_the_value_and_the_mend(text, words):
+    with pytest.raises(UsageError) as error:
+        parse_assignment(text)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_case_is_hashable_and_has_a_stable_id():
+    case = Case(model="lstm", seq_len=64, hidden_size=32)
+    assert case == Case(model="lstm", seq_len=64, hidden_size=32, input_size=32)
+    assert {case: 1}[case.replace()] == 1
+    assert case.id == "lstm-T64-B1-H32-infer-cpu"
+    odd = case.replace(input_size=3, dtype="float64", num_threads=2, match="params", seed=7)
+    assert odd.id == "lstm-T64-B1-H32-I3-infer-cpu-float64-t2-params-s7"
+    assert Case.from_row({**odd.as_dict(), "other": 1}) == odd
+
+
+def test_a_case_checks_its_values():
+    with pytest.raises(UsageError, match="unknown model"):
+        Case(model="rnn")
+    with pytest.raises(UsageError, match="seq_len"):
+        Case(model="lstm", seq_len=0)
+    with pytest.raises(UsageError, match="resolve 'auto'"):
+        Case(model="lstm", device="auto")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_studies_are_sound(name):
+    study = load_study(name).with_device("cpu")
+    cases = study.cases()
+    assert len({case.id for case in cases}) == len(cases) == study.size
+    assert parse_study(study.to_toml(), "other") == study
+
+
+def test_quick_is_as_large_as_promised():
+    axes = load_study("quick").axes
+    sizes = [len(axes[n]) for n in ("model", "seq_len", "batch_size", "hidden_size", "mode")]
+    assert all(size >= least for size, least in zip(sizes, (3, 4, 2, 2, 2), strict=True))
+    assert {"latency", "peak_memory"} <= set(load_study("quick").measures)
+
+
+def test_default_is_as_large_as_promised():
+    axes = load_study("default").axes
+    sizes = [len(axes[n]) for n in ("model", "seq_len", "batch_size", "hidden_size", "mode")]
+    assert all(size >= least for size, least in zip(sizes, (6, 6, 3, 3, 2), strict=True))
+
+
+def test_models_of_one_shape_are_measured_side_by_side():
+    study = load_study("quick").with_device("cpu")
+    models = [case.model for case in study.cases()[:3]]
+    assert models == list(study.axes["model"])
+
+
+def test_a_derived_study_has_a_name_of_its_own():
+    study = load_study("quick")
+    derived = study.derive({"model": ["my.module:make"], "seq_len": [8, 16]}, measures=["flops"])
+    assert derived.name == "quick+model=my.module.make+seq_len=8,16+measure=flops"
+    assert derived.measures == ("flops",)
+    assert study.derive({}, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("axes = 3\n", "[axes] must be a table"),
+        ("[axes]\nmodel = 'lstm'\nwidth = 3\n", "unknown axis 'width'"),
+        ("[axes]\nmodel = ['lstm']\nseq_len = [0]\n", "0 is not allowed"),
+        ("[axes]\nmodel = ['lstm']\nseq_len = []\n", "yields no value"),
+        ("[axes]\nmodel = ['lstm']\nseq_len = [2.5]\n", "2.5 is not allowed"),
+        ("[axes]\nseq_len = [4]\n", "names no model"),
+        ("measure = ['latency']\n", "did you mean 'measures'"),
+        ("measures = []\n[axes]\nmodel = 'lstm'\n", "measures nothing"),
+        ("measures = ['speed']\n[axes]\nmodel = 'lstm'\n", "unknown measure 'speed'"),
+        ("measures = 'latency'\n[axes]\nmodel = 'lstm'\n", "must be a list"),
+        ("timeout = -1\n[axes]\nmodel = 'lstm'\n", "timeout = -1 is not allowed"),
+        ("min_run_time = 'long'\n[axes]\nmodel = 'lstm'\n", "min_run_time = 'long'"),
+        ("min_run_time = 9.0\n[axes]\nmodel = 'lstm'\n", "is below min_run_time"),
+        ("[axes\n", "not valid TOML"),
+        ("name = '../up'\n[axes]\nmodel = 'lstm'\n", "study name '../up' is not allowed"),
+        ("[axes]\nmodel = 'lstm'\nseq_len = '1:9999999:+1'\n", "at most 200,000"),
+    ],
+)
+def test_bad_studies_are_told(text, words):
+    with pytest.raises(UsageError) as error:
+        parse_study(text, "mine")
+    assert words in str(error.value)
+
+
+def test_an_unknown_study_is_told(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'quick'"):
+        load_study("quik")
+    with pytest.raises(UsageError, match="No such file"):
+        load_study(str(tmp_path / "absent.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load_study(str(tmp_path / "binary.toml"))
+
+
+def test_core_parameters_are_always_shown_to_asv():
+    study = Study(name="s", axes={"model": ("lstm",), "seed": (1, 2)}, measures=("flops",))
+    assert list(study.params)[0] == "seed"
+    assert {"device", "num_threads", "dtype"} <= set(study.params)
+    assert study.with_device("cpu").cases()[1].seed == 2
+
+
+def test_registries_resolve():
+    for spec in MODELS:
+        assert callable(spec.factory())
+    for spec in MEASURES:
+        assert callable(spec.function())
+        assert spec.unit in {"s", "B", "FLOP", "step", "1"}
+
+
+def test_every_axis_is_a_field_of_a_case():
+    assert list(AXES) == list(Case.__dataclass_fields__)

@@ -1,0 +1,141 @@
+"""The contract that every registered model meets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchsuite.building import Sizes, build
+from benchsuite.case import Case
+from benchsuite.errors import Unsupported, UsageError
+from benchsuite.models import conv
+from benchsuite.registry import MODELS
+from benchsuite.workload import Workload
+
+NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
+T, B, H, F = 12, 3, 8, 5
+
+
+@pytest.fixture(params=NAMES)
+def model(request):
+    torch.manual_seed(0)
+    return build(request.param, Sizes(F, H, 1, bidirectional=False, seq_len=T)).double().eval()
+
+
+def batch(seed=0):
+    return torch.randn(B, T, F, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_maps_batch_time_features_to_batch_time_features(model):
+    assert model(batch()).shape == (B, T, H)
+
+
+def test_gradient_reaches_every_parameter(model):
+    model(batch()).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_is_causal(model):
+    x = batch()
+    before = model(x)
+    for t in (1, T // 2, T - 1):
+        changed = x.clone()
+        changed[:, t:] += 1
+        torch.testing.assert_close(model(changed)[:, :t], before[:, :t], rtol=0, atol=1e-14)
+        assert not torch.allclose(model(changed)[:, t], before[:, t])
+
+
+def test_rows_of_a_batch_are_independent(model):
+    x = batch()
+    alone = torch.cat([model(row.unsqueeze(0)) for row in x])
+    torch.testing.assert_close(model(x), alone, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_result(name):
+    case = Case(model=name, seq_len=T, batch_size=B, hidden_size=H)
+    first, again, other = (Workload(c) for c in (case, case, case.replace(seed=1)))
+    torch.testing.assert_close(first.x_BTF, again.x_BTF, rtol=0, atol=0)
+    torch.testing.assert_close(first.step(), again.step(), rtol=0, atol=0)
+    assert not torch.allclose(first.step(), other.step())
+
+
+@pytest.mark.parametrize(
+    ("name", "reach"), [("conv", 9), ("tcn_fixed", 61), ("tcn", 125)], ids=lambda v: str(v)
+)
+def test_convolutions_see_as_far_as_stated(name, reach):
+    """The formula against the model itself: inputs that reach the last output."""
+    model = build(name, Sizes(1, 4, 1, bidirectional=False, seq_len=100)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.1)  # positive throughout: no ReLU hides a path
+    x = torch.ones(1, 150, 1, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(x)[0, -1].sum(), x)
+    assert int(gradient.count_nonzero()) == reach
+
+
+@pytest.mark.parametrize("seq_len", [1, 2, 5, 6, 13, 14, 29, 30, 64, 1000, 4096])
+def test_tcn_is_just_deep_enough(seq_len):
+    levels = conv.levels_to_cover(seq_len, conv.KERNEL_SIZE)
+    assert conv.receptive_field(conv.KERNEL_SIZE, levels) >= seq_len
+    assert levels == 1 or conv.receptive_field(conv.KERNEL_SIZE, levels - 1) < seq_len
+
+
+@pytest.mark.parametrize(
+    ("kernel", "levels", "field"), [(6, 7, 1271), (7, 7, 1525), (8, 8, 3571), (7, 8, 3061), (3, 6, 253)]
+)
+def test_receptive_field_of_published_networks(kernel, levels, field):
+    """Bai, Kolter & Koltun 2018, table 2, and keras-tcn's default."""
+    assert conv.receptive_field(kernel, levels) == field
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if MODELS.get(n).family == "recurrent"])
+def test_recurrent_models_take_layers_and_directions(name):
+    model = build(name, Sizes(F, H, 2, bidirectional=True, seq_len=T))
+    assert model(torch.randn(B, T, F)).shape == (B, T, 2 * H)
+
+
+@pytest.mark.parametrize(("option", "value"), [("num_layers", 2), ("bidirectional", True)])
+def test_convolutions_say_what_means_nothing_to_them(option, value):
+    sizes = {"num_layers": 1, "bidirectional": False, option: value}
+    with pytest.raises(Unsupported, match=f"tcn has no {option}"):
+        build("tcn", Sizes(F, H, **sizes, seq_len=T))
+
+
+def plain_factory():
+    return torch.nn.Linear(5, 2)
+
+
+def wrong_factory(hidden_size):
+    return hidden_size
+
+
+def flat_factory():
+    return torch.nn.Flatten()
+
+
+def test_a_factory_from_outside_may_name_none_of_the_sizes():
+    model = build(f"{__name__}:plain_factory", Sizes(F, H, 1, bidirectional=False, seq_len=T))
+    assert model(torch.randn(B, T, F)).shape == (B, T, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (f"{__name__}:wrong_factory", "returned a int, not an nn.Module"),
+        (f"{__name__}:absent", "has no 'absent'"),
+        ("no_such_module:model", "cannot import 'no_such_module'"),
+        (f"{__name__}:T", "is a int, not a callable"),
+    ],
+)
+def test_a_bad_factory_is_told(target, words):
+    with pytest.raises(UsageError, match=words):
+        build(target, Sizes(F, H, 1, bidirectional=False, seq_len=T))
+
+
+def test_an_output_of_another_shape_is_told():
+    model = build(f"{__name__}:flat_factory", Sizes(F, H, 1, bidirectional=False, seq_len=T))
+    with pytest.raises(UsageError, match=r"Flatten returned \(3, 60\)"):
+        model(torch.randn(B, T, F))
