@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchsuite.study import Study
     from benchsuite.sweep.driver import Balance, Progress
 
-INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 _PLAIN_LINE_SECONDS = 5.0
 
 app = typer.Typer(
@@ -196,7 +196,7 @@ def run(
         print(_sentence(balance))
     if balance.interrupted:
         _say("interrupted; the same command goes on from here")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(EXIT_INTERRUPTED)
     if balance.failed:
         raise typer.Exit(1)
 
@@ -225,7 +225,9 @@ def _sentence(balance: Balance) -> str:
     kinds = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
     parts = [
         f"{balance.study}: {balance.ok} of {balance.cases} cases ok, {balance.skipped} skipped,"
-        f" {balance.failed} failed" + (f" (measurements: {kinds})" if kinds else "")
+        f" {balance.failed} failed"
+        + (f" (measurements: {kinds})" if kinds else "")
+        + (f", {balance.remaining} not measured yet" if balance.remaining else "")
     ]
     if balance.reused:
         parts.append(f"{balance.reused} measurements were there already")
@@ -382,4 +384,4 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         _say("interrupted")
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)

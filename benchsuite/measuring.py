@@ -15,7 +15,7 @@ from benchsuite.case import Case
 from benchsuite.device import OutOfMemory
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.measures import Reading
-from benchsuite.records import Record, RecordFile
+from benchsuite.records import INTERRUPTED, Record, RecordFile
 from benchsuite.registry import MEASURES, MeasureSpec
 from benchsuite.study import Budget
 from benchsuite.workload import Workload, prepare
@@ -60,7 +60,7 @@ def measure(
             record = _attempt(record, spec, budget)
     except KeyboardInterrupt:
         if file is not None:
-            file.append(record.replace(status="failed", reason="interrupted"))
+            file.append(record.replace(status="failed", reason=INTERRUPTED))
         raise
     if file is not None:
         file.append(record)

@@ -32,6 +32,8 @@ SCHEMA_VERSION = 1
 FILE_NAME = "records.jsonl"
 
 Status = Literal["started", "ok", "skipped", "oom", "timeout", "failed", "crashed"]
+#: The reason of an attempt that was stopped from outside.
+INTERRUPTED = "interrupted"
 #: Outcomes that a resumed study takes as final; the others are tried again.
 FINAL = frozenset({"ok", "skipped", "oom", "timeout"})
 

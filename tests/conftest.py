@@ -20,7 +20,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
-        if item.get_closest_marker("browser") and not shutil.which("chromium") and not os.environ.get("CI"):
+        if (
+            item.get_closest_marker("browser")
+            and not shutil.which("chromium")
+            and not os.environ.get("CI")
+        ):
             item.add_marker(no_browser)
 
 

@@ -155,7 +155,7 @@ def test_an_unknown_study_is_told(tmp_path):
 
 def test_core_parameters_are_always_shown_to_asv():
     study = Study(name="s", axes={"model": ("lstm",), "seed": (1, 2)}, measures=("flops",))
-    assert list(study.params)[0] == "seed"
+    assert next(iter(study.params)) == "seed"
     assert {"device", "num_threads", "dtype"} <= set(study.params)
     assert study.with_device("cpu").cases()[1].seed == 2
 

@@ -23,16 +23,29 @@ LAYERS = [
     {"measures"},
     {"measuring"},
     {"sweep", "analysis", "report"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
-TORCH_FREE = ["benchsuite", "benchsuite.cli", "benchsuite.records", "benchsuite.analysis",
-              "benchsuite.report", "benchsuite.study", "benchsuite.sweep.suite", "benchsuite.sweep.driver"]
+TORCH_FREE = [
+    "benchsuite",
+    "benchsuite.cli",
+    "benchsuite.records",
+    "benchsuite.analysis",
+    "benchsuite.report",
+    "benchsuite.study",
+    "benchsuite.sweep.suite",
+    "benchsuite.sweep.driver",
+]
 
 
 def imports(path):
     """(module, whether at the top) of every import of our own or of torch."""
     tree = ast.parse(path.read_text())
-    lazy = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.If) for n in ast.walk(f)}
+    lazy = {
+        id(n)
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef | ast.If)
+        for n in ast.walk(f)
+    }
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.ImportFrom):

@@ -62,9 +62,7 @@ def test_same_seed_same_result(name):
     assert not torch.allclose(first.step(), other.step())
 
 
-@pytest.mark.parametrize(
-    ("name", "reach"), [("conv", 9), ("tcn_fixed", 61), ("tcn", 125)], ids=lambda v: str(v)
-)
+@pytest.mark.parametrize(("name", "reach"), [("conv", 9), ("tcn_fixed", 61), ("tcn", 125)], ids=str)
 def test_convolutions_see_as_far_as_stated(name, reach):
     """The formula against the model itself: inputs that reach the last output."""
     model = build(name, Sizes(1, 4, 1, bidirectional=False, seq_len=100)).double()
@@ -84,7 +82,8 @@ def test_tcn_is_just_deep_enough(seq_len):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "levels", "field"), [(6, 7, 1271), (7, 7, 1525), (8, 8, 3571), (7, 8, 3061), (3, 6, 253)]
+    ("kernel", "levels", "field"),
+    [(6, 7, 1271), (7, 7, 1525), (8, 8, 3571), (7, 8, 3061), (3, 6, 253)],
 )
 def test_receptive_field_of_published_networks(kernel, levels, field):
     """Bai, Kolter & Koltun 2018, table 2, and keras-tcn's default."""

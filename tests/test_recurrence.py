@@ -63,11 +63,15 @@ def test_equals_torch_forward_and_every_gradient(kind, options, dtype):
         inputs = [x.clone().requires_grad_(), *(s.clone().requires_grad_() for s in initial)]
         state = inputs[1] if kind == "gru" else tuple(inputs[1:])
         outputs = flat(module(inputs[0], state))
-        sum((o * torch.linspace(0.5, 1.5, o.numel(), dtype=dtype).view_as(o)).sum() for o in outputs).backward()
+        sum(
+            (o * torch.linspace(0.5, 1.5, o.numel(), dtype=dtype).view_as(o)).sum() for o in outputs
+        ).backward()
         found.append((outputs, [i.grad for i in inputs]))
     for mine, other in zip(*(itertools.chain(*f) for f in found), strict=True):
         assert_close(mine, other, dtype)
-    gradients = type(ours)(4, 5, **options, **({} if kind == "gru" else {"variant": kind})).to(dtype)
+    gradients = type(ours)(4, 5, **options, **({} if kind == "gru" else {"variant": kind})).to(
+        dtype
+    )
     with torch.no_grad():
         for target, source in zip(gradients.parameters(), ours.parameters(), strict=True):
             target.copy_(source.grad if source.grad is not None else torch.zeros_like(source))

@@ -131,11 +131,23 @@ def _facts(chosen: pd.DataFrame) -> dict[str, Any]:
         "unstable": int((chosen["warning"] != "").sum()),
         "matches": sorted(chosen["match"].unique()),
         "winners": _winners(chosen),
-        "problems": [
-            {"case": row.case, "measure": row.measure, "status": row.status, "reason": row.reason}
-            for row in analysis.problems(chosen).itertuples()
-        ],
+        "problems": _problems(chosen),
     }
+
+
+def _problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
+    """What has no value, gathered by reason; failures before skips."""
+    rows = analysis.problems(chosen)
+    gathered = [
+        {
+            "status": status,
+            "reason": reason,
+            "count": len(same),
+            "cases": [f"{row.case} {row.measure}" for row in same.itertuples()],
+        }
+        for (status, reason), same in rows.groupby(["status", "reason"], sort=False)
+    ]
+    return sorted(gathered, key=lambda found: found["status"] == "skipped")
 
 
 def _winners(chosen: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Drives asv over a study: writes its configuration, runs it, and follows the record file.
+"""Drives asv over a study and follows the record file.
 
 What is done, what is left and what failed is read from the records, which the benchmark processes
 append; asv's own output goes to a log. Nothing here imports torch, except to ask a CUDA driver that
@@ -9,35 +9,26 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchsuite import environment, home
+from benchsuite import environment
 from benchsuite.case import Case
-from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.errors import BenchsuiteError
 from benchsuite.home import StudyHome
-from benchsuite.records import Record, settle
+from benchsuite.records import INTERRUPTED, Record, settle
 from benchsuite.registry import MEASURES
 from benchsuite.study import Study
-from benchsuite.sweep import suite
+from benchsuite.sweep import asv_process, suite
 
+_FINE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
-_STOP_SECONDS = 10.0
-_SUITE = """\
-from benchsuite.sweep import suite
-
-globals().update(suite.benchmark_classes(__file__))
-"""
 
 
 @dataclass(slots=True)
@@ -82,6 +73,7 @@ class Balance:
         ok: All that makes sense on this machine was measured.
         skipped: Nothing of it makes sense on this machine.
         failed: Something failed, ran out of memory or time, or left no record.
+        remaining: Not measured yet, because the run was interrupted.
         measure_seconds: Inside measurements, this run.
         setup_seconds: Building workloads, this run.
         wall_seconds: On the clock, this run.
@@ -97,6 +89,7 @@ class Balance:
     ok: int
     skipped: int
     failed: int
+    remaining: int
     measure_seconds: float
     setup_seconds: float
     wall_seconds: float
@@ -152,23 +145,31 @@ def run_study(
         progress = Progress(total=len(wanted), reused=len(done))
         ended: dict[tuple[str, ...], Record] = {}
         interrupted, notes = False, []
-        if len(done) < len(wanted) or not _has_asv_results(place):
-            log = place.asv / "asv.log"
-            with _asv(study, place, root, run_id, log, fresh=fresh) as process:
+        commit = environment.checkout().get("commit")
+        if not commit:
+            notes.append(
+                "not inside a git repository (git init and commit once): records carry no commit,"
+                " and asv keeps no results of this run"
+            )
+        if len(done) < len(wanted) or (commit and not _has_asv_results(place)):
+            log = asv_process.log_of(place)
+            with asv_process.running(study, place, root, run_id, fresh=fresh) as process:
                 try:
                     _follow(process, file, offset, progress, on_progress)
                 except KeyboardInterrupt:
                     interrupted = True
-                    _stop(process)
+                    asv_process.stop(process)
             ended = _settled(file, offset)
             if not interrupted and process.returncode not in {0, 2}:
                 raise BenchsuiteError(
-                    f"asv ended with exit code {process.returncode}: {_last_words(log)}; all of its"
+                    f"asv ended with exit code {process.returncode}: {asv_process.last_words(log)}; all of its"
                     f" output is in {log}"
                 )
             lost = len([key for key in wanted if key not in done and key not in ended])
             if lost and not interrupted:
-                notes.append(f"{lost} measurements left no record: {_last_words(log)} (see {log})")
+                notes.append(
+                    f"{lost} measurements left no record: {asv_process.last_words(log)} (see {log})"
+                )
         return _balance(
             study,
             wanted,
@@ -193,100 +194,6 @@ def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
 
 def _has_asv_results(place: StudyHome) -> bool:
     return any((place.asv / "results").glob("*/*.json"))
-
-
-@contextmanager
-def _asv(
-    study: Study, place: StudyHome, root: Path, run_id: str, log: Path, *, fresh: bool
-) -> Iterator[subprocess.Popen[bytes]]:
-    """asv, running, in a process group of its own; stopped when the block is left."""
-    _write_configuration(study, place)
-    commit = environment.checkout().get("commit")
-    machine = environment.machine_name()
-    _register_machine(machine, place.asv)
-    command = [
-        *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
-        *("--environment", "existing:same", "--launch-method", "forkserver"),
-        *("--record-samples", "--show-stderr", "--machine", machine),
-        *(("--set-commit-hash", commit) if commit else ()),
-    ]
-    here = os.getcwd()  # noqa: PTH109 - what the user calls it
-    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    variables = {
-        **os.environ,
-        suite.STUDY: str(place.definition),
-        suite.RUN: run_id,
-        suite.RESUME: "" if fresh else "1",
-        home.VARIABLE: str(root),
-        environment.CHECKOUT: here,
-        environment.MACHINE: machine,
-        "PYTHONPATH": paths,
-        "ASV_PYTHONPATH": paths,
-    }
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=place.asv,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                _stop(process)
-
-
-def _write_configuration(study: Study, place: StudyHome) -> None:
-    """asv's configuration of this study: the package's classes, results of its own."""
-    checkout = _toplevel()
-    configuration: dict[str, Any] = {
-        "version": 1,
-        "project": study.name,
-        "repo": str(checkout) if checkout else ".",
-        "branches": ["HEAD"],
-        "environment_type": "virtualenv",
-        "benchmark_dir": "benchmarks",
-        "results_dir": "results",
-        "html_dir": "html",
-        "env_dir": "env",
-    }
-    (place.asv / "benchmarks").mkdir(exist_ok=True)
-    (place.asv / "benchmarks" / "__init__.py").touch()
-    (place.asv / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
-    (place.asv / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
-
-
-def _toplevel() -> Path | None:
-    done = subprocess.run(
-        ["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False
-    )
-    return Path(done.stdout.strip()) if done.returncode == 0 else None
-
-
-def _register_machine(name: str, directory: Path) -> None:
-    """Tell asv about this machine if it does not know it: it would ask, and nobody answers."""
-    from asv.machine import MachineCollection
-
-    path = Path(MachineCollection.get_machine_file_path())
-    try:
-        if path.exists() and name in json.loads(path.read_text(encoding="utf-8")):
-            return
-    except ValueError as error:
-        raise UsageError(f"asv's machine file {path} is not valid JSON: {error}") from error
-    done = subprocess.run(
-        [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-        raise UsageError(f"asv cannot write its machine file {path}: {words[-1]}")
 
 
 def _follow(
@@ -345,63 +252,25 @@ def _settled(file: Path, offset: int) -> dict[tuple[str, ...], Record]:
     return {record.key: record for record in map(Record.from_row, rows)}
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End asv, its server and the benchmark it is in, kindly first."""
-    family = _descendants(process.pid)
-    for sign, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
-        for pid in (process.pid, *family):
-            _kill(pid, sign)
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    for pid in family:
-        _kill(pid, signal.SIGKILL)
-
-
-def _kill(pid: int, sign: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, sign)
-
-
-def _descendants(pid: int) -> list[int]:
-    """Children and their children: asv's server lives in a process group of its own."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(word) for word in task.read_text(encoding="ascii").split()]
-        except OSError:
-            continue
-        for child in children:
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _last_words(log: Path) -> str:
-    """The last line of a log that says something."""
-    try:
-        lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines()]
-    except OSError:
-        return "no output"
-    return next((line for line in reversed(lines) if line), "no output")
-
-
 def _balance(
     study: Study,
     wanted: Mapping[tuple[str, ...], Case],
     outcomes: Mapping[tuple[str, ...], Record],
     *,
     measured: list[Record],
+    interrupted: bool,
     **rest: Any,
 ) -> Balance:
     verdicts: dict[Case, set[str]] = {}
     statuses: Counter[str] = Counter()
     for key, case in wanted.items():
         record = outcomes.get(key)
-        status = record.status if record else "missing"
+        status: str = record.status if record else "missing"
+        if interrupted and (record is None or record.reason == INTERRUPTED):
+            status = "remaining"
         statuses[status] += 1
         verdicts.setdefault(case, set()).add(status)
+    remaining = sum("remaining" in found for found in verdicts.values())
     skipped = sum(found == {"skipped"} for found in verdicts.values())
     ok = sum(found <= {"ok", "skipped"} for found in verdicts.values()) - skipped
     return Balance(
@@ -409,10 +278,12 @@ def _balance(
         cases=study.size,
         ok=ok,
         skipped=skipped,
-        failed=study.size - ok - skipped,
+        failed=study.size - ok - skipped - remaining,
+        remaining=remaining,
         measure_seconds=sum(record.duration or 0.0 for record in measured),
         setup_seconds=sum(record.setup_duration or 0.0 for record in measured),
         wall_seconds=rest.pop("wall"),
-        failures={s: n for s, n in sorted(statuses.items()) if s not in {"ok", "skipped"}},
+        failures={s: n for s, n in sorted(statuses.items()) if s not in _FINE},
+        interrupted=interrupted,
         **rest,
     )

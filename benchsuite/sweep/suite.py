@@ -7,8 +7,8 @@ A benchmark directory needs three lines:
     globals().update(suite.benchmark_classes(__file__))
 
 Which study that is, and where records go, is told by environment variables; without them it is
-`tracked`, and `.benchsuite` beside the benchmark directory. Importing this module imports no torch and
-touches no CUDA: asv's forkserver imports it before it forks.
+`tracked`, and `.benchsuite` beside the benchmark directory. Importing this module imports no torch
+and touches no CUDA: asv's forkserver imports it before it forks.
 """
 
 from __future__ import annotations

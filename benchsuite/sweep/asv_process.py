@@ -1,0 +1,178 @@
+"""asv as a child process: its configuration, its start, and its end together with all it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from benchsuite import environment, home
+from benchsuite.errors import UsageError
+from benchsuite.home import StudyHome
+from benchsuite.study import Study
+from benchsuite.sweep import suite
+
+_STOP_SECONDS = 10.0
+_SUITE = """\
+from benchsuite.sweep import suite
+
+globals().update(suite.benchmark_classes(__file__))
+"""
+
+
+@contextmanager
+def running(
+    study: Study, place: StudyHome, root: Path, run_id: str, *, fresh: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """asv, running in a session of its own; stopped when the block is left.
+
+    Args:
+        study: With its device resolved.
+        place: Where the study's results are.
+        root: The root of all results.
+        run_id: Identity of this run, for the records.
+        fresh: Measure what is finished again too.
+
+    Raises:
+        UsageError: if asv's machine file cannot be read or written.
+    """
+    _write_configuration(study, place)
+    commit = environment.checkout().get("commit")
+    machine = environment.machine_name()
+    _register_machine(machine, place.asv)
+    command = [
+        *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
+        *("--environment", "existing:same", "--launch-method", "forkserver"),
+        *("--record-samples", "--show-stderr", "--machine", machine),
+        *(("--set-commit-hash", commit) if commit else ()),
+    ]
+    here = os.getcwd()  # noqa: PTH109 - what the user calls it
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    variables = {
+        **os.environ,
+        suite.STUDY: str(place.definition),
+        suite.RUN: run_id,
+        suite.RESUME: "" if fresh else "1",
+        home.VARIABLE: str(root),
+        environment.CHECKOUT: here,
+        environment.MACHINE: machine,
+        "PYTHONPATH": paths,
+        "ASV_PYTHONPATH": paths,
+    }
+    with log_of(place).open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=place.asv,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                stop(process)
+
+
+def _write_configuration(study: Study, place: StudyHome) -> None:
+    """asv's configuration of this study: the package's classes, results of its own."""
+    checkout = _toplevel()
+    configuration: dict[str, Any] = {
+        "version": 1,
+        "project": study.name,
+        "repo": str(checkout) if checkout else ".",
+        "branches": ["HEAD"],
+        "environment_type": "virtualenv",
+        "benchmark_dir": "benchmarks",
+        "results_dir": "results",
+        "html_dir": "html",
+        "env_dir": "env",
+    }
+    (place.asv / "benchmarks").mkdir(exist_ok=True)
+    (place.asv / "benchmarks" / "__init__.py").touch()
+    (place.asv / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
+    (place.asv / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
+
+
+def _toplevel() -> Path | None:
+    done = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False
+    )
+    return Path(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def _register_machine(name: str, directory: Path) -> None:
+    """Tell asv about this machine if it does not know it: it would ask, and nobody answers."""
+    from asv.machine import MachineCollection
+
+    path = Path(MachineCollection.get_machine_file_path())
+    try:
+        if path.exists() and name in json.loads(path.read_text(encoding="utf-8")):
+            return
+    except ValueError as error:
+        raise UsageError(f"asv's machine file {path} is not valid JSON: {error}") from error
+    done = subprocess.run(
+        [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise UsageError(f"asv cannot write its machine file {path}: {words[-1]}")
+
+
+def log_of(place: StudyHome) -> Path:
+    """All that asv printed in the last run."""
+    return place.asv / "asv.log"
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End asv, its server and the benchmark it is in, kindly first."""
+    family = _descendants(process.pid)
+    for sign, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
+        for pid in (process.pid, *family):
+            _kill(pid, sign)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    for pid in family:
+        _kill(pid, signal.SIGKILL)
+
+
+def _kill(pid: int, sign: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, sign)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children and their children: asv's server lives in a process group of its own."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(word) for word in task.read_text(encoding="ascii").split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that says something."""
+    try:
+        lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines()]
+    except OSError:
+        return "no output"
+    return next((line for line in reversed(lines) if line), "no output")

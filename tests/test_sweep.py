@@ -1,0 +1,315 @@
+"""The sweep for real: asv, its forkserver, and processes that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from asv.results import iter_results
+
+from benchsuite.records import load_records, read_rows
+
+HERE = Path(__file__).parent
+TINY = ["-a", "seq_len=4,8", "-a", "batch_size=1", "-a", "hidden_size=4", "-a", "mode=infer"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """An empty git repository to work in."""
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run([*git, "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text(".benchsuite/\n")
+    subprocess.run([*git, "-C", tmp_path, "add", "."], check=True)
+    subprocess.run([*git, "-C", tmp_path, "commit", "-qm", "start"], check=True)
+    return tmp_path
+
+
+def command(*words):
+    return [sys.executable, "-m", "benchsuite", *words]
+
+
+def surroundings():
+    return {**os.environ, "PYTHONPATH": str(HERE), "BENCHSUITE_MACHINE": "testbed"}
+
+
+def benchsuite(project, *words, timeout=180):
+    return subprocess.run(
+        command(*words),
+        cwd=project,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """One small study, run once: most tests only look at what it left."""
+    path = tmp_path_factory.mktemp("swept")
+    git = ["git", "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run(["git", "init", "-q", path], check=True)
+    subprocess.run([*git, "commit", "-qm", "start", "--allow-empty"], check=True)
+    (path / ".gitignore").write_text(".benchsuite/\n")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "ignore"], check=True)
+    words = ["run", "quick", *TINY, "-a", "model=lstm,tcn", "--name", "tiny", "--json"]
+    words += [
+        w for m in ("latency", "peak_memory", "parameters", "device_time") for w in ("--measure", m)
+    ]
+    done = benchsuite(path, *words)
+    assert done.returncode == 0, done.stderr
+    return path, words, json.loads(done.stdout)
+
+
+def asv_values(path):
+    """(measure, parameters) → (result, samples) out of asv's own results."""
+    results = path / ".benchsuite" / "tiny" / "asv" / "results"
+    benchmarks = json.loads((results / "benchmarks.json").read_text())
+    (result,) = iter_results(str(results))
+    found = {}
+    for name in result.get_all_result_keys():
+        params = benchmarks[name]["params"]
+        values = result.get_result_value(name, params)
+        samples = result.get_result_samples(name, params)
+        names = benchmarks[name]["param_names"]
+        for i, value in enumerate(values):
+            index, rest = [], i
+            for options in reversed(params):
+                rest, k = divmod(rest, len(options))
+                index.insert(0, options[k])
+            point = dict(zip(names, index, strict=True))
+            found[
+                name.rpartition("track_")[2], point["model"].strip("'"), int(point["seq_len"])
+            ] = (
+                value,
+                samples[i],
+            )
+    return found
+
+
+def test_balance_of_a_run(swept):
+    path, _, balance = swept
+    assert balance["study"] == "tiny"
+    assert (balance["cases"], balance["ok"], balance["skipped"], balance["failed"]) == (4, 4, 0, 0)
+    assert 0 < balance["measure_seconds"] + balance["setup_seconds"] < balance["wall_seconds"]
+    assert Path(balance["records"]) == path / ".benchsuite" / "tiny" / "records.jsonl"
+
+
+def test_asv_keeps_the_numbers_of_the_records(swept):
+    path, _, balance = swept
+    frame = load_records(balance["records"])
+    values = asv_values(path)
+    assert len(frame) == len(values) == 16
+    for row in frame.itertuples():
+        value, samples = values[row.measure, row.model, row.seq_len]
+        if row.measure == "device_time":
+            assert row.status == "skipped"
+            assert "CUDA" in row.reason
+            assert value != value  # asv keeps a skip as NaN
+            continue
+        assert row.status == "ok"
+        assert value == pytest.approx(row.value, rel=1e-12 if row.measure != "latency" else 1e-9)
+        if row.measure == "latency":
+            assert samples == pytest.approx(row.samples, rel=1e-4)  # asv keeps five digits
+            assert row.ci_low <= row.value <= row.ci_high
+            assert row.n_samples == len(row.samples) > 3
+        assert row.kernel == ("" if row.measure == "parameters" else row.kernel) != None  # noqa: E711
+
+
+def test_records_say_where_they_come_from(swept):
+    path, _, balance = swept
+    head = subprocess.run(
+        ["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    frame = load_records(balance["records"])
+    assert set(frame["commit"]) == {head}
+    assert set(frame["machine"]) == {"testbed"}
+    assert not frame["dirty"].any()
+    timed = frame[frame["measure"] == "latency"]
+    assert set(timed["threads"]) == {1}
+    for column in ("torch", "numpy", "python", "cpu", "os", "kernel"):
+        assert (timed[column] != "").all(), column
+
+
+def test_a_finished_study_is_not_measured_again(swept):
+    path, words, first = swept
+    size = Path(first["records"]).stat().st_size
+    done = benchsuite(path, *words)
+    again = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (again["reused"], again["ok"], again["measure_seconds"]) == (16, 4, 0)
+    assert Path(first["records"]).stat().st_size == size
+
+
+def test_a_grown_study_measures_only_what_is_new_and_asv_gets_all(swept):
+    path, words, first = swept
+    values = asv_values(path)
+    wider = [w.replace("seq_len=4,8", "seq_len=4,8,12") for w in words]
+    again = json.loads(benchsuite(path, *wider).stdout)
+    assert (again["cases"], again["ok"], again["reused"]) == (6, 6, 16)
+    after = asv_values(path)
+    assert len(after) == 24
+    for key, (value, samples) in values.items():
+        assert after[key][0] == value or value != value
+        assert after[key][1] == samples
+
+
+def test_fresh_measures_again_and_loses_nothing(swept):
+    path, words, first = swept
+    before = sum(1 for _ in read_rows(Path(first["records"])))
+    words = ["run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters", "--name", "tiny"]
+    done = benchsuite(path, *words, "--fresh", "--json")
+    assert json.loads(done.stdout)["reused"] == 0
+    assert sum(1 for _ in read_rows(Path(first["records"]))) == before + 4  # two starts, two ends
+
+
+def test_every_way_to_fail_is_a_row_with_a_reason(project):
+    faults = ["killed", "segfault", "hangs", "raises", "too_much"]
+    models = ",".join(["lstm", *(f"faulty:{fault}" for fault in faults), "gru"])
+    study = project / "faults.toml"
+    study.write_text(
+        "measures = ['latency']\nmin_run_time = 0.01\nmax_run_time = 0.1\ntimeout = 3\n"
+        "[axes]\nmodel = 'lstm'\nseq_len = 4\nhidden_size = 4\n"
+    )
+    done = benchsuite(project, "run", str(study), "-a", f"model={models}", "--name", "faults")
+    assert done.returncode == 1, done.stderr
+    assert "faults: 2 of 7 cases ok, 0 skipped, 5 failed" in done.stdout
+    assert "2 crashed, 1 failed, 1 oom, 1 timeout" in done.stdout
+    frame = load_records(project / ".benchsuite" / "faults").set_index("model")
+    assert frame["status"].to_dict() == {
+        "lstm": "ok",
+        "faulty:killed": "crashed",
+        "faulty:segfault": "crashed",
+        "faulty:hangs": "timeout",
+        "faulty:raises": "failed",
+        "faulty:too_much": "oom",
+        "gru": "ok",
+    }
+    assert (frame["reason"] != "").sum() == 5
+    assert frame.loc["faulty:raises", "reason"] == "ZeroDivisionError: planted over two lines"
+    assert "gave up after 3 s" in frame.loc["faulty:hangs", "reason"]
+    report = benchsuite(project, "report", "faults")
+    assert report.returncode == 0, report.stderr
+    page = Path(report.stdout.strip()).read_text()
+    assert "planted over two lines" in page
+
+
+def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
+    words = ["run", "quick", *TINY, "-a", "model=faulty:slow", "-a", "batch_size=1:8:+1"]
+    words += ["--name", "stop", "--measure", "latency"]
+    process = subprocess.Popen(
+        command(*words),
+        cwd=project,
+        env=surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    records = project / ".benchsuite" / "stop" / "records.jsonl"
+    ends = 0
+    deadline = time.monotonic() + 60
+    while ends < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        ends = records.read_text().count('"status":"ok"') if records.exists() else 0
+    children = _family(process.pid)
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=30)
+    assert process.returncode == 130, error
+    assert "the same command goes on from here" in error
+    assert " 0 failed, " in output
+    assert "not measured yet" in output
+    assert not [pid for pid in children if _alive(pid)]
+    problems = []
+    rows = list(read_rows(records, problems))
+    assert not problems
+    finished = sum(row["status"] == "ok" for row in rows)
+    assert 3 <= finished < 16
+    done = benchsuite(project, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    balance = json.loads(done.stdout)
+    assert (balance["ok"], balance["reused"]) == (16, finished)
+
+
+def _alive(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def _family(pid):
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *_family(child)]
+    return found
+
+
+def test_two_runs_of_one_study_do_not_mix(project):
+    words = [
+        "run",
+        "quick",
+        *TINY,
+        "-a",
+        "model=faulty:slow",
+        "--name",
+        "one",
+        "--measure",
+        "latency",
+    ]
+    first = subprocess.Popen(
+        command(*words),
+        cwd=project,
+        env=surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    lock = project / ".benchsuite" / "one" / ".lock"
+    while not lock.exists() and first.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    second = benchsuite(project, *words)
+    assert second.returncode == 1
+    assert "being run by another process" in second.stderr
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
+def test_outside_a_repository_it_runs_and_says_so(tmp_path):
+    done = benchsuite(
+        tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not inside a git repository" in done.stderr
+    assert "2 of 2 cases ok" in done.stdout
+    again = benchsuite(
+        tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
+    )
+    assert "2 measurements were there already" in again.stdout
+
+
+def test_a_place_that_cannot_be_written_is_told(project):
+    done = benchsuite(project, "run", "quick", *TINY, "--home", "/dev/null/results")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write to /dev/null/results")
+    assert "--home" in done.stderr
+
+
+def test_plain_asv_works_on_this_repository(tmp_path):
+    """`asv check` of the tracked study, with this repository's own configuration."""
+    done = subprocess.run(
+        [sys.executable, "-m", "asv", "check", "--environment", "existing:same"],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No problems found" in done.stdout
