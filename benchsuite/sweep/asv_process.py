@@ -1,4 +1,4 @@
-"""asv as a child process: its configuration, its start, and its end together with all it started."""
+"""asv as a child process: its configuration, its start, and its end with all it started."""
 
 from __future__ import annotations
 

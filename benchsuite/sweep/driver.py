@@ -159,17 +159,17 @@ def run_study(
                 except KeyboardInterrupt:
                     interrupted = True
                     asv_process.stop(process)
+                    _close_interrupted(place, offset)
             ended = _settled(file, offset)
             if not interrupted and process.returncode not in {0, 2}:
                 raise BenchsuiteError(
-                    f"asv ended with exit code {process.returncode}: {asv_process.last_words(log)}; all of its"
-                    f" output is in {log}"
+                    f"asv ended with exit code {process.returncode}: {asv_process.last_words(log)};"
+                    f" all of its output is in {log}"
                 )
             lost = len([key for key in wanted if key not in done and key not in ended])
             if lost and not interrupted:
-                notes.append(
-                    f"{lost} measurements left no record: {asv_process.last_words(log)} (see {log})"
-                )
+                words = asv_process.last_words(log)
+                notes.append(f"{lost} measurements left no record: {words} (see {log})")
         return _balance(
             study,
             wanted,
@@ -242,6 +242,14 @@ class _Tail:
                     yield json.loads(line)
                 except ValueError:
                     continue  # a line that an earlier run left torn; loading reports it
+
+
+def _close_interrupted(place: StudyHome, offset: int) -> None:
+    """Give the attempt that was under way its end, if it was killed before it could."""
+    rows = list(_Tail(place.records.path, offset).rows())
+    if rows and rows[-1]["status"] == "started":
+        record = Record.from_row(rows[-1])
+        place.records.append(record.replace(status="failed", reason=INTERRUPTED))
 
 
 def _settled(file: Path, offset: int) -> dict[tuple[str, ...], Record]:
