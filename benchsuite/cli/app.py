@@ -1,0 +1,64 @@
+"""The command line's application, the options that commands share, and how they speak."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchsuite import __version__
+
+#: Exit code after Ctrl-C, as shells have it.
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="benchsuite",
+    help="Recurrence or convolution? Measured on your hardware, at your T, B and H.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="BENCHSUITE_HOME",
+        help="Root of all results (default: .benchsuite here).",
+        show_envvar=True,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+AxisSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-a",
+        "--axis",
+        metavar="AXIS=VALUES",
+        help="Set an axis: seq_len=64,256 or seq_len=64:4096:*2 or hidden_size=32:256:+32.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Show the version if asked."""
+    if version:
+        print(f"benchsuite {__version__}")
+        raise typer.Exit
+
+
+def print_json(value: object) -> None:
+    """The one document on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,172 @@
+"""`benchsuite run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchsuite.cli.app import EXIT_INTERRUPTED, AsJson, AxisSettings, Home, app, print_json, say
+
+if TYPE_CHECKING:
+    from benchsuite.study import Study
+    from benchsuite.sweep.driver import Balance, Progress
+
+_PLAIN_LINE_SECONDS = 5.0
+
+
+@app.command(epilog="Example: benchsuite run quick -a seq_len=64:1024:*2 --device cpu")
+def run(
+    study: Annotated[
+        str, typer.Argument(help="A study's name, or the path of its TOML file.")
+    ] = "quick",
+    axis: AxisSettings = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda; overrides the study's.")
+    ] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="Measure only this; may be given several times.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of a study derived with -a or --measure.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure finished cases again too.")
+    ] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a study; what an earlier run has finished is not measured again."""
+    from benchsuite.home import home_of
+    from benchsuite.sweep import driver
+
+    chosen = _study(study, axis or [], device, measure or [], name)
+    with _shown_progress() as show:
+        balance = driver.run_study(chosen, home_of(home), fresh=fresh, on_progress=show)
+    for note in balance.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json(
+            {
+                key: value
+                for key, value in dataclasses.asdict(balance).items()
+                if key not in {"notes", "failures"}
+            }
+        )
+    else:
+        print(_sentence(balance))
+    if balance.interrupted:
+        say("interrupted; the same command goes on from here")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if balance.failed:
+        raise typer.Exit(1)
+
+
+def _study(
+    name_or_path: str, axis: list[str], device: str | None, measure: list[str], name: str | None
+) -> Study:
+    from benchsuite.case import axis_named, parse_assignment, parse_values
+    from benchsuite.registry import MEASURES
+    from benchsuite.study import load_study
+    from benchsuite.sweep.driver import resolve_device
+
+    study = load_study(name_or_path)
+    axes = dict(parse_assignment(text) for text in axis)
+    measures = [MEASURES.get(item).name for item in measure]
+    if device is not None:
+        (device,) = map(str, parse_values(axis_named("device"), device))
+    if axes or measures or name:
+        study = study.derive(axes, measures=measures, name=name)
+    return resolve_device(study, device)
+
+
+def _sentence(balance: Balance) -> str:
+    """The one-line balance."""
+    inside = balance.measure_seconds + balance.setup_seconds
+    kinds = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
+    parts = [
+        f"{balance.study}: {balance.ok} of {balance.cases} cases ok, {balance.skipped} skipped,"
+        f" {balance.failed} failed"
+        + (f" (measurements: {kinds})" if kinds else "")
+        + (f", {balance.remaining} not measured yet" if balance.remaining else "")
+    ]
+    if balance.reused:
+        parts.append(f"{balance.reused} measurements were there already")
+    ratio = f" (clock/inside {balance.wall_seconds / inside:.2f})" if inside else ""
+    parts.append(
+        f"{balance.measure_seconds:.1f} s measuring + {balance.setup_seconds:.1f} s setting up of"
+        f" {balance.wall_seconds:.1f} s on the clock{ratio}"
+    )
+    return "; ".join([*parts, balance.records])
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, a line now and then elsewhere; on standard error in both cases."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from benchsuite.units import show_clock
+
+    with Bar(
+        TextColumn("{task.fields[case]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("ETA {task.fields[eta]}  failed {task.fields[failed]}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", case="starting asv", eta="–", failed=0)
+
+        def show(progress: Progress) -> None:
+            bar.update(
+                task,
+                total=progress.total,
+                completed=progress.reused + progress.done,
+                case=progress.current or "starting asv",
+                eta="–" if progress.eta is None else show_clock(progress.eta),
+                failed=progress.failed,
+            )
+            if progress.last is not None and progress.last.status not in {"ok", "skipped"}:
+                bar.console.print(_failure_line(progress))
+
+        yield show
+
+
+class _PlainProgress:
+    """Lines for logs: at most one in five seconds, and one for each failure."""
+
+    def __init__(self) -> None:
+        self._last_line = 0.0
+        self._told = ""
+
+    def __call__(self, progress: Progress) -> None:
+        from benchsuite.units import show_clock
+
+        failure = progress.last if progress.last and progress.failed else None
+        if failure and failure.status not in {"ok", "skipped"} and failure.uid != self._told:
+            self._told = failure.uid
+            say(_failure_line(progress))
+        if time.monotonic() - self._last_line < _PLAIN_LINE_SECONDS or not progress.current:
+            return
+        self._last_line = time.monotonic()
+        eta = "–" if progress.eta is None else show_clock(progress.eta)
+        say(
+            f"[{progress.reused + progress.done}/{progress.total}] {progress.current}"
+            f"  ETA {eta}  failed {progress.failed}"
+        )
+
+
+def _failure_line(progress: Progress) -> str:
+    record = progress.last
+    assert record is not None
+    return f"{record.status}: {record.case.id} {record.measure}: {record.reason}"
