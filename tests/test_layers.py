@@ -19,6 +19,7 @@ LAYERS = [
     {"device"},
     {"models"},
     {"building", "counting", "matching"},
+    {"field"},
     {"workload"},
     {"measures"},
     {"measuring"},
