@@ -19,7 +19,7 @@ from benchsuite.field.tracing import UNBOUNDED_FROM, traced_field
 T = TypeVar("T")
 
 #: Inputs that the effective field averages over.
-SAMPLES = 8
+SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,10 @@ class ModelField:
             "horizon": seen.horizon if seen else None,
             "saturated": seen.saturated if seen else None,
         }
+
+
+#: Of a module whose field could not be looked for.
+NOT_FOUND = ModelField(theory=None, probe=None, effective=None)
 
 
 def field_of(

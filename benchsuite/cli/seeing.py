@@ -1,0 +1,222 @@
+"""`benchsuite field`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchsuite.cli.app import AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.errors import BenchsuiteError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchsuite.case import Case
+    from benchsuite.field.summary import ModelField
+
+#: Axes that change a model's field; the others are of how it is run.
+_AXES = (
+    "seq_len",
+    "hidden_size",
+    "input_size",
+    "num_layers",
+    "bidirectional",
+    "num_threads",
+    "match",
+    "seed",
+)
+#: Width of the table where there is no terminal to ask.
+_PLAIN_WIDTH = 120
+
+
+@app.command(epilog="Example: benchsuite field lstm tcn -a seq_len=512 -a hidden_size=64 -o fields")
+def field(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Models, package.module:factory, or all."),
+    ],
+    axis: AxisSettings = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Fail for a model that sees the future.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Directory of the figure (default: field in --home)."),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """What models can see and what they look at: by formula, as probed, and by gradient.
+
+    Lags are counted in timesteps; erf50 and erf95 are the steps that hold half and 95 % of the
+    gradient norm (erf50_sq, erf95_sq: of its square) within the horizon.
+    """
+    from benchsuite.home import home_of
+
+    cases = _cases(models, axis or [])
+    found: dict[str, ModelField | None] = {}
+    for case in _shown(cases):
+        try:
+            found[case.model] = _field(case, causal=causal)
+        except BenchsuiteError as error:
+            if len(cases) == 1:
+                raise
+            say(f"error: {case.model}: {error}")
+            found[case.model] = None
+    for model, result in found.items():
+        for note in result.notes if result is not None else ():
+            say(f"note: {model}: {note}")
+    rows = [{"model": model, **_plain(result)} for model, result in found.items()]
+    figure = _draw(found, cases[0], (output or home_of(home) / "field") / "field.svg")
+    if as_json:
+        print_json(rows[0] if len(rows) == 1 else rows)
+    else:
+        _print_table(rows, found)
+        if figure is not None:
+            print(figure)
+    if None in found.values():
+        raise typer.Exit(1)
+
+
+def _cases(models: list[str], axis: list[str]) -> list[Case]:
+    from benchsuite.case import Case, parse_assignment
+    from benchsuite.registry import MODELS
+
+    settings: dict[str, Any] = {}
+    for text in axis:
+        name, values = parse_assignment(text)
+        if name not in _AXES:
+            raise unknown("axis of a field", name, _AXES)
+        if len(values) > 1:
+            raise UsageError(f"axis {name!r}: {len(values)} values; a field has one of each axis")
+        settings[name] = values[0]
+    names = [spec.name for spec in MODELS] if models == ["all"] else list(dict.fromkeys(models))
+    return [Case(model=name, **settings) for name in names]
+
+
+def _field(case: Case, *, causal: bool) -> ModelField:
+    import torch
+
+    from benchsuite.field.summary import field_of
+
+    torch.set_num_threads(case.num_threads)
+    return field_of(
+        _module(case),
+        input_size=case.input_size,
+        seq_len=case.seq_len,
+        seed=case.seed,
+        causal=causal,
+    )
+
+
+def _module(case: Case) -> nn.Module:
+    """The case's model as it is before training."""
+    import torch
+
+    from benchsuite.building import build
+    from benchsuite.matching import matched
+
+    torch.manual_seed(case.seed)
+    return build(case.model, matched(case)[0])
+
+
+def _plain(result: ModelField | None) -> dict[str, Any]:
+    from benchsuite.field.summary import NOT_FOUND
+
+    return (NOT_FOUND if result is None else result).as_dict()
+
+
+def _draw(found: dict[str, ModelField | None], case: Case, path: Path) -> Path | None:
+    """Write the figure, if there is a gradient to draw."""
+    from benchsuite.report.lags import Curve, lag_figure
+
+    curves = {}
+    for model, result in found.items():
+        effective = result.effective if result is not None else None
+        if effective is None:
+            continue
+        half, most = effective.quantile(0.5), effective.quantile(0.95)
+        curves[model] = Curve(
+            lags=effective.lags,
+            norm=effective.norm,
+            error=effective.norm_error,
+            marks=(half - 1, most - 1),
+            note=f"50 %: {half}, 95 %: {most}",
+        )
+    if not curves:
+        return None
+    title = (
+        f"gradient norm against lag: T={case.seq_len}, H={case.hidden_size},"
+        f" I={case.input_size}, float64; match={case.match}"
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(lag_figure(curves, title))
+    except OSError as error:
+        raise BenchsuiteError(
+            f"cannot write to {path}: {error.strerror}; choose another place with -o"
+        ) from error
+    return path
+
+
+def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    columns = ("field", "probed", "causal", "erf50/95", "squared", "centre", "half-life", "support")
+    table.add_column("model", overflow="fold")
+    for column in (*columns, "horizon", "error"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        result = found[row["model"]]
+        effective = result.effective if result is not None else None
+        table.add_row(
+            row["model"],
+            _cell(row["receptive_field"]),
+            _cell(row["probed_field"]),
+            _cell(row["causal"]),
+            f"{_cell(row['erf50'])}/{_cell(row['erf95'])}{'*' if row['saturated'] else ''}",
+            f"{_cell(row['erf50_sq'])}/{_cell(row['erf95_sq'])}",
+            *(_cell(row[name]) for name in ("centre_of_mass", "half_life", "support", "horizon")),
+            f"{effective.relative_error:.1%}" if effective is not None else "–",
+        )
+    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console.print(table)
+    console.print(
+        "In timesteps. squared: erf50/95 of the squared norm; error: greatest standard error of a"
+        " norm within erf95; *: saturated, more may lie beyond the horizon",
+        highlight=False,
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _shown(cases: list[Case]) -> Iterator[Case]:
+    """The cases one by one, told on standard error: a bar on a terminal, a line each elsewhere."""
+    if not sys.stderr.isatty():
+        for number, case in enumerate(cases, 1):
+            if len(cases) > 1:
+                say(f"[{number}/{len(cases)}] {case.model}")
+            yield case
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(cases))
+        for case in cases:
+            bar.update(task, description=case.model)
+            yield case
+            bar.advance(task)
