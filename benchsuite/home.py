@@ -67,6 +67,9 @@ class StudyHome:
         """
         try:
             self.asv.mkdir(parents=True, exist_ok=True)
+            ignore = self.path.parent / ".gitignore"
+            if not ignore.exists():  # results are not part of the tree under test
+                ignore.write_text("*\n", encoding="utf-8")
             self.definition.write_text(study.to_toml(), encoding="utf-8")
         except OSError as error:
             raise UsageError(
