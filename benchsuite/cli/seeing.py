@@ -33,11 +33,11 @@ _AXES = (
 _PLAIN_WIDTH = 120
 
 
-@app.command(epilog="Example: benchsuite field lstm tcn -a seq_len=512 -a hidden_size=64 -o fields")
+@app.command(epilog="Example: benchsuite field lstm tcn -a seq_len=512 -o fields")
 def field(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="Models, package.module:factory, or all."),
+        typer.Argument(metavar="MODEL", help="Models, package.module:factory, or all."),
     ],
     axis: AxisSettings = None,
     causal: Annotated[
@@ -145,7 +145,7 @@ def _draw(found: dict[str, ModelField | None], case: Case, path: Path) -> Path |
             norm=effective.norm,
             error=effective.norm_error,
             marks=(half - 1, most - 1),
-            note=f"50 %: {half}, 95 %: {most}",
+            note=f"50 % in {half}, 95 % in {most} steps",
         )
     if not curves:
         return None

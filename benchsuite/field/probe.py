@@ -60,10 +60,9 @@ class Probe:
         """Whether no output depends on a later input."""
         return not self.lags or self.lags[0] >= 0
 
-    def as_field(self) -> Field | None:
-        """The interval of the lags; unknown where the sequence may have been too short for it."""
-        if self.whole:
-            return None
+    @property
+    def hull(self) -> Field:
+        """From the least lag to the greatest."""
         return Field(self.lags[0], self.lags[-1]) if self.lags else NOTHING
 
 

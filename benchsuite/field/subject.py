@@ -21,7 +21,13 @@ def subject(module: nn.Module) -> SequenceModel:
         UsageError: if a weight is not finite, which would spoil every gradient and hide every NaN.
     """
     wrapped = module if isinstance(module, SequenceModel) else SequenceModel(module)
-    model = copy.deepcopy(wrapped).double().eval().requires_grad_(False)
+    try:
+        model = copy.deepcopy(wrapped).double().eval().requires_grad_(False)
+    except (RuntimeError, TypeError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{_name(wrapped)} cannot be copied: {words}; its field is found on a copy"
+        ) from error
     for name, tensor in [*model.module.named_parameters(), *model.module.named_buffers()]:
         bad = tensor.numel() - int(tensor.isfinite().sum())
         if bad:

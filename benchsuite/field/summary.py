@@ -103,13 +103,15 @@ def field_of(
     seen = _attempt(notes, lambda: probe(module, input_size, _probed_length(theory, seq_len)))
     if theory is not None and seen is not None and not _agree(theory, seen):
         notes.append(
-            f"the field cannot be derived: lags {theory.nearest} to {theory.farthest} by formula,"
-            f" but {', '.join(map(str, seen.lags[:: max(1, len(seen.lags) - 1)]))} were probed"
+            f"the field cannot be derived: {_words(theory)} by formula, but"
+            f" {_words(seen.hull)} as probed"
         )
         theory = None
     if causal:
         _require_causal(module, seen or theory, notes)
-    lags = theory if theory is not None or seen is None else seen.as_field()
+    lags = theory
+    if theory is None and seen is not None and not seen.whole:
+        lags = seen.hull
     effective = _attempt(
         notes,
         lambda: effective_field_of(
@@ -167,16 +169,17 @@ def _probed_length(theory: Field | None, seq_len: int) -> int:
 
 
 def _agree(theory: Field, seen: Probe) -> bool:
-    if not seen.lags:
-        return theory == NOTHING
+    """Whether both have the same ends; an unbounded one was probed to (nearly) the whole length."""
     far = UNBOUNDED_FROM * seen.length
+    first, last = (seen.lags[0], seen.lags[-1]) if seen.lags else (0, -1)
     return all(
-        lag == end if isinstance(end, int) else abs(lag) >= far
-        for lag, end in (
-            (seen.lags[0], theory.nearest),
-            (seen.lags[-1], theory.farthest),
-        )
+        end == lag if isinstance(end, int) else abs(lag) >= far
+        for end, lag in ((theory.nearest, first), (theory.farthest, last))
     )
+
+
+def _words(field: Field) -> str:
+    return "no lag" if field == NOTHING else f"lags {field.nearest} to {field.farthest}"
 
 
 def _require_causal(module: nn.Module, known: Field | Probe | None, notes: list[str]) -> None:

@@ -82,9 +82,10 @@ def _lags(model: str, sizes: Sizes, seed: int) -> tuple[Field | None, str]:
 
 def _probed(module: SequenceModel, sizes: Sizes) -> Field | None:
     try:
-        return probe(module, sizes.input_size, sizes.seq_len).as_field()
+        probed = probe(module, sizes.input_size, sizes.seq_len)
     except Unsupported:
         return None
+    return None if probed.whole else probed.hull
 
 
 def _module(model: str, sizes: Sizes, seed: int) -> SequenceModel:

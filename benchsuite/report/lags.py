@@ -25,7 +25,7 @@ class Curve:
         lags: In steps (K), ascending.
         norm: Gradient norm (K); zeros are left out.
         error: Its standard error (K); a band of twice as much is drawn.
-        marks: Distances with a marker.
+        marks: Lags with a marker.
         note: What stands behind the model's name in the legend.
     """
 
@@ -58,7 +58,7 @@ def lag_figure(curves: Mapping[str, Curve], title: str) -> str:
                 marker=marker,
                 markersize=5,
                 markevery=np.flatnonzero(np.isin(lags, curve.marks)).tolist(),
-                label=f"{model}  {curve.note}",
+                label=f"{model}: {curve.note}",
             )
             low = (norm - 2 * error).clip(top * _FLOOR)
             axes.fill_between(lags, low, norm + 2 * error, color=colour, alpha=0.12, linewidth=0)
@@ -70,7 +70,9 @@ def lag_figure(curves: Mapping[str, Curve], title: str) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(visible=True, which="major")
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("lag k in timesteps")
+        axes.set_xlabel(
+            "lag k in timesteps (marked: where 50 % and 95 % of the gradient are reached)"
+        )
         axes.set_ylabel("gradient norm E ‖∂y(t) / ∂x(t−k)‖")
         axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return svg_of(canvas)
