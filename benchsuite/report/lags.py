@@ -73,6 +73,6 @@ def lag_figure(curves: Mapping[str, Curve], title: str) -> str:
         axes.set_xlabel(
             "lag k in timesteps (marked: where 50 % and 95 % of the gradient are reached)"
         )
-        axes.set_ylabel("gradient norm E ‖∂y(t) / ∂x(t−k)‖")
+        axes.set_ylabel("gradient norm E |∂y(t) / ∂x(t−k)|")
         axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return svg_of(canvas)
