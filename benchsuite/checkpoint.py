@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ def save(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"format": FORMAT, "identity": identity, "state": state}, part)
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
         reason = getattr(error, "strerror", None) or str(error)
         raise BenchsuiteError(

@@ -65,7 +65,7 @@ class Buffered(Stream):
         """As `Stream.feed`."""
         parts = [part for part in self.predictor.modules() if isinstance(part, CausalConv1d)]
         for part in parts:
-            part.forward = self._forward(part)  # type: ignore[method-assign]
+            part.forward = self._forward(part)  # type: ignore[method-assign, assignment]
         try:
             y_BTO: Tensor = self.predictor(x_BTF)
         finally:

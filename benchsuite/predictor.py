@@ -102,10 +102,10 @@ def _output_features(model: SequenceModel, case: Case, *, causal: bool) -> int:
     """
     x_BTF = torch.zeros(2, case.seq_len, case.input_size)
     x_BTF[1, -1] = 1.0
-    y_BTF = model.eval()(x_BTF)
+    y_BTF: Tensor = model.eval()(x_BTF)
     if causal and not torch.allclose(y_BTF[0, :-1], y_BTF[1, :-1], rtol=1e-4, atol=1e-6):
         raise Unsupported(
             f"{case.model} sees later timesteps, where this task has its targets; a causal model"
             " is needed"
         )
-    return y_BTF.shape[-1]
+    return int(y_BTF.shape[-1])

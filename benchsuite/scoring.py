@@ -6,7 +6,8 @@ Shape suffixes: R rows, T observed timesteps, S generated ones, F features, W a 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def test_error(trained: Trained) -> float:
     return float(evaluate(module, trained.task, _test_set(trained)))
 
 
-def extra_scores(trained: Trained) -> dict[str, float]:
+def extra_scores(trained: Trained) -> dict[str, float | None]:
     """The task's further scores on its test set."""
     examples = _test_set(trained)
     with torch.no_grad():
@@ -143,7 +144,10 @@ def _correlations(part_W: np.ndarray, truth: np.ndarray, first: np.ndarray) -> n
     a_W = part_W - part_W.mean()
     b_LW = there_LW - there_LW.mean(1, keepdims=True)
     scale_L = np.linalg.norm(a_W) * np.linalg.norm(b_LW, axis=1)
-    return np.divide(b_LW @ a_W, scale_L, out=np.zeros(len(first)), where=scale_L > 0)
+    match_L: np.ndarray = np.divide(
+        b_LW @ a_W, scale_L, out=np.zeros(len(first)), where=scale_L > 0
+    )
+    return match_L
 
 
 def _vertex(match: np.ndarray, best: int) -> float:
@@ -153,3 +157,32 @@ def _vertex(match: np.ndarray, best: int) -> float:
     left, middle, right = match[best - 1 : best + 2]
     bend = left - 2 * middle + right
     return float((left - right) / (2 * bend)) if bend < 0 else 0.0
+
+
+def result_of(trained: Trained) -> tuple[dict[str, Any], Continuation | None]:
+    """All that is told of a training, in plain values, and its closed loop if the task has one."""
+    built, recipe, task = trained.built, trained.recipe, trained.task
+    error, scores = test_error(trained), extra_scores(trained)
+    found = None
+    if task.closed_loop is not None:
+        found = continuation(trained, task.closed_loop)
+        scores = {
+            "open_loop_mse": error,
+            "closed_loop_nrmse": found.nrmse,
+            "phase_drift": found.phase_drift,
+            "phase_followed": found.followed,
+            **scores,
+        }
+    return {
+        "width": built.width,
+        "match_deviation": built.match_deviation,
+        "parameters": built.parameters,
+        **recipe.identity(),
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "stopped": trained.stopped,
+        "seconds": trained.seconds,
+        "error": error,
+        "scores": scores,
+        "curve": [asdict(point) for point in trained.curve],
+    }, found

@@ -48,12 +48,21 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands, for whoever shows it; told after every step."""
+    """Where a training stands, for whoever shows it; told after every step.
+
+    Attributes:
+        step: Done so far.
+        steps: Allowed, or None.
+        seconds: Spent so far.
+        share: Of the budget that is used up, 0 to 1.
+        loss: Of the last batch.
+        best: Error of the parameters that would be kept now.
+    """
 
     step: int
     steps: int | None
     seconds: float
-    limit: float | None
+    share: float
     loss: float
     best: float
 
@@ -133,12 +142,8 @@ def train(
         if run.step % recipe.evaluate_every == 0:
             run.evaluate(loss)
             keep()
-        on_progress(
-            Progress(
-                run.step, recipe.steps, run.seconds(), recipe.seconds, loss, run.best_error
-            )
-        )
         stopped = run.ended()
+        on_progress(run.progress(loss, ended=bool(stopped)))
         if stopped and run.step % recipe.evaluate_every:
             keep()  # without the point that follows: a longer training would not have it
             run.evaluate(loss)
@@ -214,6 +219,14 @@ class _Run:
             return "seconds"
         worse = sum(point.step > self.best_step for point in self.curve)
         return "patience" if recipe.patience is not None and worse >= recipe.patience else ""
+
+    def progress(self, loss: float, *, ended: bool) -> Progress:
+        """Where it stands."""
+        recipe, seconds = self.recipe, self.seconds()
+        used = [self.step / recipe.steps] if recipe.steps is not None else []
+        used += [seconds / recipe.seconds] if recipe.seconds is not None else []
+        share = 1.0 if ended else min(1.0, max(used))
+        return Progress(self.step, recipe.steps, seconds, share, loss, self.best_error)
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, in plain values and tensors."""

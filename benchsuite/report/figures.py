@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,13 +13,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from benchsuite import analysis, units
-from benchsuite.registry import MODELS
+from benchsuite.report import style
 
-#: Ink that becomes the page's own colour where the figure is inlined.
-_INK = "#1f2328"
-#: Okabe & Ito's palette, which the colour-blind can tell apart; order of the registry.
-_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00", "#999999", "#E0A800", "#CC79A7")
-_MARKERS = "osD^vP*X"
 _PANEL = ("batch_size", "hidden_size")
 
 
@@ -47,7 +39,7 @@ class Figure:
     def inline(self) -> str:
         """The SVG as an element of a page, in the page's text colour, labelled for readers."""
         body = self.svg[self.svg.index("<svg") :]
-        body = body.replace(_INK, "currentColor")
+        body = body.replace(style.INK, "currentColor")
         body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
         body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
         label = self.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
@@ -106,19 +98,7 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
     widths = sorted(part["hidden_size"].unique())
     unit = str(part["unit"].iloc[0])
     divisor, unit_name = units.scale_for(float(part["value"].median()), unit)
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,
-        "font.family": "sans-serif",
-        "font.size": 9,
-        "text.color": _INK,
-        "axes.edgecolor": _INK,
-        "axes.labelcolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "grid.color": "#8888884d",
-    }
-    with mpl.rc_context(style):
+    with style.ink(salt):
         canvas = Canvas(
             figsize=(3.3 * len(widths) + 0.6, 2.7 * len(batches) + 0.7), layout="constrained"
         )
@@ -134,11 +114,7 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
             axes.set_xlabel("sequence length T")
         for axes in panels[:, 0]:
             axes.set_ylabel(unit_name or "count")
-        buffer = io.StringIO()
-        canvas.savefig(
-            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
-    return buffer.getvalue()
+        return style.svg(canvas)
 
 
 def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -> None:
@@ -149,7 +125,7 @@ def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -
         points = part[part["model"] == model].sort_values("seq_len")
         x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
         low, high = (points[c].to_numpy(float) / divisor for c in ("ci_low", "ci_high"))
-        colour, marker = _look(str(model))
+        colour, marker = style.look(str(model))
         fit = fits[fits["model"] == model]
         label = str(model)
         if len(fit):
@@ -175,12 +151,3 @@ def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -
     axes.yaxis.set_minor_formatter(NullFormatter())
     if len(part):
         axes.legend(fontsize=7, frameon=False, loc="upper left")
-
-
-def _look(model: str) -> tuple[str, str]:
-    """The same colour and marker for a model in every figure."""
-    names = MODELS.names()
-    index = names.index(model) if model in names else len(names) + sum(map(ord, model))
-    return _COLOURS[index % len(_COLOURS)], _MARKERS[
-        (index + index // len(_COLOURS)) % len(_MARKERS)
-    ]

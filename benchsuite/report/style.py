@@ -1,0 +1,58 @@
+"""What all figures share: ink, colours and the way to SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+from benchsuite.registry import MODELS
+
+#: Ink that becomes the page's own colour where the figure is inlined.
+INK = "#1f2328"
+#: Okabe & Ito's palette and two of Tol's, which the colour-blind can tell apart; order of the
+#: registry.
+_COLOURS = (
+    *("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00"),
+    *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
+)
+_MARKERS = "osD^vP*X"
+
+
+@contextmanager
+def ink(salt: str) -> Iterator[None]:
+    """Draw with these settings inside; the salt makes a figure's ids its own, and repeatable."""
+    settings: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.color": INK,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "grid.color": "#8888884d",
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def svg(canvas: Canvas) -> str:
+    """The drawing as a standalone document, without date."""
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def look(model: str) -> tuple[str, str]:
+    """The same colour and marker for a model in every figure."""
+    names = MODELS.names()
+    index = names.index(model) if model in names else len(names) + sum(map(ord, model))
+    return _COLOURS[index % len(_COLOURS)], _MARKERS[
+        (index + index // len(_COLOURS)) % len(_MARKERS)
+    ]
