@@ -130,7 +130,7 @@ def train(
     if path is not None and resume and path.exists():
         run.restore(checkpoint.load(path, identity))
     else:
-        run.evaluate(None)
+        run.evaluate()
 
     def keep() -> None:
         if path is not None:
@@ -138,15 +138,15 @@ def train(
 
     stopped = run.ended()
     while not stopped:
-        loss = run.advance()
+        run.advance()
         if run.step % recipe.evaluate_every == 0:
-            run.evaluate(loss)
+            run.evaluate()
             keep()
         stopped = run.ended()
-        on_progress(run.progress(loss, ended=bool(stopped)))
-        if stopped and run.step % recipe.evaluate_every:
-            keep()  # without the point that follows: a longer training would not have it
-            run.evaluate(loss)
+        on_progress(run.progress(ended=bool(stopped)))
+    if run.curve[-1].step < run.step:
+        keep()  # without the point that follows: a longer training would not have it
+        run.evaluate()
     return run.finish(stopped)
 
 
@@ -159,6 +159,7 @@ class _Run:
         self.optimizer = _optimizer(recipe, list(self.module.parameters()))
         self.watched = self._ready(task.validation or task.test)
         self.step = 0
+        self.loss: float | None = None
         self.curve: list[Point] = []
         self.best: dict[str, Tensor] = {}
         self.best_step, self.best_error = 0, math.inf
@@ -172,8 +173,8 @@ class _Run:
         """Spent so far, those before a resumption included."""
         return self._before + time.monotonic() - self._began
 
-    def advance(self) -> float:
-        """One step of the optimiser; the loss of its batch."""
+    def advance(self) -> None:
+        """One step of the optimiser."""
         batch = self._ready(self.task.batch(self.step))
         losses: list[float] = []
 
@@ -189,12 +190,12 @@ class _Run:
         self.step += 1
         self.module.train()
         self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub wants a float
-        return losses[-1]
+        self.loss = losses[-1]
 
-    def evaluate(self, loss: float | None) -> None:
+    def evaluate(self) -> None:
         """Add a point to the curve, and keep the parameters if they are the best so far."""
         error = self._checked(float(evaluate(self.module, self.task, self.watched)))
-        self.curve.append(Point(self.step, self.seconds(), loss, error))
+        self.curve.append(Point(self.step, self.seconds(), self.loss, error))
         if self.task.validation is None or error < self.best_error:
             self.best = copy.deepcopy(self.module.state_dict())
             self.best_step, self.best_error = self.step, error
@@ -220,18 +221,20 @@ class _Run:
         worse = sum(point.step > self.best_step for point in self.curve)
         return "patience" if recipe.patience is not None and worse >= recipe.patience else ""
 
-    def progress(self, loss: float, *, ended: bool) -> Progress:
-        """Where it stands."""
+    def progress(self, *, ended: bool) -> Progress:
+        """Where it stands after a step."""
         recipe, seconds = self.recipe, self.seconds()
+        assert self.loss is not None
         used = [self.step / recipe.steps] if recipe.steps is not None else []
         used += [seconds / recipe.seconds] if recipe.seconds is not None else []
         share = 1.0 if ended else min(1.0, max(used))
-        return Progress(self.step, recipe.steps, seconds, share, loss, self.best_error)
+        return Progress(self.step, recipe.steps, seconds, share, self.loss, self.best_error)
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, in plain values and tensors."""
         return {
             "step": self.step,
+            "loss": self.loss,
             "seconds": self.seconds(),
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -245,7 +248,7 @@ class _Run:
         """Take over what `state` gave."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.loss, self.best = state["step"], state["loss"], state["best"]
         self.best_step, self.best_error = state["best_step"], state["best_error"]
         self.curve = [Point(**point) for point in state["curve"]]
         self._before, self._began = state["seconds"], time.monotonic()

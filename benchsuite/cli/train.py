@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -280,9 +280,12 @@ def _show(document: dict[str, Any]) -> None:
 
     runs = document["runs"]
     extra = list(dict.fromkeys(name for run in runs for name in run.get("scores", {})))
+    extra = [name for name in extra if name != "open_loop_mse"]  # which is the error
     table = Table(title=_told(document), title_justify="left", box=None, pad_edge=False)
     for column in ("model", "width", "parameters", "steps", "time", "error", *extra):
-        table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
+        first = column == "model"
+        justify: Literal["left", "right"] = "left" if first else "right"
+        table.add_column(column.replace("_", " "), justify=justify, no_wrap=first)
     for run in runs:
         if run["status"] != "ok":
             table.add_row(run["model"], *["–"] * 4, run["status"])
