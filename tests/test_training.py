@@ -419,6 +419,7 @@ def test_the_command_trains_scores_and_draws(tmp_path):
     assert [p["step"] for p in json.loads(longer.stdout)["runs"][0]["curve"]] == [0, 1, 2, 3]
     told = command(tmp_path, *words[:-1], "3", "--resume")
     assert "(persistence)" in told.stdout
+    assert "…" not in told.stdout
 
 
 def test_the_command_goes_on_after_what_cannot_be_trained(tmp_path):

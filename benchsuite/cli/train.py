@@ -276,32 +276,43 @@ def _show(document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    rows = _rows(document)
+    table = Table(
+        title=_told(document), title_justify="left", box=None, pad_edge=False, collapse_padding=True
+    )
+    for name, *cells in zip(*rows, strict=True):
+        justify: Literal["left", "right"] = "left" if name == "model" else "right"
+        least = max(map(len, [*name.split(), *cells]))  # names fold at spaces, numbers never
+        table.add_column(name, justify=justify, min_width=least)
+    for cells in rows[1:]:
+        table.add_row(*cells)
+    Console().print(table)
+    for path in document["files"].values():
+        print(path)
+
+
+def _rows(document: dict[str, Any]) -> list[list[str]]:
+    """The names of the columns, a row per model and a row per baseline."""
     from benchsuite.units import show_clock
 
     runs = document["runs"]
     extra = list(dict.fromkeys(name for run in runs for name in run.get("scores", {})))
-    extra = [name for name in extra if name != "open_loop_mse"]  # which is the error
-    table = Table(title=_told(document), title_justify="left", box=None, pad_edge=False)
-    for column in ("model", "width", "parameters", "steps", "time", "error", *extra):
-        first = column == "model"
-        justify: Literal["left", "right"] = "left" if first else "right"
-        table.add_column(column.replace("_", " "), justify=justify, no_wrap=first)
+    extra = [name for name in extra if name not in _NOT_SHOWN]
+    names = ["model", "width", "parameters", "steps", "time", "error", *extra]
+    rows = [[name.replace("_", " ") for name in names]]
     for run in runs:
-        if run["status"] != "ok":
-            table.add_row(run["model"], *["–"] * 4, run["status"])
-            continue
-        table.add_row(
-            run["model"],
-            str(run["width"]),
-            f"{run['parameters']:,}",
-            str(run["steps"]),
-            show_clock(run["seconds"]),
-            f"{run['error']:.3g}",
-            *("–" if run["scores"][n] is None else f"{run['scores'][n]:.3g}" for n in extra),
-        )
+        known = {**run, **run.get("scores", {})}
+        known["time"] = show_clock(run["seconds"]) if "seconds" in run else None
+        known.setdefault("error", run["status"])
+        rows.append([_cell(known.get(name)) for name in names])
     for name, error in document["baselines"].items():
-        table.add_row(f"({name})", *["–"] * 4, f"{error:.3g}")
-    console = Console()
-    console.print(table)
-    for path in document["files"].values():
-        print(path)
+        rows.append([f"({name})", *["–"] * 4, _cell(error), *["–"] * len(extra)])
+    return rows
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
