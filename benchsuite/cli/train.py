@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from benchsuite.tasks import Task
 
 
+#: Scores that are left to the JSON: the error once more, and a detail that needs the width.
+_NOT_SHOWN = ("open_loop_mse", "phase_followed")
+
+
 @app.command(
     epilog="Example: benchsuite train delay lstm tcn -t lag=64 -a match=params --steps 500"
 )
