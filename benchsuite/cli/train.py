@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli import trained
+from benchsuite.cli.app import (
+    EXIT_INTERRUPTED,
+    AsJson,
+    AxisSettings,
+    Home,
+    app,
+    print_json,
+    say,
+)
 from benchsuite.cli.progress import Show, training_progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
@@ -18,10 +27,6 @@ if TYPE_CHECKING:
     from benchsuite.registry import TaskSpec
     from benchsuite.scoring import Continuation
     from benchsuite.tasks import Task
-
-
-#: Scores that are left to the JSON: the error once more, and a detail that needs the width.
-_NOT_SHOWN = ("open_loop_mse", "phase_followed")
 
 
 @app.command(
@@ -70,14 +75,17 @@ def train(
     cases = [_case(name, spec, settings) for name in names]
     made = _task(spec, cases[0], options)
     recipe = _recipe(made.recipe, optimizer, {**given, "chrono": chrono or None})
-    place = (
-        home_of(home) / "train" / "+".join([task, *(f"{k}={v}" for k, v in made.options.items())])
-    )
+    label = "+".join([task, *(f"{name}={value}" for name, value in made.options.items())])
+    place = home_of(home) / "train" / label
     runs, loops = [], {}
-    with training_progress(len(cases)) as show:
-        for case in cases:
-            run, loops[case.model] = _run(case, made, recipe, place, resume=resume, show=show)
-            runs.append(run)
+    try:
+        with training_progress(len(cases)) as show:
+            for case in cases:
+                run, loops[case.model] = _run(case, made, recipe, place, resume=resume, show=show)
+                runs.append(run)
+    except KeyboardInterrupt:
+        say("interrupted; the same command with --resume goes on from the last point of the curve")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     document = {
         "task": task,
         "options": dict(made.options),
@@ -87,11 +95,11 @@ def train(
         "baselines": made.baseline_errors(),
         "runs": runs,
     }
-    document["files"] = _write(output or place, document, loops)
+    document["files"] = trained.write(output or place, document, loops)
     if as_json:
         print_json(document)
     else:
-        _show(document)
+        trained.show(document)
     if any(run["status"] == "failed" for run in runs):
         raise typer.Exit(1)
 
@@ -184,7 +192,7 @@ def _run(
     }
     loop = None
     try:
-        trained = training.train(
+        outcome = training.train(
             case,
             task,
             recipe,
@@ -192,7 +200,7 @@ def _run(
             resume=resume,
             on_progress=lambda progress: show(case.model, progress),
         )
-        values, loop = result_of(trained)
+        values, loop = result_of(outcome)
         result.update(values)
     except Unsupported as reason:
         result.update(status="skipped", reason=str(reason))
@@ -205,118 +213,5 @@ def _run(
         result.update(status="failed", reason=f"{type(error).__name__}: {words}"[:300])
     if result["status"] != "ok":
         say(f"{result['status']}: {case.model}: {result['reason']}")
-    _save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
+    trained.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
     return result, loop
-
-
-def _save(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}; choose another place with -o or --home"
-        ) from error
-
-
-def _write(
-    directory: Path, document: dict[str, Any], loops: dict[str, Continuation | None]
-) -> dict[str, str]:
-    """Scores and pictures; their paths by name."""
-    from benchsuite.report import learning
-
-    files = {"results": directory / "results.json"}
-    _save(files["results"], json.dumps(document, indent=1, allow_nan=False))
-    done = [run for run in document["runs"] if run["status"] == "ok"]
-    what = _told(document)
-    if done:
-        files["curves"] = directory / "curves.svg"
-        found = [
-            learning.Curve(
-                run["model"],
-                f"{run['model']}, width {run['width']}: {run['error']:.3g}",
-                [point["step"] for point in run["curve"]],
-                [point["error"] for point in run["curve"]],
-            )
-            for run in done
-        ]
-        _save(files["curves"], learning.curves(found, document["baselines"], f"Learning {what}"))
-    paths = [
-        learning.Path(
-            run["model"],
-            _loop_label(run),
-            loop.observed_RT[0],
-            loop.generated_RS[0],
-            loop.truth_RS[0],
-        )
-        for run in done
-        if (loop := loops[run["model"]]) is not None
-    ]
-    if paths:
-        files["closed_loop"] = directory / "closed-loop.svg"
-        _save(files["closed_loop"], learning.closed_loop(paths, f"Going on alone: {what}"))
-    return {name: str(path) for name, path in files.items()}
-
-
-def _told(document: dict[str, Any]) -> str:
-    """The task and its sizes, the match among them, for titles."""
-    options = "".join(f", {name}={value}" for name, value in document["options"].items())
-    return (
-        f"{document['task']}{options}, T={document['seq_len']}, B={document['batch_size']};"
-        f" match={document['match']}"
-    )
-
-
-def _loop_label(run: dict[str, Any]) -> str:
-    nrmse, drift = (run["scores"][name] for name in ("closed_loop_nrmse", "phase_drift"))
-    return (
-        f"{run['model']}: closed-loop NRMSE {'out of bounds' if nrmse is None else f'{nrmse:.2g}'},"
-        f" phase {'lost' if drift is None else f'drift {drift:+.2g} steps per 1000'}"
-    )
-
-
-def _show(document: dict[str, Any]) -> None:
-    """Scores beside baselines, for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = _rows(document)
-    table = Table(
-        title=_told(document), title_justify="left", box=None, pad_edge=False, collapse_padding=True
-    )
-    for name, *cells in zip(*rows, strict=True):
-        justify: Literal["left", "right"] = "left" if name == "model" else "right"
-        least = max(map(len, [*name.split(), *cells]))  # names fold at spaces, numbers never
-        table.add_column(name, justify=justify, min_width=least)
-    for cells in rows[1:]:
-        table.add_row(*cells)
-    Console().print(table)
-    for path in document["files"].values():
-        print(path)
-
-
-def _rows(document: dict[str, Any]) -> list[list[str]]:
-    """The names of the columns, a row per model and a row per baseline."""
-    from benchsuite.units import show_clock
-
-    runs = document["runs"]
-    extra = list(dict.fromkeys(name for run in runs for name in run.get("scores", {})))
-    extra = [name for name in extra if name not in _NOT_SHOWN]
-    names = ["model", "width", "parameters", "steps", "time", "error", *extra]
-    rows = [[name.replace("_", " ") for name in names]]
-    for run in runs:
-        known = {**run, **run.get("scores", {})}
-        known["time"] = show_clock(run["seconds"]) if "seconds" in run else None
-        known.setdefault("error", run["status"])
-        rows.append([_cell(known.get(name)) for name in names])
-    for name, error in document["baselines"].items():
-        rows.append([f"({name})", *["–"] * 4, _cell(error), *["–"] * len(extra)])
-    return rows
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
