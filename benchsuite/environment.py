@@ -47,12 +47,21 @@ def checkout() -> dict[str, Any]:
     commit = _git(root, "rev-parse", "HEAD")
     if not commit:
         return {}
-    changes = _git(root, "status", "--porcelain")
+    changes = _git(root, "diff", "HEAD") + _untracked_code(root)
     if not changes:
         return {"commit": commit, "dirty": False}
-    text = changes + (_git(root, "diff", "HEAD") or "")
-    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
+    digest = hashlib.sha256(changes.encode(errors="replace")).hexdigest()[:12]
     return {"commit": commit, "dirty": True, "tree": digest}
+
+
+def _untracked_code(root: Path) -> str:
+    """Names and times of Python files that git does not track: a model may live in one."""
+    names = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
+    return "".join(
+        f"{name}:{(root / name).stat().st_mtime_ns};"
+        for name in names
+        if name and (root / name).is_file()
+    )
 
 
 def _git(root: Path, *words: str) -> str:

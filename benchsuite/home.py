@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.records import FILE_NAME, RecordFile
@@ -59,39 +60,40 @@ class StudyHome:
         """The report's directory."""
         return self.path / "report"
 
-    def create(self, study: Study) -> None:
-        """Make the directory and write down the study.
+    @contextmanager
+    def held_for(self, study: Study) -> Iterator[None]:
+        """Make the directory, hold it for one run, and write down the study.
 
         Raises:
             UsageError: if it cannot be written to.
-        """
-        try:
-            self.asv.mkdir(parents=True, exist_ok=True)
-            self.definition.write_text(study.to_toml(), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"cannot write to {self.path}: {error.strerror}; choose another place with --home"
-            ) from error
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the study for one run.
-
-        Raises:
             BenchsuiteError: if another run holds it.
         """
-        try:
+        with self._writing():
+            self.asv.mkdir(parents=True, exist_ok=True)
+            ignore = self.path.parent / ".gitignore"
+            if not ignore.exists():  # results are not part of the tree under test
+                ignore.write_text("*\n", encoding="utf-8")
             lock = (self.path / ".lock").open("w")
+        with lock:
+            self._lock(lock)
+            with self._writing():
+                self.definition.write_text(study.to_toml(), encoding="utf-8")
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UsageError(
                 f"cannot write to {self.path}: {error.strerror}; choose another place with --home"
             ) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BenchsuiteError(
-                    f"study {self.path.name!r} is being run by another process; wait for it, or"
-                    " give this run a name of its own with --name"
-                ) from None
-            yield
+
+    def _lock(self, lock: IO[str]) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchsuiteError(
+                f"study {self.path.name!r} is being run by another process; wait for it, or give"
+                " this run a name of its own with --name"
+            ) from None

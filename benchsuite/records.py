@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 FILE_NAME = "records.jsonl"
+
+#: The next attempt of a run starts within this, once one has been killed at its limit.
+_KILL_SECONDS = 120.0
 
 Status = Literal["started", "ok", "skipped", "oom", "timeout", "failed", "crashed"]
 #: The reason of an attempt that was stopped from outside.
@@ -277,20 +281,34 @@ def _fits(value: object, kind: str) -> bool:
 
 
 def settle(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per attempt: its end, or `crashed` for a start that has no end."""
+    """One row per attempt: its end, or for a start that has no end what must have happened.
+
+    Such a process was killed: at its limit, if the next one started only after that (asv kills
+    what does not listen), else it has crashed.
+    """
     attempts: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row["uid"] in attempts and row["status"] == "started":
-            continue
-        attempts[row["uid"]] = row
-    settled = []
-    for row in attempts.values():
-        if row["status"] == "started":
-            started = datetime.fromtimestamp(row.get("started_at", 0), UTC)
-            why = f"its process ended without a result (started {started:%Y-%m-%d %H:%M:%S} UTC)"
-            row = {**row, "status": "crashed", "reason": why}  # noqa: PLW2901
-        settled.append(row)
-    return settled
+        if row["uid"] not in attempts or row["status"] != "started":
+            attempts[row["uid"]] = row
+    order = list(attempts.values())
+    return [
+        row if row["status"] != "started" else {**row, **_epitaph(row, after)}
+        for row, after in zip_longest(order, order[1:])
+    ]
+
+
+def _epitaph(row: Mapping[str, Any], after: Mapping[str, Any] | None) -> dict[str, str]:
+    """Status and reason of an attempt that has no end, from itself and the next attempt."""
+    began = row.get("started_at", 0.0)
+    limit = row.get("timeout", math.inf)
+    gap = (
+        after.get("started_at", 0.0) - began if after and after.get("run") == row.get("run") else 0
+    )
+    if limit < gap < limit + _KILL_SECONDS:
+        return {"status": "timeout", "reason": f"killed after its limit of {limit:g} s"}
+    started = datetime.fromtimestamp(began, UTC)
+    why = f"its process ended without a result (started {started:%Y-%m-%d %H:%M:%S} UTC)"
+    return {"status": "crashed", "reason": why}
 
 
 def record_files(path: Path) -> list[Path]:
@@ -327,6 +345,9 @@ def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFra
     rows: list[dict[str, Any]] = []
     for file in record_files(Path(path)):
         rows += settle(read_rows(file, problems))
+    if not rows:
+        first = f": {problems[0]}" if problems else ""
+        raise UsageError(f"no readable record in {str(path)!r}{first}")
     frame = to_frame(rows if every_attempt else latest(rows))
     frame.attrs["problems"] = problems
     return frame

@@ -15,7 +15,7 @@ PACKAGE = Path(benchsuite.__file__).parent
 #: Each module may import from its own layer and those before it.
 LAYERS = [
     {"errors", "units", "stats", "registry"},
-    {"case", "study", "records", "home", "environment", "recipe"},
+    {"case", "study", "records", "asv_results", "home", "environment", "recipe"},
     {"device"},
     {"models", "tasks"},
     {"building", "counting", "matching"},
@@ -31,6 +31,7 @@ TORCH_FREE = [
     "benchsuite",
     "benchsuite.cli",
     "benchsuite.records",
+    "benchsuite.asv_results",
     "benchsuite.analysis",
     "benchsuite.report",
     "benchsuite.study",

@@ -10,24 +10,30 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from asv.results import iter_results
 
+from benchsuite.asv_results import load_asv_results
+from benchsuite.case import AXES
+from benchsuite.errors import UsageError
 from benchsuite.records import load_records, read_rows
 
 HERE = Path(__file__).parent
 TINY = ["-a", "seq_len=4,8", "-a", "batch_size=1", "-a", "hidden_size=4", "-a", "mode=infer"]
 
 
+def repository(path):
+    """An empty git repository to work in."""
+    git = ["git", "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run(["git", "init", "-q", path], check=True)
+    subprocess.run([*git, "commit", "-qm", "start", "--allow-empty"], check=True)
+    return path
+
+
 @pytest.fixture
 def project(tmp_path):
-    """An empty git repository to work in."""
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
-    subprocess.run([*git, "init", "-q", tmp_path], check=True)
-    (tmp_path / ".gitignore").write_text(".benchsuite/\n")
-    subprocess.run([*git, "-C", tmp_path, "add", "."], check=True)
-    subprocess.run([*git, "-C", tmp_path, "commit", "-qm", "start"], check=True)
-    return tmp_path
+    return repository(tmp_path)
 
 
 def command(*words):
@@ -52,13 +58,7 @@ def benchsuite(project, *words, timeout=180):
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """One small study, run once: most tests only look at what it left."""
-    path = tmp_path_factory.mktemp("swept")
-    git = ["git", "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost"]
-    subprocess.run(["git", "init", "-q", path], check=True)
-    subprocess.run([*git, "commit", "-qm", "start", "--allow-empty"], check=True)
-    (path / ".gitignore").write_text(".benchsuite/\n")
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-qm", "ignore"], check=True)
+    path = repository(tmp_path_factory.mktemp("swept"))
     words = ["run", "quick", *TINY, "-a", "model=lstm,tcn", "--name", "tiny", "--json"]
     words += [
         w for m in ("latency", "peak_memory", "parameters", "device_time") for w in ("--measure", m)
@@ -123,6 +123,26 @@ def test_asv_keeps_the_numbers_of_the_records(swept):
         assert row.kernel == ("" if row.measure == "parameters" else row.kernel) != None  # noqa: E711
 
 
+def test_asvs_own_results_load_into_the_same_frame(swept):
+    path, _, balance = swept
+    ours = load_records(balance["records"]).sort_values(["case", "measure"], ignore_index=True)
+    theirs = load_asv_results(path / ".benchsuite" / "tiny" / "asv" / "results")
+    theirs = theirs.sort_values(["case", "measure"], ignore_index=True)
+    assert list(ours.columns) == list(theirs.columns)
+    for name in ("case", "measure", "unit", "status", "machine", "commit", *AXES):
+        assert list(ours[name]) == list(theirs[name]), name
+    pd.testing.assert_series_equal(ours["value"], theirs["value"], rtol=1e-9)
+    pd.testing.assert_series_equal(ours["ci_high"], theirs["ci_high"], rtol=1e-4)
+
+
+def test_what_is_not_asvs_is_told(tmp_path):
+    with pytest.raises(UsageError, match="no results directory of asv"):
+        load_asv_results(tmp_path)
+    (tmp_path / "benchmarks.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds no benchmark of the suite"):
+        load_asv_results(tmp_path)
+
+
 def test_records_say_where_they_come_from(swept):
     path, _, balance = swept
     head = subprocess.run(
@@ -159,6 +179,26 @@ def test_a_grown_study_measures_only_what_is_new_and_asv_gets_all(swept):
     for key, (value, samples) in values.items():
         assert after[key][0] == value or value != value
         assert after[key][1] == samples
+
+
+def test_changed_code_is_measured_again(project):
+    """Tracked or not: an edited model is another model, a new report is not."""
+    words = ["run", "quick", *TINY, "-a", "model=mine:make", "--measure", "parameters", "--json"]
+    model = project / "mine.py"
+    reused = []
+    for hidden in (3, 3, 4):
+        text = f"import torch\ndef make(): return torch.nn.Linear(4, {hidden})\n"
+        if not model.exists() or model.read_text() != text:
+            model.write_text(text)
+        (project / "notes.txt").write_text(str(time.time()))
+        done = benchsuite(project, *words)
+        assert done.returncode == 0, done.stderr
+        reused.append(json.loads(done.stdout)["reused"])
+    assert reused == [0, 2, 0]
+    frame = load_records(json.loads(done.stdout)["records"])
+    assert sorted(frame["value"]) == [15, 15, 20, 20]
+    assert frame["dirty"].all()
+    assert frame["tree"].nunique() == 2
 
 
 def test_fresh_measures_again_and_loses_nothing(swept):

@@ -16,7 +16,8 @@ def report(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[STUDY|PATH]", help="A study that was run, or records; default: the last run."
+            metavar="[STUDY|PATH]",
+            help="A study that was run, records, or asv's results; default: the last run.",
         ),
     ] = None,
     output: Annotated[
@@ -29,12 +30,13 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Turn records into a self-contained page, tables and figures."""
+    from benchsuite.asv_results import is_asv_results, load_asv_results
     from benchsuite.home import home_of
     from benchsuite.records import load_records
     from benchsuite.report import write_report
 
     path, directory = _report_source(source, home_of(home))
-    frame = load_records(path)
+    frame = load_asv_results(path) if is_asv_results(path) else load_records(path)
     for problem in frame.attrs["problems"]:
         say(f"note: {problem}")
     written = write_report(frame, output or directory, machine=machine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,9 +171,11 @@ def _descendants(pid: int) -> list[int]:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that tells of an error, or else the last that says something."""
     try:
-        lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines()]
+        text = log.read_text("utf-8", errors="replace")
     except OSError:
         return "no output"
-    return next((line for line in reversed(lines) if line), "no output")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if re.search(r"[Ee]rror\b|^asv: ", line)]
+    return next(iter([*told[-1:], *lines[-1:]]), "no output")

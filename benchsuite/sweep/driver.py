@@ -134,8 +134,7 @@ def run_study(
     """
     began = time.monotonic()
     place = StudyHome.of(root, study.name)
-    place.create(study)
-    with place.locked():
+    with place.held_for(study):
         run_id = uuid.uuid4().hex[:12]
         file = place.records.path
         offset = file.stat().st_size if file.exists() else 0
@@ -206,17 +205,21 @@ def _follow(
     """Report what the benchmark processes append until asv ends."""
     on_progress(progress)
     tail = _Tail(file, offset)
+    under_way = False
     while True:
         ended = process.poll() is not None
         for row in tail.rows():
             record = Record.from_row(row)
             if record.status == "started":
+                progress.done += under_way  # the one before was killed
+                progress.failed += under_way
                 progress.current = f"{record.case.id} {record.measure}"
                 progress.started = progress.started or time.monotonic()
             else:
                 progress.done += 1
                 progress.failed += record.status not in {"ok", "skipped"}
                 progress.last = record
+            under_way = record.status == "started"
             on_progress(progress)
         if ended:
             return

@@ -1,0 +1,134 @@
+"""The command line: exit codes, one document with --json, errors that help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchsuite.cli import app, main
+from benchsuite.records import RecordFile
+
+
+def run(monkeypatch, capsys, *words):
+    """(exit code, standard output, standard error) of a command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["benchsuite", *words])
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    return end.value.code or 0, out, err
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    return lambda *words: run(monkeypatch, capsys, *words)
+
+
+@pytest.mark.parametrize("what", ["models", "measures", "studies", "axes"])
+def test_list_as_json(cli, what):
+    code, out, err = cli("list", what, "--json")
+    rows = json.loads(out)
+    assert (code, err) == (0, "")
+    assert {"name", "summary"} <= set(rows[0])
+
+
+def test_list_names_what_the_first_slice_promises(cli):
+    models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
+    assert list(models) == [
+        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused", "lstm"),
+        *("gru_cell", "gru", "tcn", "tcn_fixed", "conv"),
+    ]
+    assert models["tcn"] == "convolutional"
+    assert set(json.loads(cli("list", "--json")[1])) >= {"models", "measures", "studies", "axes"}
+
+
+def test_list_for_people(cli):
+    code, out, _ = cli("list")
+    assert code == 0
+    for word in ("lstm_peephole_diag", "peak_memory", "quick", "batch_size"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["list", "model"], "unknown list 'model': did you mean 'models'"),
+        (["run", "quik"], "unknown study 'quik': did you mean 'quick'"),
+        (["run", "-a", "model=lsmt"], "unknown model 'lsmt': did you mean 'lstm'"),
+        (["run", "-a", "seqlen=4"], "unknown axis 'seqlen'"),
+        (["run", "-a", "seq_len=-4"], "-4 is not allowed"),
+        (["run", "-a", "seq_len=8:4:*2"], "yields no value"),
+        (["run", "--device", "tpu"], "unknown device 'tpu'"),
+        (["run", "--measure", "speed"], "unknown measure 'speed'"),
+        (["run", "--name", "../x"], "study name '../x' is not allowed"),
+        (["run", "/absent/study.toml"], "cannot read the study file"),
+        (["report", "absent"], "unknown study or path 'absent'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli, words, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_option_is_exit_code_2(cli):
+    code, _, err = cli("run", "--absent")
+    assert code == 2
+    assert "--absent" in err
+
+
+def test_every_command_has_help_with_an_example(cli):
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert {"list", "run", "report"} <= set(names)
+    for name in names:
+        code, out, _ = cli(name, "--help")
+        assert code == 0
+        assert f"Example: benchsuite {name}" in out
+
+
+def test_report_of_the_last_study_and_of_a_path(cli, tmp_path, monkeypatch, make_record):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("report")
+    assert code == 2
+    assert "nothing was measured yet" in err
+    file = RecordFile(tmp_path / ".benchsuite" / "mine" / "records.jsonl")
+    for t in (8, 16):
+        file.append(make_record(seq_len=t, value=float(t)))
+    for words in (["report"], ["report", "mine"], ["report", str(file.path), "-o", "out"]):
+        code, out, err = cli(*words, "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["index"].endswith("index.html")
+    assert (tmp_path / "out" / "index.html").exists()
+    with file.path.open("a") as broken:
+        broken.write('{"torn')
+    code, _, err = cli("report", "mine")
+    assert code == 0
+    assert "line 3: not a record" in err
+
+
+def test_records_of_nothing_but_noise_are_told(cli, tmp_path):
+    (tmp_path / "records.jsonl").write_text("noise\n")
+    code, _, err = cli("report", str(tmp_path))
+    assert code == 2
+    assert "no readable record" in err
+
+
+def test_version(cli):
+    assert cli("--version")[1].startswith("benchsuite 0.")
+
+
+def test_help_does_not_import_torch_or_pandas():
+    code = (
+        "import sys; sys.argv = ['benchsuite', '--help']\n"
+        "from benchsuite.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")

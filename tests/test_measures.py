@@ -1,0 +1,409 @@
+"""Measures against known figures, exactly where they are exact."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from benchsuite import counting, measure
+from benchsuite.building import Sizes
+from benchsuite.case import Case
+from benchsuite.errors import UsageError
+from benchsuite.matching import solve
+from benchsuite.measures.memory import cpu_peak
+from benchsuite.measures.timing import time_step, warm_up
+from benchsuite.records import RecordFile, read_rows
+from benchsuite.registry import MEASURES, MODELS
+from benchsuite.study import Budget
+from benchsuite.workload import Workload, prepare
+
+NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
+SHORT = Budget(min_run_time=0.01, max_run_time=0.05)
+
+
+class FakeClock:
+    """Advances only by what is told to it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_timing_reads_the_injected_clock_exactly():
+    clock, durations = FakeClock(), iter([0.5, 0.3, 0.1] + [0.25, 0.75] * 100)
+    calls = []
+
+    def step():
+        calls.append(1)
+        clock.now += next(durations)
+
+    budget = Budget(min_run_time=1.0, max_run_time=4.0)
+    reading = time_step(step, clock, num_threads=1, budget=budget)
+    # torch's Timer runs once to size its blocks (0.5 s > 0.05 s: blocks of one step), then samples.
+    assert reading.number == 1
+    assert reading.samples[:4] == pytest.approx((0.3, 0.1, 0.25, 0.75))
+    assert sum(reading.samples) > 4.0  # the spread never settles: timed until max_run_time
+    assert len(calls) == len(reading.samples) + 1
+    assert (
+        reading.value == sorted(reading.samples)[len(reading.samples) // 2] or reading.value == 0.5
+    )
+    assert reading.warning.startswith("unstable: IQR is ")
+
+
+def test_timing_stops_when_the_samples_settle():
+    clock = FakeClock()
+
+    def step():
+        clock.now += 0.25
+
+    reading = time_step(
+        step, clock, num_threads=1, budget=Budget(min_run_time=1.0, max_run_time=60)
+    )
+    assert reading.samples == (0.25,) * 4
+    assert reading.value == 0.25
+    assert reading.warning == ""
+
+
+def test_short_steps_are_timed_in_blocks():
+    clock = FakeClock()
+
+    def step():
+        clock.now += 1e-6
+
+    reading = time_step(step, clock, 1, Budget(min_run_time=0.001, max_run_time=1))
+    assert reading.number >= 50
+    assert reading.value == pytest.approx(1e-6)
+
+
+def test_warm_up_lasts_as_long_as_asked():
+    clock = FakeClock()
+    calls = []
+
+    def step():
+        calls.append(clock.now)
+        clock.now += 0.2
+
+    warm_up(step, 1.0, clock)
+    assert len(calls) in {5, 6}
+    warm_up(step, 0.0, clock)
+    assert len(calls) in {5, 6}
+
+
+@pytest.mark.parametrize(
+    ("module", "peaks"),
+    [
+        ("LSTM", {200: 10_358_336, 400: 20_393_536, 800: 40_463_936}),
+        ("GRU", {200: 5_324_808, 400: 10_649_608}),
+        ("RNN", {200: 2_869_256, 400: 5_736_456}),
+    ],
+)
+def test_peak_memory_of_torchs_layers(module, peaks):
+    """REFERENCES: forward and backward, B=8, H=64; slopes 50,176, 26,624 and 14,336 B a step."""
+    layer = getattr(torch.nn, module)(64, 64, batch_first=True)
+    for seq_len, peak in peaks.items():
+        x = torch.randn(8, seq_len, 64)
+
+        def step(x=x):
+            layer(x)[0].square().mean().backward()
+            layer.zero_grad(set_to_none=True)
+
+        step()
+        assert cpu_peak(step) == peak
+
+
+def test_peak_memory_of_a_case_is_that_of_the_bare_layer():
+    case = Case(model="lstm", mode="train", seq_len=200, batch_size=8)
+    assert measure(case, "peak_memory").value == 10_358_336
+
+
+def test_peak_memory_is_the_highest_point_and_not_the_sum():
+    def step():
+        for _ in range(3):
+            torch.empty(1000, dtype=torch.uint8)
+
+    assert 1000 <= cpu_peak(step) < 1200
+
+
+def test_a_step_that_leaves_memory_behind_has_no_peak():
+    kept = []
+    with pytest.raises(RuntimeError, match=r"ended with \+4,?\d*"):
+        cpu_peak(lambda: kept.append(torch.empty(1000)))
+
+
+@pytest.mark.parametrize("model", NAMES)
+@pytest.mark.parametrize("name", ["peak_memory", "saved_activations"])
+def test_memory_is_the_same_every_time(model, name):
+    case = Case(model=model, mode="train", seq_len=16, batch_size=2, hidden_size=8)
+    values = {measure(case, name).value for _ in range(3)}
+    assert len(values) == 1
+    assert values.pop() > 0
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_saved_activations_are_affine_in_time(model):
+    """Exact, linear in T: second differences vanish at equal depth.
+
+    oneDNN's LSTM rounds its workspace up to pages, which does not show at lengths of 200.
+    """
+    lengths, batch, width = ((200, 400, 600), 8, 64) if model == "lstm" else ((48, 52, 56), 2, 8)
+
+    def bytes_at(seq_len):
+        shape = {"seq_len": seq_len, "batch_size": batch, "hidden_size": width}
+        return measure(Case(model=model, mode="train", **shape), "saved_activations").value
+
+    a, b, c = (bytes_at(t) for t in lengths)
+    assert c - b == b - a > 0
+
+
+def test_saved_activations_by_hand():
+    """relu keeps its output (B·T·H floats); the second convolution's input is that same tensor."""
+    case = Case(model="conv", mode="train", seq_len=10, batch_size=2, hidden_size=4)
+    padded, output = 2 * 4 * (10 + 2) * 4, 2 * 4 * 10 * 4
+    assert measure(case, "saved_activations").value == 4 * (padded + output)
+
+
+def test_nothing_is_saved_in_inference():
+    assert measure(Case(model="tcn", seq_len=16), "saved_activations").value == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "gates"),
+    [("lstm", 4), ("gru", 3), ("lstm_cell", 4), ("gru_cell", 3), ("lstm_fused", 4)],
+)
+@pytest.mark.parametrize("seq_len", [7, 100])
+def test_flops_of_recurrent_layers(model, gates, seq_len):
+    """2·g·H·(I+H)·T·B; 100 timesteps are followed from shorter ones, 7 are counted."""
+    sizes = Sizes(5, 6, 1, bidirectional=False, seq_len=seq_len)
+    found = counting.flops(model, sizes, batch_size=3, train=False)
+    assert found == 2 * gates * 6 * (5 + 6) * seq_len * 3
+
+
+def test_flops_of_a_training_step():
+    """Backward: twice the forward products, less the input's gradient and the first state's."""
+    sizes = Sizes(5, 6, 1, bidirectional=False, seq_len=100)
+    gates, h, i, steps, batch = 4, 6, 5, 100, 3
+    forward = 2 * gates * h * (i + h) * steps * batch
+    weights = forward
+    state = 2 * gates * h * h * (steps - 1) * batch
+    assert counting.flops("lstm", sizes, batch_size=batch, train=True) == forward + weights + state
+
+
+def test_flops_of_a_convolution():
+    """2·k·C_in·C_out·T·B per layer (T outputs each: padded on the left)."""
+    sizes = Sizes(5, 6, 1, bidirectional=False, seq_len=50)
+    layers = 2 * 3 * 6 * (5 + 6 + 6 + 6)
+    assert counting.flops("conv", sizes, batch_size=2, train=False) == layers * 50 * 2
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_following_short_counts_equals_counting_all(model):
+    sizes = Sizes(4, 4, 1, bidirectional=False, seq_len=50)
+    module = counting.build_on_meta(model, sizes)
+    for train in (False, True):
+        whole = counting._count(module, 4, 2, 50, train=train)
+        assert counting.flops(model, sizes, batch_size=2, train=train) == whole
+
+
+def quadratic(seq_len):
+    """Work that grows with the square of the length: no line predicts it."""
+
+    class Attention(torch.nn.Module):
+        def forward(self, x):
+            return x @ x.mT @ x
+
+    return Attention()
+
+
+def test_work_that_is_not_linear_is_counted_whole():
+    sizes = Sizes(4, 4, 1, bidirectional=False, seq_len=50)
+    assert (
+        counting.flops(f"{__name__}:quadratic", sizes, batch_size=1, train=False)
+        == 2 * 2 * 50 * 50 * 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ("lstm", 4 * 6 * (5 + 6) + 8 * 6),  # two biases
+        ("lstm_cell", 4 * 6 * (5 + 6) + 4 * 6),
+        ("lstm_peephole", 4 * 6 * (5 + 6) + 4 * 6 + 3 * 36),
+        ("lstm_peephole_diag", 4 * 6 * (5 + 6) + 4 * 6 + 3 * 6),
+        ("gru", 3 * 6 * (5 + 6) + 6 * 6),
+        ("conv", 3 * 6 * (5 + 6 + 6 + 6) + 4 * 6),
+    ],
+)
+def test_parameters(model, count):
+    assert measure(Case(model=model, input_size=5, hidden_size=6), "parameters").value == count
+
+
+def test_state_size():
+    def bytes_of(model, **axes):
+        case = Case(model=model, batch_size=2, hidden_size=8, seq_len=13, **axes)
+        return measure(case, "state_size").value
+
+    assert bytes_of("lstm") == bytes_of("lstm_cell") == 2 * 2 * 8 * 4
+    assert bytes_of("gru", num_layers=3, dtype="float64") == 3 * 2 * 8 * 8
+    assert bytes_of("conv") == 4 * 2 * 2 * 8 * 4  # four layers of (k-1)·C·B floats
+    assert bytes_of("tcn") == 2 * 2 * (1 + 2) * 2 * 8 * 4  # two blocks, two convolutions each
+    record = measure(Case(model="gru", bidirectional=True), "state_size")
+    assert (record.status, "cannot be streamed" in record.reason) == ("skipped", True)
+
+
+@pytest.mark.parametrize("match", ["params", "flops"])
+@pytest.mark.parametrize("model", NAMES)
+def test_the_matched_width_is_the_nearest(model, match):
+    sizes = Sizes(16, 32, 1, bidirectional=False, seq_len=64)
+    width, deviation = solve(model, sizes, match)
+
+    def at(w, name=model):
+        s = Sizes(16, w, 1, bidirectional=False, seq_len=64)
+        if match == "params":
+            return counting.parameters(counting.build_on_meta(name, s))
+        return counting.flops_per_timestep(name, s)
+
+    target = at(32, "lstm")
+    assert deviation == pytest.approx(at(width) / target - 1)
+    for other in (width - 1, width + 1):
+        assert abs(at(other) - target) >= abs(at(width) - target)
+
+
+def test_a_match_is_recorded():
+    record = measure(Case(model="tcn", seq_len=64, hidden_size=32, match="params"), "parameters")
+    assert record.provenance["width"] < 32
+    reference = measure(Case(model="lstm", seq_len=64, hidden_size=32), "parameters")
+    assert record.value / reference.value - 1 == pytest.approx(record.provenance["match_deviation"])
+
+
+@pytest.mark.parametrize(
+    ("axes", "kernel"),
+    [
+        ({"model": "lstm"}, "oneDNN"),
+        ({"model": "lstm", "dtype": "float64"}, "ATen"),  # oneDNN has no float64 LSTM
+        ({"model": "gru"}, "ATen"),
+        ({"model": "lstm_cell"}, "Python loop (ATen)"),
+        ({"model": "lstm_fused"}, "Python loop (ATen)"),
+    ],
+)
+def test_the_kernel_that_ran_is_told(axes, kernel):
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch is built without oneDNN")
+    workload = Workload(Case(**axes, seq_len=8))
+    workload.build()
+    assert workload.kernel == kernel
+
+
+def test_small_convolutions_take_another_library_than_large_ones():
+    small = Workload(Case(model="conv", seq_len=8, hidden_size=8))
+    large = Workload(Case(model="conv", seq_len=1024, hidden_size=64, batch_size=4))
+    small.build()
+    large.build()
+    assert {small.kernel, large.kernel} <= {"ATen", "oneDNN", "ATen + oneDNN"}
+    assert large.kernel == "oneDNN"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("model", NAMES)
+def test_every_model_is_measured_in_every_mode_and_dtype(model, mode, dtype):
+    case = Case(model=model, mode=mode, dtype=dtype, seq_len=6, hidden_size=8)
+    record = measure(case, "latency", budget=SHORT)
+    assert (record.status, record.reason) == ("ok", "")
+    assert record.value > 0
+    assert record.provenance["threads"] == 1
+
+
+def test_a_workload_is_built_once_per_process():
+    case = Case(model="lstm", seq_len=4)
+    assert prepare(case) is prepare(case.replace())
+
+
+def test_training_leaves_nothing_alive_between_steps():
+    workload = Workload(Case(model="lstm", mode="train", seq_len=4))
+    workload.step()
+    assert all(p.grad is None for p in workload.module.parameters())
+
+
+@pytest.mark.parametrize("name", MEASURES.names())
+def test_a_device_that_is_not_there_is_a_skip_with_a_reason(name):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    record = measure(Case(model="lstm", device="cuda"), name)
+    assert record.status == "skipped"
+    assert "device cuda is not available on this machine" in record.reason
+    assert record.value is None
+
+
+def test_a_case_that_cannot_fit_is_refused_before_it_allocates():
+    began = time.perf_counter()
+    record = measure(
+        Case(model="lstm", hidden_size=65536, batch_size=1024, seq_len=65536), "latency"
+    )
+    assert record.status == "oom"
+    assert record.reason.startswith("refused: parameters, input and output alone need ")
+    assert time.perf_counter() - began < 30
+
+
+def test_allocations_fail_before_the_machine_does():
+    """In a child, as in a sweep: beyond the limit a tensor is refused, and the record says oom."""
+    code = """
+import sys, torch
+from unittest import mock
+from benchsuite import Case, measure
+from benchsuite.sweep import suite
+with mock.patch("benchsuite.device.free_host_memory", return_value=1 << 30):
+    suite._limit_memory()
+class Eats(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.empty(1 << 31, dtype=torch.uint8)[:1]
+import types
+sys.modules["eats"] = module = types.ModuleType("eats")
+module.make = Eats
+record = measure(Case(model="eats:make", seq_len=4), "latency")
+print(record.status, record.reason)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("oom "), done.stdout
+
+
+def test_a_value_that_is_not_finite_is_a_failure(monkeypatch):
+    from benchsuite.measures import Reading, structure
+
+    monkeypatch.setattr(structure, "parameters", lambda *_: Reading(value=float("inf")))
+    record = measure(Case(model="lstm"), "parameters")
+    assert record.status == "failed"
+    assert "not a finite number" in record.reason
+
+
+def test_an_unknown_measure_is_told():
+    with pytest.raises(UsageError, match="unknown measure 'latensy': did you mean 'latency'"):
+        measure(Case(model="lstm"), "latensy")
+
+
+def test_a_record_is_on_disk_before_and_after(tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    record = measure(Case(model="lstm", seq_len=4), "parameters", file=file, study="s", run="r")
+    rows = list(read_rows(file.path))
+    assert [row["status"] for row in rows] == ["started", "ok"]
+    assert rows[0]["uid"] == rows[1]["uid"] == record.uid
+    assert rows[1]["value"] == record.value
+    assert (rows[1]["study"], rows[1]["run"]) == ("s", "r")
+
+
+def test_an_interrupt_is_noted_and_goes_on_up(tmp_path, monkeypatch):
+    from benchsuite.measures import structure
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(structure, "parameters", interrupt)
+    file = RecordFile(tmp_path / "records.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        measure(Case(model="lstm"), "parameters", file=file)
+    assert [row.get("reason") for row in read_rows(file.path)] == [None, "interrupted"]

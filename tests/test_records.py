@@ -1,0 +1,250 @@
+"""Records: what is written can be read again, whatever happened in between."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchsuite.case import AXES
+from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.records import (
+    SCHEMA,
+    Record,
+    RecordFile,
+    latest,
+    load_records,
+    read_rows,
+    settle,
+    to_frame,
+    write_tables,
+)
+from benchsuite.stats import summarise
+
+
+@pytest.fixture
+def file(tmp_path):
+    return RecordFile(tmp_path / "study" / "records.jsonl")
+
+
+def test_a_record_survives_the_way_to_disk_and_back(file, make_record):
+    record = make_record(samples=[1.0, 1.5, 2.0], warning="unstable: so it is", match="params")
+    file.append(record)
+    (row,) = read_rows(file.path)
+    assert Record.from_row(row) == record
+    assert set(row) <= set(SCHEMA)
+
+
+def test_the_frame_has_all_columns_of_the_schema(file, make_record):
+    file.append(make_record(samples=[3.0, 1.0, 2.0, 4.0, 5.0, 6.0], value=3.5))
+    file.append(make_record(measure="parameters", unit="1", value=10.0))
+    file.append(make_record(measure="flops", unit="FLOP", status="failed", reason="why"))
+    frame = load_records(file.path)
+    assert list(frame.columns) == list(SCHEMA)
+    timed, exact, failed = (row for _, row in frame.iterrows())
+    assert (timed["value"], timed["ci_low"], timed["ci_high"]) == (3.5, 1.0, 6.0)
+    assert (timed["q25"], timed["q75"], timed["n_samples"]) == (2.25, 4.75, 6)
+    assert timed["samples"] == [3.0, 1.0, 2.0, 4.0, 5.0, 6.0]
+    assert (exact["ci_low"], exact["ci_high"], exact["n_samples"]) == (10.0, 10.0, 1)
+    assert (math.isnan(failed["value"]), failed["n_samples"], failed["reason"]) == (True, 0, "why")
+
+
+def test_tables_read_back_as_they_were(file, make_record, tmp_path):
+    file.append(make_record(samples=[1.0, 2.0]))
+    file.append(make_record(measure="parameters", unit="1", value=10.0))
+    frame = load_records(file.path)
+    csv, parquet = write_tables(frame, tmp_path / "out")
+    again = pd.read_parquet(parquet)
+    assert [list(s) if s is not None else None for s in again["samples"]] == [[1.0, 2.0], None]
+    pd.testing.assert_frame_equal(
+        again.drop(columns="samples"), frame.drop(columns="samples"), check_dtype=False
+    )
+    text = pd.read_csv(csv)
+    assert list(text.columns) == list(SCHEMA)
+    assert json.loads(text["samples"][0]) == [1.0, 2.0]
+
+
+def test_a_start_without_an_end_is_a_crash(file, make_record):
+    dead = make_record(status="started", seq_len=8)
+    fine = make_record(status="started", seq_len=16)
+    for record in (dead, fine, fine.replace(status="ok", value=2.0)):
+        file.append(record)
+    frame = load_records(file.path).set_index("seq_len")
+    assert frame["status"].to_dict() == {8: "crashed", 16: "ok"}
+    assert "its process ended without a result" in frame.loc[8, "reason"]
+
+
+def test_a_process_killed_after_its_limit_was_a_timeout(make_record):
+    dead = make_record(status="started", seq_len=8, timeout=10.0, started_at=100.0)
+    next_one = make_record(seq_len=16, timeout=10.0, started_at=141.0)
+    (row, _) = settle([dead.to_row(), next_one.to_row()])
+    assert (row["status"], row["reason"]) == ("timeout", "killed after its limit of 10 s")
+    soon = next_one.replace(started_at=102.0)
+    tomorrow = next_one.replace(started_at=90_000.0)
+    for other in (soon, tomorrow):
+        assert settle([dead.to_row(), other.to_row()])[0]["status"] == "crashed"
+
+
+def test_a_torn_last_line_is_reported_and_the_rest_read(file, make_record):
+    file.append(make_record(seq_len=8))
+    file.append(make_record(seq_len=16))
+    whole = file.path.read_bytes()
+    file.path.write_bytes(whole[:-40])
+    frame = load_records(file.path)
+    assert list(frame["seq_len"]) == [8]
+    (problem,) = frame.attrs["problems"]
+    assert "line 2: not a record, passed over (the last line: its writer was stopped)" in problem
+    file.append(make_record(seq_len=32))  # a torn line does not swallow the next one
+    assert list(load_records(file.path)["seq_len"]) == [8, 32]
+
+
+@given(cut=st.integers(min_value=0))
+def test_cut_anywhere_whole_lines_are_read(cut, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cut") / "records.jsonl"
+    row = {**dict.fromkeys(AXES, 1), "uid": "u", "status": "ok", "schema": 1}
+    row.update(model="lstm", mode="infer", device="cpu", dtype="float32", match="width")
+    row.update(bidirectional=False)
+    lines = [json.dumps({**row, "uid": str(i)}).encode() + b"\n" for i in range(3)]
+    data = b"".join(lines)
+    cut %= len(data) + 1
+    path.write_bytes(data[:cut])
+    whole = data[:cut].count(b"\n")
+    complete = cut in {len(b"".join(lines[: k + 1])) - 1 for k in range(3)}  # only "\n" is missing
+    assert len(list(read_rows(path))) == whole + complete
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("[]", "not a record"),
+        ('"text"', "not a record"),
+        ("{}", "not a record"),
+        ("\x00\x01", "not a record"),
+        ('{"uid": "u", "status": "ok"}', "schema None"),
+        ('{"uid": "u", "status": "ok", "schema": 99}', "schema 99 is newer than 1; update"),
+        ('{"uid": "u", "status": "ok", "schema": 1}', "model is missing"),
+        ('{"uid": "u", "status": "ok", "schema": 1, "value": "fast"}', "value = 'fast' is not"),
+        ('{"uid": "u", "status": "ok", "schema": 1, "value": NaN}', "value = 'nan' is not"),
+        ('{"uid": "u", "status": "ok", "schema": 1, "seq_len": 1.5}', "seq_len = '1.5' is not"),
+        ('{"uid": "u", "status": "ok", "schema": 1, "samples": ["x"]}', "samples = "),
+    ],
+)
+def test_lines_that_are_no_records_are_told(file, make_record, line, words):
+    file.append(make_record())
+    with file.path.open("a") as out:
+        out.write(line + "\n")
+    file.append(make_record(seq_len=9))
+    problems = []
+    assert len(list(read_rows(file.path, problems))) == 2
+    (problem,) = problems
+    assert problem.startswith("records.jsonl, line 2: ")
+    assert words in problem
+
+
+def test_later_attempts_supersede_and_failures_do_not_hide_values(make_record):
+    rows = [
+        make_record(value=1.0).to_row(),
+        make_record(value=2.0).to_row(),
+        make_record(status="crashed", reason="x").to_row(),
+        make_record(value=3.0, commit="other").to_row(),
+        make_record(seq_len=8, status="failed", reason="x").to_row(),
+        make_record(seq_len=8, value=4.0).to_row(),
+    ]
+    assert sorted(row["value"] for row in latest(rows)) == [2.0, 3.0, 4.0]
+
+
+def test_every_attempt_can_be_had(file, make_record):
+    file.append(make_record(value=1.0))
+    file.append(make_record(value=2.0))
+    assert list(load_records(file.path)["value"]) == [2.0]
+    assert list(load_records(file.path, every_attempt=True)["value"]) == [1.0, 2.0]
+
+
+def test_nothing_to_load_is_told(tmp_path):
+    with pytest.raises(UsageError, match="measure first with `benchsuite run`"):
+        load_records(tmp_path)
+    with pytest.raises(UsageError, match="no records"):
+        load_records(tmp_path / "absent")
+
+
+def test_a_full_disk_is_told(make_record):
+    class Full(RecordFile):
+        @staticmethod
+        def _is_torn(descriptor):
+            return False  # /dev/full cannot be looked into
+
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(BenchsuiteError, match="cannot write to /dev/full: No space left"):
+        Full(Path("/dev/full")).append(make_record())
+
+
+def test_a_value_that_other_readers_reject_is_never_written(file, make_record):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        file.append(make_record(value=math.inf))
+    assert not file.path.exists()
+
+
+def _append_many(path, record):
+    for _ in range(50):
+        RecordFile(path).append(record)
+
+
+def test_many_processes_append_without_mixing(file, make_record):
+    context = multiprocessing.get_context("spawn")
+    records = [make_record(seq_len=k + 1, samples=[0.1] * 200) for k in range(3)]
+    workers = [context.Process(target=_append_many, args=(file.path, r)) for r in records]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    problems = []
+    rows = list(read_rows(file.path, problems))
+    assert (len(rows), problems) == (150, [])
+
+
+def test_a_frame_of_nothing_has_the_columns():
+    frame = to_frame([])
+    assert list(frame.columns) == list(SCHEMA)
+    assert len(frame) == 0
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=60))
+def test_a_summary_is_in_order(samples):
+    found = summarise(samples)
+    assert found.ci_low <= found.median * (1 + 1e-12)
+    assert found.median <= found.ci_high * (1 + 1e-12)
+    assert min(samples) <= found.q25 <= found.q75 * (1 + 1e-12) <= max(samples) * (1 + 1e-9)
+    assert found.n == len(samples)
+
+
+@pytest.mark.parametrize(
+    ("n", "ranks"),
+    [(1, (0, 0)), (5, (0, 4)), (6, (0, 5)), (9, (1, 7)), (20, (5, 14)), (100, (39, 60))],
+)
+def test_interval_of_the_median_by_the_tables(n, ranks):
+    """Ranks of the 95 % interval for a median (Conover, table A3), counted from zero."""
+    found = summarise([float(k) for k in range(n)])
+    assert (found.ci_low, found.ci_high) == ranks
+
+
+def test_interval_of_the_median_covers():
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(2000):
+        found = summarise(rng.lognormal(0, 0.5, 20).tolist())
+        inside += found.ci_low <= 1.0 <= found.ci_high
+    assert 0.94 <= inside / 2000 <= 0.98  # 95.9 % by the binomial sum
+
+
+def test_nothing_to_summarise():
+    with pytest.raises(ValueError, match="no samples"):
+        summarise([])
