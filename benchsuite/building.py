@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +53,26 @@ class SequenceModel(nn.Module):
         Raises:
             UsageError: if the output is not (batch, time, features) of the input's batch and time.
         """
-        result = self.module(x_BTF)
-        output, state = result[:2] if isinstance(result, tuple) else (result, ())
+        output, state = self.continued(x_BTF)
+        if state is None:
+            return output, ()
+        return output, (state,) if isinstance(state, Tensor) else tuple(state)
+
+    def continued(self, x_BTF: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Go on from a state that an earlier call gave.
+
+        Args:
+            x_BTF: The next timesteps.
+            state: What the module returned beside its last output; None to start anew.
+
+        Returns:
+            The output, and the state in the module's own form (None where it returns none).
+
+        Raises:
+            UsageError: if the output is not (batch, time, features) of the input's batch and time.
+        """
+        result = self.module(x_BTF) if state is None else self.module(x_BTF, state)
+        output, state = result[:2] if isinstance(result, tuple) else (result, None)
         if (
             not isinstance(output, Tensor)
             or output.shape[:2] != x_BTF.shape[:2]
@@ -64,7 +83,7 @@ class SequenceModel(nn.Module):
                 f"{type(self.module).__name__} returned {shape} for an input of"
                 f" {tuple(x_BTF.shape)}; (batch, time, features) is needed"
             )
-        return output, (state,) if isinstance(state, Tensor) else tuple(state)
+        return output, state
 
 
 def build(model: str, sizes: Sizes) -> SequenceModel:

@@ -7,8 +7,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from benchsuite import environment
 from benchsuite.case import Case
@@ -72,12 +73,14 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
     workload: Workload | None = None
     began = time.perf_counter()
     built = None
+    told: Mapping[str, Any] = {}
     try:
         workload = prepare(record.case)
         if spec.runs:
             workload.build()
         built = time.perf_counter()
         reading: Reading = spec.function()(workload, budget)
+        told = reading.provenance
         if not math.isfinite(reading.value):
             raise ArithmeticError(f"the value is {reading.value}, which is not a finite number")
         outcome = record.replace(
@@ -100,7 +103,7 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
     return outcome.replace(
         setup_duration=(built or ended) - began,
         duration=ended - built if built is not None else 0.0,
-        provenance={**record.provenance, **known, **own},
+        provenance={**record.provenance, **known, **own, **told},
     )
 
 

@@ -1,4 +1,4 @@
-"""The registries: every model and every measure of the suite is one line of data here.
+"""The registries: every model, task and measure of the suite is one line of data here.
 
 Importing this module imports neither torch nor any model: what a line names is resolved when it
 is first built. A model from outside comes in as `package.module:factory` or through the entry
@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -70,6 +70,32 @@ class ModelSpec:
     def accepts(self) -> frozenset[str]:
         """The names of the sizes that the factory takes."""
         return frozenset(inspect.signature(self.factory()).parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A sequence problem: its data, its loss, and the baselines that a model has to beat.
+
+    Attributes:
+        name: What people type; `<name>_error` is its measure.
+        version: That of the measure; raise it when data, loss or recipe change.
+        target: `module:factory`; the factory is called with `seq_len, batch_size, seed` and the
+            task's options.
+        summary: One line on what it is, known flaws included.
+        axes: What the task sets of a case where nobody else does.
+        options: Name → meaning of what else may be set; whole numbers, all with a default.
+    """
+
+    name: str
+    version: str
+    target: str
+    summary: str
+    axes: Mapping[str, str | int]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def factory(self) -> Callable[..., Any]:
+        """Import the factory."""
+        return resolve(self.target)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +247,54 @@ MODELS = ModelRegistry(
     ],
 )
 
+_T = "benchsuite.tasks"
+
+TASKS = Registry(
+    "task",
+    [
+        TaskSpec(
+            "sine",
+            "1",
+            f"{_T}.sine:sine",
+            "PyTorch's time_sequence_prediction to the letter; its test rows leak, and its one"
+            " frequency needs two samples of memory",
+            {"seq_len": 999, "batch_size": 97, "hidden_size": 51, "num_layers": 2}
+            | {"dtype": "float64"},
+        ),
+        TaskSpec(
+            "sine_mix",
+            "1",
+            f"{_T}.sine_mix:sine_mix",
+            "next step of a sum of sines whose periods and phases are new in every row",
+            {"seq_len": 256, "batch_size": 32},
+            {"waves": "sines in each row (default: 3)"},
+        ),
+        TaskSpec(
+            "adding",
+            "1",
+            f"{_T}.adding:adding",
+            "sum of two marked numbers among noise, told at the end",
+            {"seq_len": 200, "batch_size": 32},
+        ),
+        TaskSpec(
+            "copy",
+            "1",
+            f"{_T}.copy:copy",
+            "repeat digits after a long blank",
+            {"seq_len": 120, "batch_size": 32},
+            {"digits": "digits to remember (default: 10)"},
+        ),
+        TaskSpec(
+            "delay",
+            "1",
+            f"{_T}.delay:delay",
+            "white noise, repeated lag steps later: the probe of a receptive field in use",
+            {"seq_len": 256, "batch_size": 32},
+            {"lag": "steps of delay (default: half of seq_len)"},
+        ),
+    ],
+)
+
 _MM = "benchsuite.measures"
 
 MEASURES = Registry(
@@ -311,6 +385,18 @@ MEASURES = Registry(
             f"{_MM}.field:erf95",
             "timesteps that hold 95 % of the gradient norm before training",
             runs=False,
+        ),
+        *(
+            MeasureSpec(
+                f"{task.name}_error",
+                "1",
+                task.version,
+                "lower",
+                f"{_MM}.accuracy:{task.name}_error",
+                f"error on unseen data after a short training: {task.summary}",
+                runs=False,
+            )
+            for task in TASKS
         ),
     ],
 )

@@ -76,6 +76,8 @@ class Study:
         measures: Names from the registry.
         budget: Seconds per measurement.
         description: One line.
+        only: Measure → axes → the values at which it is measured, for those too dear to be
+            measured everywhere; some of the study's own values.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Study:
     measures: tuple[str, ...]
     budget: Budget = field(default_factory=Budget)
     description: str = ""
+    only: Mapping[str, Mapping[str, tuple[Value, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -98,6 +101,17 @@ class Study:
             MEASURES.get(measure)
         if "model" not in self.axes:
             raise UsageError(f"study {self.name!r} names no model; add -a model=… or [axes] model")
+        for measure, axes in self.only.items():
+            if measure not in self.measures:
+                raise unknown("measure under [only]", measure, self.measures)
+            for name, values in axes.items():
+                own = self.axes.get(name, (_default(name),))
+                for value in values:
+                    if value not in own:
+                        raise UsageError(
+                            f"study {self.name!r} measures {measure} only at {name}={value}, which"
+                            f" is not among its own: {', '.join(map(str, own))}"
+                        )
         if self.size * len(self.measures) > MAX_MEASUREMENTS:
             raise UsageError(
                 f"study {self.name!r} has {self.size:,} cases × {len(self.measures)} measures; at"
@@ -123,9 +137,14 @@ class Study:
         values.update(zip(self.params, point, strict=True))
         return Case(**values)
 
-    def cases(self) -> list[Case]:
-        """All cases, in asv's order (the product of `params`, last fastest)."""
-        return [self.case(point) for point in itertools.product(*self.params.values())]
+    def params_of(self, measure: str) -> dict[str, tuple[Value, ...]]:
+        """`params`, narrowed to where that measure is measured."""
+        return {**self.params, **self.only.get(measure, {})}
+
+    def cases(self, measure: str | None = None) -> list[Case]:
+        """All cases (of one measure), in asv's order (the product of `params`, last fastest)."""
+        params = self.params if measure is None else self.params_of(measure)
+        return [self.case(point) for point in itertools.product(*params.values())]
 
     def derive(
         self,
@@ -136,6 +155,8 @@ class Study:
     ) -> Study:
         """A study with some axes or measures replaced, and a name of its own.
 
+        What is measured only at some values of an axis stays with those that are still there, or
+        else with the axis' first.
         Without `name` it is called after what was changed, so that the same command finds its
         results again and another one never overwrites them.
         """
@@ -148,7 +169,12 @@ class Study:
             self,
             name=name,
             axes={**self.axes, **changed},
-            measures=tuple(measures) or self.measures,
+            measures=(kept := tuple(measures) or self.measures),
+            only={
+                measure: {key: _kept(values, changed.get(key)) for key, values in only.items()}
+                for measure, only in self.only.items()
+                if measure in kept
+            },
         )
 
     def with_device(self, device: str) -> Study:
@@ -166,8 +192,19 @@ class Study:
                 "measures": list(self.measures),
                 **{key: getattr(self.budget, key) for key in _BUDGET_KEYS},
                 "axes": {key: list(values) for key, values in self.axes.items()},
+                "only": {
+                    measure: {key: list(values) for key, values in axes.items()}
+                    for measure, axes in self.only.items()
+                },
             }
         )
+
+
+def _kept(values: tuple[Value, ...], changed: tuple[Value, ...] | None) -> tuple[Value, ...]:
+    """Those of the values that are left after a change of their axis, or the new axis' first."""
+    if changed is None:
+        return values
+    return tuple(value for value in values if value in changed) or changed[:1]
 
 
 def _default(name: str) -> Value:
@@ -214,14 +251,14 @@ def parse_study(text: str, default_name: str) -> Study:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"study {default_name!r} is not valid TOML: {error}") from error
-    known = ("name", "description", "measures", "axes", *_BUDGET_KEYS)
+    known = ("name", "description", "measures", "axes", "only", *_BUDGET_KEYS)
     for key in data:
         if key not in known:
             raise unknown(f"key of study {default_name!r}", key, known)
-    raw_axes = data.get("axes", {})
-    if not isinstance(raw_axes, dict):
-        raise UsageError(f"study {default_name!r}: [axes] must be a table of axis = values")
-    axes = {key: tuple(parse_values(axis_named(key), raw)) for key, raw in raw_axes.items()}
+    axes = _parse_axes(data.get("axes", {}), f"study {default_name!r}: [axes]")
+    only = data.get("only", {})
+    if not isinstance(only, dict):
+        raise UsageError(f"study {default_name!r}: [only] must be a table of measure = axes")
     measures = data.get("measures", ["latency", "peak_memory"])
     if not isinstance(measures, list) or not all(isinstance(m, str) for m in measures):
         raise UsageError(f"study {default_name!r}: measures = {measures!r} must be a list of names")
@@ -231,4 +268,14 @@ def parse_study(text: str, default_name: str) -> Study:
         measures=tuple(dict.fromkeys(measures)),
         budget=Budget(**{key: data[key] for key in _BUDGET_KEYS if key in data}),
         description=str(data.get("description", "")),
+        only={
+            measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure}")
+            for measure, raw in only.items()
+        },
     )
+
+
+def _parse_axes(raw: object, where: str) -> dict[str, tuple[Value, ...]]:
+    if not isinstance(raw, dict):
+        raise UsageError(f"{where} must be a table of axis = values")
+    return {key: tuple(parse_values(axis_named(key), values)) for key, values in raw.items()}

@@ -116,6 +116,33 @@ def test_a_derived_study_has_a_name_of_its_own():
     assert study.derive({}, name="mine").name == "mine"
 
 
+ONLY = """
+measures = ["latency", "sine_error"]
+[axes]
+model = ["lstm", "tcn"]
+seq_len = [64, 128]
+mode = ["infer", "train"]
+[only]
+sine_error = { seq_len = [64], mode = ["train"] }
+"""
+
+
+def test_a_dear_measure_is_measured_at_a_part_of_the_grid():
+    study = parse_study(ONLY, "mine").with_device("cpu")
+    assert len(study.cases()) == len(study.cases("latency")) == 8
+    dear = study.cases("sine_error")
+    assert [(c.model, c.seq_len, c.mode) for c in dear] == [
+        ("lstm", 64, "train"),
+        ("tcn", 64, "train"),
+    ]
+    assert parse_study(study.to_toml(), "other") == study
+    same = study.derive({"seq_len": [64, 256]})
+    assert {c.seq_len for c in same.cases("sine_error")} == {64}
+    other = study.derive({"seq_len": [256, 512], "model": ["gru"]})
+    assert [(c.model, c.seq_len) for c in other.cases("sine_error")] == [("gru", 256)]
+    assert study.derive({}, measures=["latency"]).only == {}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -133,6 +160,13 @@ def test_a_derived_study_has_a_name_of_its_own():
         ("min_run_time = 'long'\n[axes]\nmodel = 'lstm'\n", "min_run_time = 'long'"),
         ("min_run_time = 9.0\n[axes]\nmodel = 'lstm'\n", "is below min_run_time"),
         ("[axes\n", "not valid TOML"),
+        ("only = 3\n[axes]\nmodel = 'lstm'\n", "[only] must be a table"),
+        ("[axes]\nmodel = 'lstm'\n[only]\nlatency = 3\n", "[only] latency must be a table"),
+        ("[axes]\nmodel = 'lstm'\n[only]\nflops = {}\n", "unknown measure under [only] 'flops'"),
+        (
+            "[axes]\nmodel = 'lstm'\nseq_len = [8]\n[only]\nlatency = { seq_len = [9] }\n",
+            "measures latency only at seq_len=9, which is not among its own: 8",
+        ),
         ("name = '../up'\n[axes]\nmodel = 'lstm'\n", "study name '../up' is not allowed"),
         ("[axes]\nmodel = 'lstm'\nseq_len = '1:9999999:+1'\n", "at most 200,000"),
     ],

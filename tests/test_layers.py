@@ -15,12 +15,14 @@ PACKAGE = Path(benchsuite.__file__).parent
 #: Each module may import from its own layer and those before it.
 LAYERS = [
     {"errors", "units", "stats", "registry"},
-    {"case", "study", "records", "asv_results", "home", "environment"},
+    {"case", "study", "records", "asv_results", "home", "environment", "recipe"},
     {"device"},
-    {"models"},
+    {"models", "tasks"},
     {"building", "counting", "matching"},
     {"field"},
-    {"workload"},
+    {"workload", "predictor", "checkpoint"},
+    {"generation", "training"},
+    {"scoring"},
     {"measures"},
     {"measuring"},
     {"sweep", "analysis", "report"},
@@ -34,6 +36,7 @@ TORCH_FREE = [
     "benchsuite.analysis",
     "benchsuite.report",
     "benchsuite.study",
+    "benchsuite.recipe",
     "benchsuite.sweep.suite",
     "benchsuite.sweep.driver",
 ]
@@ -80,6 +83,13 @@ def test_models_know_nothing_but_torch_and_each_other():
     for path in (PACKAGE / "models").glob("*.py"):
         for name, _ in imports(path):
             assert not name.startswith("benchsuite.") or name.startswith("benchsuite.models."), name
+
+
+def test_tasks_know_nothing_of_models_and_devices():
+    allowed = ("benchsuite.tasks", "benchsuite.errors", "benchsuite.recipe", "benchsuite.registry")
+    for path in (PACKAGE / "tasks").glob("*.py"):
+        for name, _ in imports(path):
+            assert not name.startswith("benchsuite.") or name.startswith(allowed), name
 
 
 def test_cuda_is_touched_in_one_place():

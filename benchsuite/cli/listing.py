@@ -13,12 +13,15 @@ from benchsuite.errors import unknown
 
 @app.command("list", epilog="Example: benchsuite list models --json")
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="[models|measures|studies|axes]")] = None,
+    what: Annotated[
+        str | None, typer.Argument(metavar="[models|tasks|measures|studies|axes]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the models, measures, studies and axes there are."""
+    """Show the models, tasks, measures, studies and axes there are."""
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": _models,
+        "tasks": _tasks,
         "measures": _measures,
         "studies": _studies,
         "axes": _axes,
@@ -47,6 +50,20 @@ def _models() -> list[dict[str, Any]]:
     from benchsuite.registry import MODELS
 
     return [{"name": m.name, "family": m.family, "summary": m.summary} for m in MODELS]
+
+
+def _tasks() -> list[dict[str, Any]]:
+    from benchsuite.registry import TASKS
+
+    return [
+        {
+            "name": t.name,
+            "axes": [f"{axis}={value}" for axis, value in t.axes.items()],
+            "options": [f"{option}: {meaning}" for option, meaning in t.options.items()],
+            "summary": t.summary,
+        }
+        for t in TASKS
+    ]
 
 
 def _measures() -> list[dict[str, Any]]:
@@ -96,5 +113,5 @@ def _bounds(low: int | None, high: int | None, kind: type) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "–"
     return "–" if value is None else str(value)

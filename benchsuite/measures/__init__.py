@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,9 +16,11 @@ class Reading:
         samples: Raw values per step, in the order taken; empty for exact values.
         number: Steps averaged in each sample.
         warning: What to know about the value, or nothing.
+        provenance: Columns of `records.SCHEMA` that are known better than from the workload.
     """
 
     value: float
     samples: tuple[float, ...] = ()
     number: int = 1
     warning: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -42,7 +42,11 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """(B, C, T) → (B, C', T)."""
-        return super().forward(F.pad(x_BCT, (self.left, 0)))
+        return self.convolve(F.pad(x_BCT, (self.left, 0)))
+
+    def convolve(self, x_BCT: Tensor) -> Tensor:
+        """Without padding: (B, C, left + T) → (B, C', T)."""
+        return super().forward(x_BCT)
 
 
 class ResidualBlock(nn.Module):

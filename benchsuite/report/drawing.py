@@ -13,8 +13,12 @@ from benchsuite.registry import MODELS
 
 #: Ink that becomes the page's own colour where the figure is inlined.
 INK = "#1f2328"
-#: Okabe & Ito's palette, which the colour-blind can tell apart; order of the registry.
-_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00", "#999999", "#E0A800", "#CC79A7")
+#: Okabe & Ito's palette and two of Tol's, which the colour-blind can tell apart; order of the
+#: registry.
+_COLOURS = (
+    *("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00"),
+    *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
+)
 _MARKERS = "osD^vP*X"
 
 

@@ -187,7 +187,7 @@ def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
     return {
         environment.begin(case, MEASURES.get(name)).key: case
         for name in study.measures
-        for case in study.cases()
+        for case in study.cases(name)
     }
 
 
@@ -286,10 +286,10 @@ def _balance(
     ok = sum(found <= {"ok", "skipped"} for found in verdicts.values()) - skipped
     return Balance(
         study=study.name,
-        cases=study.size,
+        cases=len(verdicts),
         ok=ok,
         skipped=skipped,
-        failed=study.size - ok - skipped - remaining,
+        failed=len(verdicts) - ok - skipped - remaining,
         remaining=remaining,
         measure_seconds=sum(record.duration or 0.0 for record in measured),
         setup_seconds=sum(record.setup_duration or 0.0 for record in measured),

@@ -119,7 +119,7 @@ def _benchmark_class(study: Study, spec: MeasureSpec) -> type:
             "__module__": __name__,
             "study": study,
             "spec": spec,
-            "params": [list(values) for values in study.params.values()],
+            "params": [list(values) for values in study.params_of(spec.name).values()],
             "param_names": list(study.params),
             "type": "time" if spec.unit == "s" else "track",
             "unit": _ASV_UNITS.get(spec.unit, spec.unit),

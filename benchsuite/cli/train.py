@@ -1,0 +1,217 @@
+"""`benchsuite train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchsuite.cli import trained
+from benchsuite.cli.app import (
+    EXIT_INTERRUPTED,
+    AsJson,
+    AxisSettings,
+    Home,
+    app,
+    print_json,
+    say,
+)
+from benchsuite.cli.progress import Show, training_progress
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+
+if TYPE_CHECKING:
+    from benchsuite.case import Case, Value
+    from benchsuite.recipe import Recipe
+    from benchsuite.registry import TaskSpec
+    from benchsuite.scoring import Continuation
+    from benchsuite.tasks import Task
+
+
+@app.command(
+    epilog="Example: benchsuite train delay lstm tcn -t lag=64 -a match=params --steps 500"
+)
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A name of `benchsuite list tasks`.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Models, trained one after another.")
+    ],
+    axis: AxisSettings = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-t", "--task-option", metavar="NAME=N", help="Set an option of the task."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps at most.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds at most, for each model.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or lbfgs.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many points of the curve without gain.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of parameters and data.")] = None,
+    chrono: Annotated[
+        bool, typer.Option("--chrono", help="Chrono initialisation of LSTM and GRU gates.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Directory of scores and pictures.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from checkpoints, where there are any.")
+    ] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train models on a task: learning curves, scores beside baselines, generated sequences."""
+    from benchsuite.home import home_of
+    from benchsuite.registry import MODELS, TASKS
+
+    spec = TASKS.get(task)
+    names = [MODELS.get(name).name for name in dict.fromkeys(models)]
+    settings = _settings(axis or [], seed)
+    options = dict(_option(text) for text in option or [])
+    given = {"steps": steps, "seconds": seconds, "lr": lr, "clip": clip, "patience": patience}
+    cases = [_case(name, spec, settings) for name in names]
+    made = _task(spec, cases[0], options)
+    recipe = _recipe(made.recipe, optimizer, {**given, "chrono": chrono or None})
+    label = "+".join([task, *(f"{name}={value}" for name, value in made.options.items())])
+    place = home_of(home) / "train" / label
+    runs, loops = [], {}
+    try:
+        with training_progress(len(cases)) as show:
+            for case in cases:
+                run, loops[case.model] = _run(case, made, recipe, place, resume=resume, show=show)
+                runs.append(run)
+    except KeyboardInterrupt:
+        say("interrupted; the same command with --resume goes on from the last point of the curve")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    document = {
+        "task": task,
+        "options": dict(made.options),
+        "seq_len": cases[0].seq_len,
+        "batch_size": cases[0].batch_size,
+        "match": cases[0].match,
+        "baselines": made.baseline_errors(),
+        "runs": runs,
+    }
+    document["files"] = trained.write(output or place, document, loops)
+    if as_json:
+        print_json(document)
+    else:
+        trained.show(document)
+    if any(run["status"] == "failed" for run in runs):
+        raise typer.Exit(1)
+
+
+def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
+    """The axes that were set, one value each; `device=auto` resolved."""
+    from benchsuite.case import parse_assignment
+
+    settings: dict[str, Value] = {} if seed is None else {"seed": seed}
+    reasons = {
+        "model": "models are arguments",
+        "mode": "training is always mode=train",
+        "input_size": "the task tells it",
+    }
+    for name, values in map(parse_assignment, axis):
+        if name in reasons:
+            raise UsageError(f"axis {name!r} cannot be set here: {reasons[name]}")
+        if len(values) > 1:
+            raise UsageError(
+                f"axis {name!r}: {len(values)} values are not allowed; train takes one per axis"
+            )
+        settings[name] = values[0]
+    if settings.get("device", "auto") == "auto":
+        from benchsuite.device import resolve
+
+        settings["device"] = resolve("auto")
+    return settings
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"task option {text!r} has no '='; write NAME=N")
+    return name, value
+
+
+def _case(model: str, spec: TaskSpec, settings: dict[str, Value]) -> Case:
+    """The case of one model; what the task sets but the model does not know is left out."""
+    from benchsuite.case import Case
+    from benchsuite.registry import MODELS
+
+    axes: dict[str, Any] = dict(spec.axes)
+    if "num_layers" in axes and "num_layers" not in MODELS.get(model).accepts():
+        del axes["num_layers"]
+    return Case(**{**axes, **settings, "model": model, "mode": "train"})
+
+
+def _task(spec: TaskSpec, case: Case, options: dict[str, str]) -> Task:
+    from benchsuite.tasks import make_task
+
+    return make_task(
+        spec.name,
+        seq_len=case.seq_len,
+        batch_size=case.batch_size,
+        seed=case.seed,
+        options=options,
+    )
+
+
+def _recipe(own: Recipe, optimizer: str | None, given: dict[str, Any]) -> Recipe:
+    """The task's recipe with what was given; a budget given in seconds alone has no steps."""
+    from benchsuite.errors import unknown
+    from benchsuite.recipe import DEFAULTS
+
+    if optimizer is not None and optimizer != own.optimizer:
+        if optimizer not in DEFAULTS:
+            raise unknown("optimizer", optimizer, DEFAULTS)
+        own = DEFAULTS[optimizer]
+    changes = {name: value for name, value in given.items() if value is not None}
+    if "seconds" in changes:
+        changes.setdefault("steps", None)
+    return own.replace(**changes)
+
+
+def _run(
+    case: Case, task: Task, recipe: Recipe, place: Path, *, resume: bool, show: Show
+) -> tuple[dict[str, Any], Continuation | None]:
+    """Train one model; whatever happens becomes its result, which is also kept on disk."""
+    from benchsuite import training
+    from benchsuite.scoring import result_of
+
+    named = [f"{k}={v}" for k, v in recipe.identity().items() if v != task.recipe.identity()[k]]
+    directory = place / "-".join([case.id, *named])
+    result: dict[str, Any] = {
+        "model": case.model,
+        "case": case.id,
+        "status": "ok",
+        "reason": "",
+        "directory": str(directory),
+    }
+    loop = None
+    try:
+        outcome = training.train(
+            case,
+            task,
+            recipe,
+            path=directory / "checkpoint.pt",
+            resume=resume,
+            on_progress=lambda progress: show(case.model, progress),
+        )
+        values, loop = result_of(outcome)
+        result.update(values)
+    except Unsupported as reason:
+        result.update(status="skipped", reason=str(reason))
+    except UsageError:
+        raise
+    except BenchsuiteError as error:
+        result.update(status="failed", reason=str(error))
+    except Exception as error:  # a model from outside may fail in any way; the others go on
+        words = " ".join(str(error).split())
+        result.update(status="failed", reason=f"{type(error).__name__}: {words}"[:300])
+    if result["status"] != "ok":
+        say(f"{result['status']}: {case.model}: {result['reason']}")
+    trained.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
+    return result, loop

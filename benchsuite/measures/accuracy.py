@@ -1,0 +1,70 @@
+"""Accuracy: what a model makes of a task within a short training; one measure per task.
+
+The recipe is the task's own, cut to `STEPS` optimiser steps so that models are compared after equal
+work, and to a share of the case's timeout; a training that time has cut short says so. The case's
+input_size gives way to the task's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from benchsuite.errors import Unsupported, UsageError
+from benchsuite.measures import Reading
+from benchsuite.registry import TASKS
+from benchsuite.scoring import test_error
+from benchsuite.study import Budget
+from benchsuite.tasks import Task, make_task
+from benchsuite.training import train
+from benchsuite.workload import Workload
+
+STEPS = 200
+#: Share of the timeout that training may take; the rest is for set-up and the test set.
+TIME_SHARE = 0.7
+
+
+def __getattr__(name: str) -> Callable[[Workload, Budget], Reading]:
+    """`<task>_error` for every task of the registry."""
+    task = name.removesuffix("_error")
+    if task == name or task not in TASKS.names():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return functools.partial(error, task)
+
+
+def error(task: str, workload: Workload, budget: Budget) -> Reading:
+    """Error on the test set after a short training.
+
+    Raises:
+        Unsupported: in mode infer, whose number would be the same; where the task does not fit the
+            case's sizes; or where the model cannot do it.
+        Diverged: if training does.
+    """
+    case = workload.case
+    if case.mode != "train":
+        raise Unsupported("accuracy does not depend on the mode; it is measured with mode=train")
+    made = _made(task, workload)
+    recipe = made.recipe.replace(
+        steps=min(made.recipe.steps or STEPS, STEPS), seconds=TIME_SHARE * budget.timeout
+    )
+    trained = train(case, made, recipe)
+    cut = trained.stopped == "seconds"
+    return Reading(
+        value=test_error(trained),
+        warning=f"stopped by time after {trained.steps} of {recipe.steps} steps" if cut else "",
+        provenance={
+            "width": trained.built.width,
+            "match_deviation": trained.built.match_deviation,
+            "output_size": made.output_size,
+        },
+    )
+
+
+def _made(task: str, workload: Workload) -> Task:
+    case = workload.case
+    try:
+        return make_task(
+            task, seq_len=case.seq_len, batch_size=case.batch_size, seed=case.seed, options={}
+        )
+    except UsageError as problem:
+        raise Unsupported(f"{task} cannot be had at these sizes: {problem}") from problem

@@ -1,0 +1,111 @@
+"""A sequence model with a head for a task's outputs.
+
+Shape suffixes: B rows, T timesteps, F input features, O outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite import counting, device
+from benchsuite.building import SequenceModel, build
+from benchsuite.case import Case
+from benchsuite.errors import Unsupported
+from benchsuite.matching import matched
+from benchsuite.models.chrono import chrono_
+from benchsuite.tasks import Task
+
+
+class Predictor(nn.Module):
+    """A model and a linear head, the same at every timestep."""
+
+    def __init__(self, model: SequenceModel, features: int, output_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.head = nn.Linear(features, output_size)
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        """(B, T, F) → (B, T, O)."""
+        y_BTO: Tensor = self.head(self.model(x_BTF))
+        return y_BTO
+
+    def continued(self, x_BTF: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Output (B, T, O) and state; see `SequenceModel.continued`."""
+        output, state = self.model.continued(x_BTF, state)
+        return self.head(output), state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A predictor and what is known of it.
+
+    Attributes:
+        module: On its device, in its dtype.
+        case: As it was built: with the task's input features.
+        width: Hidden units or channels after matching.
+        match_deviation: By what fraction the matched quantity misses its target.
+        parameters: Trainable ones, those of the head included.
+    """
+
+    module: Predictor
+    case: Case
+    width: int
+    match_deviation: float
+    parameters: int
+
+
+def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
+    """Build a case's model for a task.
+
+    Parameters are drawn on the CPU in float32 after `torch.manual_seed(case.seed)`, the model's
+    first and then the head's, and then converted, so that every device and dtype starts from the
+    same numbers. A match holds equal the models; the head comes on top.
+
+    Args:
+        case: Its input_size gives way to the task's.
+        task: Tells features and outputs.
+        chrono: Start the gates open for as long as the sequence.
+
+    Raises:
+        Unsupported: if there is no such device or option, if the model looks into the future where
+            the task has its targets there, or if it has no gates for `chrono`.
+        UsageError: if the model is unknown, or is none over (batch, time, features).
+    """
+    target = device.require(case.device)
+    case = case.replace(input_size=task.input_size)
+    sizes, deviation = matched(case)
+    torch.set_num_threads(case.num_threads)
+    torch.manual_seed(case.seed)
+    model = build(case.model, sizes)
+    features = _output_features(model, case, causal=task.closed_loop is not None)
+    module = Predictor(model, features, task.output_size)
+    if chrono and not chrono_(model, case.seq_len):
+        raise Unsupported(f"{case.model} has no LSTM or GRU gates; chrono means nothing to it")
+    return Built(
+        module=module.to(target, getattr(torch, case.dtype)),
+        case=case,
+        width=sizes.hidden_size,
+        match_deviation=deviation,
+        parameters=counting.parameters(module),
+    )
+
+
+@torch.no_grad()
+def _output_features(model: SequenceModel, case: Case, *, causal: bool) -> int:
+    """Features of the output, seen by running; refuses a look ahead if it has to be causal.
+
+    Two rows that differ in the last timestep alone: a causal model tells them apart there only.
+    """
+    x_BTF = torch.zeros(2, case.seq_len, case.input_size)
+    x_BTF[1, -1] = 1.0
+    y_BTF: Tensor = model.eval()(x_BTF)
+    if causal and not torch.allclose(y_BTF[0, :-1], y_BTF[1, :-1], rtol=1e-4, atol=1e-6):
+        raise Unsupported(
+            f"{case.model} sees later timesteps, where this task has its targets; a causal model"
+            " is needed"
+        )
+    return int(y_BTF.shape[-1])
