@@ -629,16 +629,31 @@ def test_what_cannot_be_derived_or_probed_is_noted_and_the_gradient_kept():
 def test_a_formula_that_the_probe_contradicts_is_withdrawn():
     """A look back over most of the sequence looks unbounded to the formula."""
 
-    def window(x):
-        return torch.stack([x[:, max(0, t - 17) : t + 1].sum(1) for t in range(x.shape[1])], 1)
+    def window(size):
+        def look(x):
+            sums = [x[:, max(0, t + 1 - size) : t + 1].sum(1) for t in range(x.shape[1])]
+            return torch.stack(sums, 1)
 
-    found = field_of(Function(window), input_size=C, seq_len=20)
-    assert found.receptive_field is UNBOUNDED
-    assert field_of(Function(window), input_size=C, seq_len=40).receptive_field == 18
+        return Function(look)
+
+    assert traced_field(window(18), C, 20).size is UNBOUNDED
+    assert field_of(window(18), input_size=C, seq_len=40).receptive_field == 18
+    # The first attempt, of 96 steps, takes this for unbounded; the probe of all steps denies it.
+    assert traced_field(window(90), C, 96).size is UNBOUNDED
+    assert field_of(window(90), input_size=C, seq_len=140).receptive_field == 90
     detour = Function(lambda x: torch.from_numpy(x.detach().numpy().cumsum(1)))
     found = field_of(detour, input_size=C, seq_len=20)
     assert found.theory is None
     assert "no lag by formula, but lags 0 to 19 as probed" in found.notes[0]
+
+
+def test_a_module_of_one_length_only():
+    over_time = OverTime(nn.Linear(120, 120))
+    found = field_of(over_time, input_size=C, seq_len=120)
+    assert (found.receptive_field, found.probe.size, found.causal) == (UNBOUNDED, 120, False)
+    assert found.effective.horizon == 60
+    with pytest.raises(UsageError, match="OverTime fails on an input"):
+        field_of(over_time, input_size=C, seq_len=119)
 
 
 def test_a_causal_module_can_be_asked_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +19,8 @@ from benchsuite.field.tracing import UNBOUNDED_FROM, traced_field
 
 T = TypeVar("T")
 
+#: Timesteps of the first attempt at the formula.
+TRACED_LENGTH = 96
 #: Inputs that the effective field averages over.
 SAMPLES = 16
 
@@ -99,14 +102,7 @@ def field_of(
             though asked for.
     """
     notes: list[str] = []
-    theory = _attempt(notes, lambda: traced_field(module, input_size, seq_len))
-    seen = _attempt(notes, lambda: probe(module, input_size, _probed_length(theory, seq_len)))
-    if theory is not None and seen is not None and not _agree(theory, seen):
-        notes.append(
-            f"the field cannot be derived: {_words(theory)} by formula, but"
-            f" {_words(seen.hull)} as probed"
-        )
-        theory = None
+    theory, seen = _structure(module, input_size, seq_len, notes)
     if causal:
         _require_causal(module, seen or theory, notes)
     lags = theory
@@ -160,6 +156,35 @@ def _attempt(notes: list[str], find: Callable[[], T]) -> T | None:
     except Unsupported as reason:
         notes.append(str(reason))
         return None
+
+
+def _structure(
+    module: nn.Module, input_size: int, seq_len: int, notes: list[str]
+) -> tuple[Field | None, Probe | None]:
+    """By formula and as probed; the formula on a short sequence unless the probe contradicts it."""
+    told: list[str] = []
+    for length in sorted({min(seq_len, TRACED_LENGTH), seq_len}):
+        told.clear()
+        try:
+            theory = _attempt(told, functools.partial(traced_field, module, input_size, length))
+        except UsageError:
+            if length == seq_len:
+                raise
+            continue  # it may take no other length
+        probed = _probed_length(theory, seq_len)
+        seen = _attempt(told, functools.partial(probe, module, input_size, probed))
+        if theory is None or seen is None or _agree(theory, seen):
+            break
+    else:
+        assert theory is not None
+        assert seen is not None
+        told.append(
+            f"the field cannot be derived: {_words(theory)} by formula, but"
+            f" {_words(seen.hull)} as probed"
+        )
+        theory = None
+    notes += told
+    return theory, seen
 
 
 def _probed_length(theory: Field | None, seq_len: int) -> int:

@@ -51,6 +51,8 @@ _FRESH = frozenset({
 })
 # fmt: on
 
+_UNSEEN = nothing(torch.empty(()))
+
 
 def traced_field(module: nn.Module, input_size: int, length: int = 64) -> Field:
     """The receptive field of a module over (batch, time, features), derived from its operations.
@@ -109,7 +111,7 @@ class _Spans(TorchDispatchMode):
     def of(self, tensor: Tensor) -> Span:
         """The span of a tensor; none for weights and constants."""
         found: Span | None = self._spans.get(tensor)
-        return nothing(tensor) if found is None else found
+        return expanded(_UNSEEN, tensor) if found is None else found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -148,7 +150,8 @@ class _Spans(TorchDispatchMode):
                 raise _underivable(func, "what it picks depends on the input's values")
             return self._moved(func, args, kwargs)
         sources = args[1:] if name == "copy_" else args
-        seen = [span for span in map(self.of, _tensors(sources)) if sees(span)]
+        known = map(self._spans.get, _tensors(sources))
+        seen = [span for span in known if span is not None and sees(span)]
         if name in _FRESH or not seen:
             return [nothing(tensor) for tensor in results]
         if torch.Tag.pointwise in func.tags or name in _POINTWISE:
