@@ -109,6 +109,16 @@ def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
     assert "infer, lowest latency: " in page
 
 
+def test_an_unbounded_field_is_an_answer_and_no_failure(make_record, tmp_path):
+    own = {"measure": "receptive_field", "unit": "step"}
+    bounded = make_record(model="tcn", value=61.0, **own)
+    endless = make_record(status="skipped", reason="unbounded: the whole past", **own)
+    page = write_report(to_frame([bounded, endless]), tmp_path)["index"].read_text()
+    assert "61 step" in page
+    assert ">unbounded<" in page
+    assert "No case was skipped and none failed." in page
+
+
 def test_the_summary_names_exponents(study, tmp_path):
     summary = write_report(study, tmp_path)["summary"].read_text()
     assert "| lstm_cell | infer | 1.50 |" in summary
