@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -22,7 +22,7 @@ from benchsuite.report import figures
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
-#: How the reason of a receptive field without end begins.
+#: How the reason begins where a skip is the answer: a field without end is no number.
 UNBOUNDED = "unbounded"
 _ENVIRONMENT = (
     *("machine", "cpu", "cores", "memory", "gpu", "gpu_memory", "driver", "cuda", "cudnn", "os"),
@@ -140,7 +140,8 @@ def _facts(chosen: pd.DataFrame) -> dict[str, Any]:
 def _problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
     """What has no value, gathered by reason; failures before skips."""
     rows = analysis.problems(chosen)
-    rows = rows[[not _is_unbounded(row) for row in rows.to_dict("records")]]
+    answers = (rows["status"] == "skipped") & rows["reason"].str.startswith(UNBOUNDED)
+    rows = rows[~answers]
     gathered = [
         {
             "status": status,
@@ -243,7 +244,7 @@ def _table_row(shape: pd.DataFrame, shown: list[str], models: list[str]) -> dict
 def _cell(record: dict[Hashable, Any] | None, best: float | None) -> Cell:
     if record is None:
         return Cell("", "not in the study", "none")
-    if _is_unbounded(record):
+    if record["status"] == "skipped" and str(record["reason"]).startswith(UNBOUNDED):
         return Cell(UNBOUNDED, str(record["reason"]), "")
     if record["status"] != "ok":
         return Cell(str(record["status"]), str(record["reason"]), "none")
@@ -257,11 +258,6 @@ def _cell(record: dict[Hashable, Any] | None, best: float | None) -> Cell:
         parts.append(f"width {record['width']}, {record['match_deviation']:+.1%} of the target")
     mark = "unstable" if record["warning"] else "best" if record["value"] == best else ""
     return Cell(units.show(float(record["value"]), unit), "; ".join(parts), mark)
-
-
-def _is_unbounded(record: Mapping[Hashable, Any]) -> bool:
-    """Whether a skip is the answer: a field without end is no number, and no fault either."""
-    return bool(record["status"] == "skipped" and str(record["reason"]).startswith(UNBOUNDED))
 
 
 def _environment(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
