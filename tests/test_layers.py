@@ -22,6 +22,7 @@ LAYERS = [
     {"workload"},
     {"measures"},
     {"measuring"},
+    {"profiling"},
     {"sweep", "analysis", "report"},
     {"cli", "__main__"},
 ]
@@ -35,6 +36,10 @@ TORCH_FREE = [
     "benchsuite.study",
     "benchsuite.sweep.suite",
     "benchsuite.sweep.driver",
+    "benchsuite.profiling.explain",
+    "benchsuite.profiling.compare",
+    "benchsuite.profiling.timeline",
+    "benchsuite.profiling.written",
 ]
 
 

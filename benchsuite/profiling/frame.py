@@ -36,7 +36,7 @@ COLUMNS = {
     "shape": "shapes of the arguments",
     "bytes": "of the arguments, B",
     "flops": "floating-point operations, where the shapes tell them, FLOP",
-    "parent": "row of the call it is nested in; -1 for none",
+    "parent": "row of the call it is nested in, or that launched the kernel; -1 for none",
 }
 _KINDS = {
     "cpu_op": "op",
@@ -183,7 +183,7 @@ class _Rows:
                 "shape": pd.Categorical(np.array(self.shapes, dtype=object)[order]),
                 "bytes": sizes[:, 0],
                 "flops": sizes[:, 1],
-                "parent": parent,
+                "parent": np.where(kind == "kernel", launcher, parent),
             }
         )
 

@@ -37,7 +37,7 @@ _PATTERNS = (
         r"|slice|narrow|chunk|split|split_with_sizes|unbind|squeeze|unsqueeze|detach|detach_|alias"
         r"|empty|empty_like|empty_strided|resize_|result_type|to|contiguous|linear|matmul|lstm|gru"
         r"|conv1d|conv2d|convolution|_convolution|square|numpy_T|is_nonzero|item|unflatten"
-        r"|lift_fresh|new_zeros|new_empty|zeros|ones|zeros_like|ones_like"
+        r"|lift_fresh|resolve_conj|resolve_neg|new_zeros|new_empty|zeros|ones|zeros_like|ones_like"
         r"|stack|concat|pad|_nnpack_available|detach_copy|view_as|movedim)$",
     ),
     ("recurrence", r"rnn|lstm|gru|LSTM|GRU|RNN"),

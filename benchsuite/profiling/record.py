@@ -36,6 +36,7 @@ _MAX_CALLS = 512
 _MAX_CALLS_WITH_STACKS = 16
 _MAX_STEPS = 3
 _PROBE_TIMESTEPS = 64
+_PLAIN_SECONDS = 1.0
 #: What Perfetto, TensorBoard and we make nothing of.
 _DROPPED = ("Record function id", "Ev Idx", "Concrete Inputs", "finished")
 
@@ -84,17 +85,18 @@ def record(case: Case, directory: Path) -> Recording:
     del probe
     warm_profiler()
     stacks_case = _cut(case, calls, _MAX_CALLS_WITH_STACKS)
-    _write(Workload(stacks_case), directory / STACKS, 2, {"case": stacks_case.id}, stacks=True)
     traced = _cut(case, calls, _MAX_CALLS)
     workload = Workload(traced)
     workload.build()
-    steps = min(_MAX_STEPS, _MAX_CALLS // (calls * traced.seq_len)) if calls else _MAX_STEPS
+    plain = _plain_seconds(workload)
+    few = _MAX_CALLS // (calls * traced.seq_len) if calls else _MAX_STEPS
+    steps = 1 if plain > _PLAIN_SECONDS else max(1, min(_MAX_STEPS, few))
     notes = {
         "case": traced.id,
         "axes": traced.as_dict(),
         "kernel": workload.kernel,
         "unrolled": looped,
-        "untraced_step": _plain_seconds(workload),
+        "untraced_step": plain,
         "pace": pace(workload.device, workload.dtype),
         "cut": [
             _told(name, case, cut)
@@ -111,6 +113,8 @@ def record(case: Case, directory: Path) -> Recording:
         },
     }
     _write(workload, directory / TRACE, steps, notes, stacks=False)
+    again = workload if stacks_case == traced else Workload(stacks_case)
+    _write(again, directory / STACKS, 1, {"case": stacks_case.id}, stacks=True)
     return Recording(directory / TRACE, directory / STACKS, workload, notes)
 
 
@@ -126,14 +130,14 @@ def _told(name: str, case: Case, cut: Case) -> str:
 
 
 def _plain_seconds(workload: Workload) -> float:
-    """Median seconds of an untraced step, with all that is traced and without labels."""
+    """Least seconds of a step that is not traced, optimiser included; slow ones are run less."""
     with labelled_step(workload) as step:
-        times = []
-        for number in range(4):
+        times: list[float] = []
+        while len(times) < 5 and sum(times) < _PLAIN_SECONDS:
             start = time.perf_counter()
-            step(number)
+            step(0)
             times.append(time.perf_counter() - start)
-    return sorted(times[1:])[1]  # the first one warms up
+    return min(times)
 
 
 def _write(
