@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from benchsuite.cli import listing, reporting, running, trace
+from benchsuite.cli import listing, reporting, running, tensorboard, trace
 from benchsuite.cli.app import EXIT_INTERRUPTED, app, say
 from benchsuite.errors import BenchsuiteError, UsageError
 
-__all__ = ["app", "listing", "main", "reporting", "running", "trace"]
+__all__ = ["app", "listing", "main", "reporting", "running", "tensorboard", "trace"]
 
 
 def main() -> None:

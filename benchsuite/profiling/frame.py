@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchsuite.errors import UsageError
 from benchsuite.profiling.kinds import argument_bytes, category_of, flops
-from benchsuite.profiling.nesting import PHASES, inside, launchers, parents, phases, timesteps
+from benchsuite.profiling.nesting import PHASES, inside, launchers, parents, phases, timesteps, twins
 from benchsuite.profiling.reading import notes_of, read_trace
 
 COLUMNS = {
@@ -144,10 +144,13 @@ class _Rows:
         own = length.copy()
         nested = parent >= 0
         np.subtract.at(own, parent[nested], length[nested])
+        same, keep = twins(name, parent)
+        np.add.at(own, same[~keep], own[~keep])
         # Of a kernel: what launched it, by the driver's call or, if that is missing, the operator's.
         launcher = launchers(
             kind, parent, np.array(self.correlation)[order], np.array(self.external)[order]
         )
+        launcher = np.where(launcher >= 0, same[launcher], -1)
         source = np.where(kind == "kernel", launcher, np.arange(len(kind)))
         is_range = kind == "range"
         step = inside(name, start, length, is_range, _STEP)
@@ -166,7 +169,10 @@ class _Rows:
         ]
         sizes = np.array(self.sizes, np.int64).reshape(-1, 2)[order]
         first = start.min() if len(start) else 0
-        return pd.DataFrame(
+        caller = np.where(kind == "kernel", launcher, np.where(nested, same[parent], -1))
+        place = np.cumsum(keep) - 1
+        caller = np.where(caller >= 0, place[caller], -1)
+        every = pd.DataFrame(
             {
                 "op": pd.Categorical(name),
                 "kind": pd.Categorical(kind),
@@ -183,9 +189,10 @@ class _Rows:
                 "shape": pd.Categorical(np.array(self.shapes, dtype=object)[order]),
                 "bytes": sizes[:, 0],
                 "flops": sizes[:, 1],
-                "parent": np.where(kind == "kernel", launcher, parent),
+                "parent": caller,
             }
         )
+        return every[keep].reset_index(drop=True)
 
 
 def _whole(value: object) -> int:

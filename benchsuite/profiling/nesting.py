@@ -41,6 +41,23 @@ def parents(thread: NDArray[Any], start: Ints, end: Ints, device: NDArray[Any]) 
     return parents
 
 
+def twins(name: NDArray[Any], parent: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Calls that do nothing but call their own name, and what is kept of them.
+
+    An operator may have several overloads, one of which calls the other; torch counts both as one.
+
+    Returns:
+        For each row the one it is counted in, and whether that is itself.
+    """
+    nested = parent >= 0
+    children = np.bincount(parent[nested], minlength=len(parent))
+    twin = nested & (children[parent] == 1) & (name == name[parent])
+    same = np.arange(len(parent))
+    for row in np.flatnonzero(twin).tolist():  # a parent comes before what is nested in it
+        same[row] = same[parent[row]]
+    return same, ~twin
+
+
 def launchers(
     kind: NDArray[Any], parent: Ints, correlation: Ints, external: Ints
 ) -> Ints:
