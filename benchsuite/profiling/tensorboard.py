@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import socket
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -58,16 +59,17 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
             f"no trace for TensorBoard in {str(directory)!r}; record one with"
             " `benchsuite trace MODEL -o DIR`"
         )
+    _require_free(port)
     try:
-        program = importlib.import_module("tensorboard.program")
-        core = importlib.import_module("tensorboard.plugins.core.core_plugin")
-        plugin = _offline(importlib.import_module("torch_tb_profiler.plugin"))
+        with warnings.catch_warnings(action="ignore"):  # of their own imports
+            program = importlib.import_module("tensorboard.program")
+            core = importlib.import_module("tensorboard.plugins.core.core_plugin")
+            plugin = _offline(importlib.import_module("torch_tb_profiler.plugin"))
     except ImportError as error:
         raise UsageError(
             f"TensorBoard cannot be imported ({error}); install it with"
             " pip install 'benchsuite[trace]'"
         ) from error
-    _require_free(port)
     board = program.TensorBoard(plugins=[core.CorePluginLoader(), plugin])
     words = ["--logdir", str(directory), "--host", HOST, "--port", str(port)]
     board.configure(argv=["tensorboard", *words, "--load_fast", "false"])
