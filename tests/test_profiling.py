@@ -101,7 +101,9 @@ def test_tracing_leaves_nothing_behind():
     with labelled_step(workload) as step:
         step(0)
     assert {name: set(vars(part)) for name, part in workload.module.named_modules()} == before
-    assert all(torch.equal(a, b) for a, b in zip(weights, workload.module.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights, workload.module.parameters(), strict=True)
+    )
     assert all(p.grad is None for p in workload.module.parameters())
 
 
@@ -145,7 +147,9 @@ def test_totals_equal_key_averages(model, tmp_path):
         assert ours.loc[op, "calls"] == event.count
         # torch keeps microseconds with three decimals: a nanosecond a call
         slack = 2e-9 * event.count
-        assert ours.loc[op, "self_time"] == pytest.approx(event.self_cpu_time_total / 1e6, abs=slack)
+        assert ours.loc[op, "self_time"] == pytest.approx(
+            event.self_cpu_time_total / 1e6, abs=slack
+        )
         assert ours.loc[op, "total_time"] == pytest.approx(event.cpu_time_total / 1e6, abs=slack)
 
 
@@ -177,7 +181,12 @@ def test_launch_bound_on_the_host():
     for t in range(10):
         made.add(f"timestep {t}", 10 * t, 9, "user_annotation")
         for k in range(3):
-            made.add("aten::add", 10 * t + 3 * k, 2, **{"Input Dims": [[4], [4]], "Input type": ["float"] * 2})
+            made.add(
+                "aten::add",
+                10 * t + 3 * k,
+                2,
+                **{"Input Dims": [[4], [4]], "Input type": ["float"] * 2},
+            )
     told = explain(made.frame())
     assert told.shares["python"] == pytest.approx(0.4)
     assert told.shares["pointwise"] == pytest.approx(0.6)
@@ -305,9 +314,9 @@ def test_categories(name, category):
 
 
 def test_operations_of_a_library_recurrence_follow_the_formula():
-    B, I, H = 2, 3, 8
-    dims = [[T, B, I], [4 * H, I], [4 * H, H], [4 * H], [4 * H], [B, H], [B, H]]
-    assert kinds.flops("aten::mkldnn_rnn_layer", dims) == 2 * 4 * H * (I + H) * T * B
+    B, F, H = 2, 3, 8
+    dims = [[T, B, F], [4 * H, F], [4 * H, H], [4 * H], [4 * H], [B, H], [B, H]]
+    assert kinds.flops("aten::mkldnn_rnn_layer", dims) == 2 * 4 * H * (F + H) * T * B
     assert kinds.flops("aten::addmm", [[8], [2, 3], [3, 8], [], []]) == 2 * 2 * 3 * 8
     assert kinds.flops("aten::mm", [[1]]) == 0
 
@@ -359,10 +368,19 @@ def test_foreign_events_are_passed_over(pack, tmp_path):
         None,
         {"ph": "X"},
         {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": "soon"},
-        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 9, "dur": 1, "args": {"Input Dims": "?"}},
+        {
+            "ph": "X",
+            "cat": "cpu_op",
+            "name": "aten::mm",
+            "ts": 9,
+            "dur": 1,
+            "args": {"Input Dims": "?"},
+        },
         {"ph": "X", "cat": "v8", "ts": 1, "dur": 1, "name": "GC"},
     ]
-    (tmp_path / "t").write_bytes(pack(json.dumps([*odd, *Made().add("aten::mm", 0, 5).events]).encode()))
+    (tmp_path / "t").write_bytes(
+        pack(json.dumps([*odd, *Made().add("aten::mm", 0, 5).events]).encode())
+    )
     assert len(load_frame(tmp_path / "t")) == 2
     told = explain_file(tmp_path / "t")
     assert told.case == "t"

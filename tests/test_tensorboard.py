@@ -142,8 +142,14 @@ def test_the_timeline_draws_from_its_file_alone(browsed, traces):
 
 def test_it_listens_on_loopback_only(url):
     port = int(url.split(":")[2].split("/")[0])
-    lines = [f"{line}" for file in ("tcp", "tcp6") for line in Path(f"/proc/net/{file}").read_text().splitlines()[1:]]
-    listening = [w[1] for w in map(str.split, lines) if w[3] == "0A" and w[1].endswith(f":{port:04X}")]
+    lines = [
+        f"{line}"
+        for file in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{file}").read_text().splitlines()[1:]
+    ]
+    listening = [
+        w[1] for w in map(str.split, lines) if w[3] == "0A" and w[1].endswith(f":{port:04X}")
+    ]
     assert listening == [f"0100007F:{port:04X}"]
 
 
@@ -164,12 +170,14 @@ def test_a_missing_tensorboard_is_told(traces, monkeypatch, missing):
 
 
 def test_a_directory_without_traces_is_told(tmp_path):
-    with pytest.raises(UsageError, match="no trace for TensorBoard in .*benchsuite trace"):
+    with pytest.raises(UsageError, match=r"no trace for TensorBoard in .*benchsuite trace"):
         serve(tmp_path, 0)
 
 
 def test_no_vendored_page_names_another_machine():
     """What is ours or vendored loads nothing: the licence's addresses are in comments."""
     static = Path(sys.modules["benchsuite.profiling.tensorboard"].__file__).parent / "static"
-    assert "http" not in (static / "charts.js").read_text().replace("http://www.w3.org/2000/svg", "")
+    assert "http" not in (static / "charts.js").read_text().replace(
+        "http://www.w3.org/2000/svg", ""
+    )
     assert (static / "webcomponents.LICENSE.txt").exists()

@@ -67,7 +67,9 @@ def _case(model: str, axis: list[str]) -> Case:
     for text in axis:
         name, given = parse_assignment(text)
         if len(given) > 1:
-            raise UsageError(f"axis {name!r}: {len(given)} values; a trace is of one case, give one")
+            raise UsageError(
+                f"axis {name!r}: {len(given)} values; a trace is of one case, give one"
+            )
         if name == "model":
             raise UsageError("axis 'model': name models as arguments, `benchsuite trace MODEL`")
         (values[name],) = given

@@ -38,7 +38,7 @@ def compare(first: Explanation, second: Explanation) -> Comparison:
     """Compare two explanations; each counts by its own number of timesteps, as one may be cut."""
     steps = [explained.timesteps or 1 for explained in (first, second)]
     a, b = (e.seconds / n for e, n in zip((first, second), steps, strict=True))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for category in CATEGORIES:
         here, there = a * first.shares[category], b * second.shares[category]
         if here or there:

@@ -61,9 +61,9 @@ def memory_figure(timeline: MemoryTimeline) -> str:
     return buffer.getvalue()
 
 
-def _thinned(total: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[
-    tuple[int], np.dtype[np.intp]
-]:
+def _thinned(
+    total: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Rows to draw: of each stretch of time the highest, so that no peak is lost."""
     if len(total) <= _POINTS:
         return np.arange(len(total))

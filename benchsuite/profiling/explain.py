@@ -107,7 +107,7 @@ def explain(frame: pd.DataFrame, *, name: str = "trace") -> Explanation:
     ops = inside[inside["kind"] == "op"]
     timesteps = (notes.get("axes") or {}).get("seq_len")
     labelled = int(frame["timestep"].max())
-    found = {
+    found: dict[str, Any] = {
         "case": str(notes.get("case") or name),
         "device": "gpu" if len(on_device) else "cpu",
         "seconds": wall,

@@ -17,7 +17,15 @@ import pandas as pd
 
 from benchsuite.errors import UsageError
 from benchsuite.profiling.kinds import argument_bytes, category_of, flops
-from benchsuite.profiling.nesting import PHASES, inside, launchers, parents, phases, timesteps, twins
+from benchsuite.profiling.nesting import (
+    PHASES,
+    inside,
+    launchers,
+    parents,
+    phases,
+    timesteps,
+    twins,
+)
 from benchsuite.profiling.reading import notes_of, read_trace
 
 COLUMNS = {
@@ -179,7 +187,7 @@ class _Rows:
                 "category": pd.Categorical(category),
                 "thread": thread[order],
                 "step": step,
-                "phase": pd.Categorical.from_codes(phase, ["", *PHASES]),
+                "phase": pd.Categorical(np.array(["", *PHASES])[phase], categories=["", *PHASES]),
                 "timestep": timestep,
                 "start": (start - first) / 1e9,
                 "total_time": length / 1e9,

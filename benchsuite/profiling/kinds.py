@@ -124,12 +124,12 @@ def flops(name: str, dims: Dims) -> int:
         dims: Shapes of its arguments, an empty one for each that is no tensor.
     """
     try:
-        return _flops(name, dims)
+        return int(_flops(name, dims))
     except (IndexError, TypeError, ValueError):
         return 0  # a foreign trace may have any shapes
 
 
-def _flops(name: str, dims: Dims) -> int:
+def _flops(name: str, dims: Dims) -> Any:
     if name in {"aten::mm", "aten::bmm"}:
         return 2 * math.prod(dims[0]) * dims[1][-1]
     if name in {"aten::addmm", "aten::baddbmm", "aten::_addmm_activation"}:

@@ -31,9 +31,7 @@ def parents(thread: NDArray[Any], start: Ints, end: Ints, device: NDArray[Any]) 
             continue
         if threads[row] != current:
             stack, current = [], threads[row]
-        while stack and (
-            ends[stack[-1]] <= starts[row] or ends[row] > ends[stack[-1]] + _SLACK
-        ):
+        while stack and (ends[stack[-1]] <= starts[row] or ends[row] > ends[stack[-1]] + _SLACK):
             stack.pop()
         if stack:
             parents[row] = stack[-1]
@@ -58,14 +56,12 @@ def twins(name: NDArray[Any], parent: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     return same, ~twin
 
 
-def launchers(
-    kind: NDArray[Any], parent: Ints, correlation: Ints, external: Ints
-) -> Ints:
+def launchers(kind: NDArray[Any], parent: Ints, correlation: Ints, external: Ints) -> Ints:
     """For each kernel, the row of the operator (or range) that launched it; -1 for the others."""
     found = np.full(len(kind), -1, np.int64)
     runtime = {int(correlation[r]): int(r) for r in np.flatnonzero(kind == "runtime")}
     op = {int(external[r]): int(r) for r in np.flatnonzero(kind == "op")}
-    for row in np.flatnonzero(kind == "kernel"):
+    for row in np.flatnonzero(kind == "kernel").tolist():
         call = runtime.get(int(correlation[row]), -1)
         while call >= 0 and kind[call] == "runtime":
             call = int(parent[call])
@@ -109,7 +105,7 @@ def timesteps(
     operators that saw the same number the last one made the node.
     """
     own = np.full(len(name), -1, np.int64)
-    for row in np.flatnonzero(is_range):
+    for row in np.flatnonzero(is_range).tolist():
         match = _TIMESTEP.match(str(name[row]))
         if match:
             own[row] = int(match[1])

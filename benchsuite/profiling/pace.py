@@ -59,4 +59,4 @@ def _floor(where: torch.device, dtype: torch.dtype) -> float:
         for event in kineto.kineto_results.events()
         if event.name() == "aten::add"
     ]
-    return statistics.median(durations) / 1e9
+    return float(statistics.median(durations)) / 1e9

@@ -38,14 +38,15 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     content = _parse(data, path)
     if isinstance(content, list):
         content = {"traceEvents": content}
-    events = content.get("traceEvents") if isinstance(content, dict) else None
+    content = content if isinstance(content, dict) else {}
+    events = content.get("traceEvents")
     if not isinstance(events, list):
         raise UsageError(f"{path} is no trace: it has no list 'traceEvents'")
     if not any(isinstance(event, dict) and event.get("ph") == "X" for event in events):
         raise UsageError(
             f"{path} holds no timed event ('ph': 'X'), of {len(events)}; record it again"
         )
-    return content
+    return dict(content)
 
 
 def _parse(data: bytes, path: Path) -> Any:

@@ -155,7 +155,7 @@ def _write(
         activities.append(ProfilerActivity.CUDA)
     with tempfile.TemporaryDirectory() as scratch:
         raw = Path(scratch) / "trace.json"
-        # Not by a schedule: with one, torch either warns or builds every event in Python, for minutes.
+        # Not by a schedule: with one, torch warns, or builds every event in Python for minutes.
         profiler = profile(activities=activities, **options)
         with labelled_step(workload) as step:
             profiler.prepare_trace()
@@ -173,7 +173,9 @@ def _write(
         with gzip.open(path, "wt", compresslevel=6, encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another with -o") from error
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}; choose another with -o"
+        ) from error
 
 
 def _shrink(content: dict[str, Any]) -> None:

@@ -64,9 +64,7 @@ def _bound(found: Mapping[str, Any]) -> str:
         for library, share in found["libraries"].items()
         if share >= _LEAST
     )
-    rate = (
-        f", at {units.show(found['flops_rate'], 'FLOP')}/s" if found["flops_rate"] else ""
-    )
+    rate = f", at {units.show(found['flops_rate'], 'FLOP')}/s" if found["flops_rate"] else ""
     ran = f"; its arithmetic runs in {libraries}{rate}" if libraries else ""
     return (
         f"It is {bound}-bound: {percent(bounds['launch'])} of the time is the cost of calling,"
