@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,11 @@ from benchsuite.profiling.reading import read_trace
 from benchsuite.profiling.record import record
 from benchsuite.profiling.tracing import trace_case
 from benchsuite.profiling.words import percent
+from benchsuite.records import to_frame as records_frame
 from benchsuite.registry import MODELS
+from benchsuite.report import write_report
+from benchsuite.study import Study
+from benchsuite.sweep.tracing import selected, trace_study
 from benchsuite.workload import Workload
 
 T = 12
@@ -471,3 +477,52 @@ def test_the_frame_is_tidy(frame):
     assert not frame.isna().any().any()
     assert (frame["self_time"] >= 0).all()
     assert (frame["self_time"] <= frame["total_time"]).all()
+
+
+def test_a_sweep_keeps_a_trace_of_each_model_and_mode(tmp_path):
+    study = Study(
+        name="small",
+        axes={
+            "model": ("lstm", "tests.absent:model"),
+            "mode": ("infer", "train"),
+            "device": ("cpu",),
+            "seq_len": (8, 16),
+            "batch_size": (1, 2),
+        },
+        measures=("latency",),
+    )
+    assert [case.id for case in selected(study) if case.model == "lstm"] == [
+        "lstm-T16-B1-H64-infer-cpu",
+        "lstm-T16-B1-H64-train-cpu",
+    ]
+    lstm = dataclasses.replace(study, axes={**study.axes, "model": ("lstm",), "mode": ("infer",)})
+    assert trace_study(lstm, tmp_path) == []
+    asked = []
+    assert trace_study(lstm, tmp_path, on_case=asked.append) == []
+    assert asked == []  # it is there already
+    notes = trace_study(
+        dataclasses.replace(
+            study, axes={**study.axes, "model": ("tests.absent:model",), "mode": ("infer",)}
+        ),
+        tmp_path,
+    )
+    assert notes == [
+        "no trace of tests.absent:model-T16-B1-H64-infer-cpu: cannot import 'tests.absent' of 'tests.absent:model': No module named 'tests.absent'"
+    ]
+
+
+def test_the_report_tells_and_links_the_explanation(tmp_path, make_record):
+    place = tmp_path / "traces" / CELL.id
+    place.mkdir(parents=True)
+    told = explain(gpu(kernel_us=10, gap_us=30).frame(), name="<b>case</b>")
+    (place / "explanation.json").write_text(json.dumps(told.to_dict()))
+    (place / "timeline.html").write_text("page")
+    (tmp_path / "traces" / "broken").mkdir()
+    (tmp_path / "traces" / "broken" / "explanation.json").write_text('{"torn')
+    frame = records_frame([make_record()])
+    page = write_report(frame, tmp_path / "report", traces=tmp_path / "traces")["index"].read_text()
+    assert "&lt;b&gt;case&lt;/b&gt;: launch-bound" in page
+    assert "GPU is idle for 75 %" in page
+    (link,) = re.findall(r'<a href="([^"]*timeline.html)"', page)
+    assert (tmp_path / "report" / link).read_text() == "page"
+    assert "Where the time goes" not in write_report(frame, tmp_path / "other")["index"].read_text()

@@ -103,7 +103,7 @@ def explain(frame: pd.DataFrame, *, name: str = "trace") -> Explanation:
     else:
         shares = _host_shares(host, wall)
     work = on_device if len(on_device) else host[(host["kind"] == "op")]
-    bounds = _bounds(work, frame, shares, wall, notes.get("pace") or {})
+    bounds = _bounds(work, frame, shares, notes.get("pace") or {})
     ops = inside[inside["kind"] == "op"]
     timesteps = (notes.get("axes") or {}).get("seq_len")
     labelled = int(frame["timestep"].max())
@@ -175,7 +175,6 @@ def _bounds(
     work: pd.DataFrame,
     frame: pd.DataFrame,
     shares: Mapping[str, float],
-    wall: float,
     pace: Mapping[str, float],
 ) -> dict[str, float]:
     """Shares of launching, computing and moving data.

@@ -154,7 +154,7 @@ class _Rows:
         np.subtract.at(own, parent[nested], length[nested])
         same, keep = twins(name, parent)
         np.add.at(own, same[~keep], own[~keep])
-        # Of a kernel: what launched it, by the driver's call or, if that is missing, the operator's.
+        # Of a kernel: what launched it, by the driver's call or, without one, by the operator.
         launcher = launchers(
             kind, parent, np.array(self.correlation)[order], np.array(self.external)[order]
         )

@@ -1,6 +1,6 @@
 """What an operator or kernel is, by its name, and what it must do, by its shapes.
 
-Categories are what a step's time is divided into. Work is counted where the shapes tell it: floating
+Categories are what a step's time is divided into. Work is counted where shapes tell it: floating
 point operations of products, convolutions and library recurrences (1 MAC = 2 FLOP), and for all
 others the bytes of their arguments, as each is at least read once.
 """
@@ -75,7 +75,7 @@ _LIBRARIES = (
 
 
 def library_of(name: str, *, kernel: bool) -> str:
-    """The library that an operator or kernel belongs to: "oneDNN", "cuDNN", "BLAS", "ATen" …
+    """The library that an operator or kernel belongs to, such as "oneDNN", "cuDNN" or "ATen".
 
     Args:
         name: Of the operator or kernel.

@@ -1,6 +1,6 @@
 """Who called whom in a trace: nesting of intervals, launches of kernels, phases and timesteps.
 
-Rows are sorted by thread, then by start, then the longer first, so that a call comes before all that
+Rows are sorted by thread, then by start, then the longer first: a call comes before all that
 is nested in it. Times are nanoseconds.
 """
 
@@ -21,7 +21,7 @@ _SLACK = 2
 
 
 def parents(thread: NDArray[Any], start: Ints, end: Ints, device: NDArray[Any]) -> Ints:
-    """For each row, sorted by thread, start and length, the row it is nested in; kernels nest not."""
+    """For each row the one it is nested in, or -1; kernels are nested in none."""
     parents = np.full(len(start), -1, np.int64)
     stack: list[int] = []
     current: object = None
@@ -99,7 +99,7 @@ def _by_time(start: Ints, length: Ints, rows: list[int], values: list[int], none
 def timesteps(
     name: NDArray[Any], start: Ints, parent: Ints, is_range: NDArray[Any], sequence: Ints
 ) -> Ints:
-    """The timestep of each row: by nesting in the forward pass, by autograd's number in the backward.
+    """The timestep of each row: by nesting in the forward pass, by autograd's number in backward.
 
     A node of the backward pass carries the number of the forward operator that made it; of several
     operators that saw the same number the last one made the node.

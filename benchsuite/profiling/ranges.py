@@ -21,7 +21,7 @@ from benchsuite.workload import Workload
 
 
 def cells_of(module: nn.Module) -> list[nn.Module]:
-    """What is called once per timestep: our own cells, and torch's where a model loops over them."""
+    """What is called once per timestep: our own cells, and torch's in models that loop."""
     return [part for part in module.modules() if isinstance(part, Cell | nn.RNNCellBase)]
 
 
@@ -67,7 +67,8 @@ def labelled_step(workload: Workload) -> Iterator[Callable[[int], None]]:
     """A step of the workload with labels, as a function of its number.
 
     It is `Workload.step` in parts, followed in training by plain SGD, which the workload leaves
-    out. Each is inside the range that TensorBoard knows as a step. SGD's learning rate is zero: it does all its work and leaves the weights as they are.
+    out. All is inside the range that TensorBoard knows as a step. SGD's learning rate is zero: it
+    does all its work and leaves the weights as they are.
     """
     module, x_BTF = workload.module, workload.x_BTF
     with timesteps(module) as restart:

@@ -119,7 +119,7 @@ def record(case: Case, directory: Path) -> Recording:
 
 
 def _cut(case: Case, calls: int, limit: int) -> Case:
-    """The case with as many timesteps as a trace can hold; `calls` of a cell each, 0 for no loop."""
+    """The case with as many timesteps as a trace can hold, `calls` of a cell each (0: no loop)."""
     if not calls or case.seq_len * calls <= limit:
         return case
     return case.replace(seq_len=max(1, limit // calls))
