@@ -4,6 +4,7 @@ HOME/STUDY/study.toml      what was measured last, as it was measured
 HOME/STUDY/records.jsonl   every attempt, append-only
 HOME/STUDY/asv/            asv's configuration, results, published pages and log
 HOME/STUDY/report/         the report
+HOME/STUDY/traces/         one directory per traced case
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class StudyHome:
     def report(self) -> Path:
         """The report's directory."""
         return self.path / "report"
+
+    @property
+    def traces(self) -> Path:
+        """The directories of traced cases."""
+        return self.path / "traces"
 
     @contextmanager
     def held_for(self, study: Study) -> Iterator[None]:

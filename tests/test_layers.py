@@ -25,6 +25,7 @@ LAYERS = [
     {"scoring"},
     {"measures"},
     {"measuring"},
+    {"profiling"},
     {"sweep", "analysis", "report"},
     {"cli", "__main__"},
 ]
@@ -39,6 +40,10 @@ TORCH_FREE = [
     "benchsuite.recipe",
     "benchsuite.sweep.suite",
     "benchsuite.sweep.driver",
+    "benchsuite.profiling.explain",
+    "benchsuite.profiling.compare",
+    "benchsuite.profiling.timeline",
+    "benchsuite.profiling.written",
 ]
 
 

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import sys
 
-from benchsuite.cli import listing, reporting, running, seeing, train
+from benchsuite.cli import listing, reporting, running, seeing, tensorboard, trace, train
 from benchsuite.cli.app import EXIT_INTERRUPTED, app, say
 from benchsuite.errors import BenchsuiteError, UsageError
 
-__all__ = ["app", "listing", "main", "reporting", "running", "seeing", "train"]
+__all__ = [
+    "app",
+    "listing",
+    "main",
+    "reporting",
+    "running",
+    "seeing",
+    "tensorboard",
+    "trace",
+    "train",
+]
 
 
 def main() -> None:

@@ -39,7 +39,8 @@ def report(
     frame = load_asv_results(path) if is_asv_results(path) else load_records(path)
     for problem in frame.attrs["problems"]:
         say(f"note: {problem}")
-    written = write_report(frame, output or directory, machine=machine)
+    traces = (path if path.is_dir() else path.parent) / "traces"
+    written = write_report(frame, output or directory, machine=machine, traces=traces)
     if as_json:
         print_json({name: str(file) for name, file in written.items()})
     else:

@@ -38,6 +38,10 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure finished cases again too.")
     ] = False,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Then trace each model and mode at the largest seq_len."),
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +52,17 @@ def run(
     chosen = _study(study, axis or [], device, measure or [], name)
     with _shown_progress() as show:
         balance = driver.run_study(chosen, home_of(home), fresh=fresh, on_progress=show)
-    for note in balance.notes:
+    notes = list(balance.notes)
+    if trace and not balance.interrupted:
+        from benchsuite.sweep.tracing import trace_study
+
+        notes += trace_study(
+            chosen,
+            home_of(home),
+            fresh=fresh,
+            on_case=lambda case: say(f"tracing {case.id}"),
+        )
+    for note in notes:
         say(f"note: {note}")
     if as_json:
         print_json(

@@ -18,7 +18,7 @@ from benchsuite import __version__, analysis, units
 from benchsuite.errors import UsageError
 from benchsuite.records import SCHEMA, write_tables
 from benchsuite.registry import MEASURES
-from benchsuite.report import figures
+from benchsuite.report import explanations, figures
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
@@ -41,7 +41,11 @@ class Cell:
 
 
 def write_report(
-    frame: pd.DataFrame, directory: Path, *, machine: str | None = None
+    frame: pd.DataFrame,
+    directory: Path,
+    *,
+    machine: str | None = None,
+    traces: Path | None = None,
 ) -> dict[str, Path]:
     """Write `index.html`, `summary.md`, tables and figures.
 
@@ -49,6 +53,7 @@ def write_report(
         frame: Records as `load_records` gives them.
         directory: Created if need be; files of the same names are replaced.
         machine: Which machine's records, where there are several.
+        traces: Directory of the traces that belong to the records, if any.
 
     Returns:
         What was written, by name: index, summary, csv, parquet and each figure.
@@ -67,8 +72,9 @@ def write_report(
             path.write_text(figure.svg, encoding="utf-8")
             written[figure.name] = path
             drawn.append(figure)
+        explained = list(explanations.cards(traces, directory)) if traces else []
         written["index"] = directory / "index.html"
-        written["index"].write_text(_page(frame, chosen, drawn), encoding="utf-8")
+        written["index"].write_text(_page(frame, chosen, drawn, explained), encoding="utf-8")
         written["summary"] = directory / "summary.md"
         written["summary"].write_text(_summary(chosen), encoding="utf-8")
     except OSError as error:
@@ -90,7 +96,12 @@ def _templates() -> jinja2.Environment:
     return templates
 
 
-def _page(frame: pd.DataFrame, chosen: pd.DataFrame, drawn: list[figures.Figure]) -> str:
+def _page(
+    frame: pd.DataFrame,
+    chosen: pd.DataFrame,
+    drawn: list[figures.Figure],
+    explained: list[dict[str, Any]],
+) -> str:
     templates = _templates()
     return templates.get_template("page.html.j2").render(
         **_facts(chosen),
@@ -98,6 +109,7 @@ def _page(frame: pd.DataFrame, chosen: pd.DataFrame, drawn: list[figures.Figure]
         older=len(frame) - len(chosen),
         figures=[{**_figure_of(figure), "slopes": _slopes(figure.lines)} for figure in drawn],
         tables=list(_tables(chosen)),
+        explained=explained,
         environment=_environment(chosen),
         style=Markup((resources.files(__name__) / "style.css").read_text("utf-8")),
     )

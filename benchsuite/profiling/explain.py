@@ -1,0 +1,259 @@
+"""What a trace says: shares of a step's time, calls per timestep, what bounds it, and why.
+
+On a CPU a step's time is the self time of what runs on its thread. With a device it is the time of
+the kernels, and where none runs, that of the host that has yet to launch the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.profiling.frame import load_frame
+from benchsuite.profiling.kinds import CALLING, CATEGORIES, library_of
+from benchsuite.profiling.nesting import PHASES
+from benchsuite.profiling.words import sentences
+
+#: Where a trace does not say what its machine can do, its operators' bound goes by category.
+_COMPUTE = frozenset({"matmul", "convolution", "recurrence"})
+_TOP = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Where the time of one case's step goes.
+
+    Attributes:
+        case: Id of the case, or the file's name for a trace of another tool.
+        device: "cpu", or "gpu" where kernels ran on one.
+        seconds: Of one traced step, the fastest of them.
+        untraced_seconds: Of the same step without the profiler, where known.
+        shares: Of the step's time by category; they sum to 1.
+        phases: Of the step's time by phase; what is outside of all is left out.
+        bound: "launch", "compute" or "bandwidth": the largest of `bounds`.
+        bounds: Share of the step's time that each of these accounts for.
+        timesteps: Of the sequence; None where the trace does not tell.
+        calls: Operators called per step, views and autograd's own included.
+        works: Of these, those that touch data.
+        kernels: Kernels launched on the device per step.
+        unrolled: Whether Python called the model timestep by timestep.
+        idle: Share of the step in which the device ran nothing; None without a device.
+        libraries: Library → share of the time spent in operators that do arithmetic.
+        top: The operators with most self (or device) time: name, category, calls, seconds, share.
+        flops_rate: Achieved FLOP/s where products, convolutions and recurrences ran; 0 unknown.
+        cut: What was cut to keep the trace small.
+        sentences: All of this in words.
+    """
+
+    case: str
+    device: str
+    seconds: float
+    untraced_seconds: float | None
+    shares: dict[str, float]
+    phases: dict[str, float]
+    bound: str
+    bounds: dict[str, float]
+    timesteps: int | None
+    calls: int
+    works: int
+    kernels: int
+    unrolled: bool
+    idle: float | None
+    libraries: dict[str, float]
+    top: list[dict[str, Any]]
+    flops_rate: float
+    cut: list[str]
+    sentences: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def explain_file(path: str | Path) -> Explanation:
+    """Explain a trace file.
+
+    Raises:
+        UsageError: if it is no readable trace of PyTorch.
+    """
+    path = Path(path)
+    return explain(load_frame(path), name=path.name)
+
+
+def explain(frame: pd.DataFrame, *, name: str = "trace") -> Explanation:
+    """Explain a frame as `load_frame` gives it; `name` is told where the notes name no case."""
+    notes: Mapping[str, Any] = frame.attrs.get("notes", {})
+    steps = frame[(frame["kind"] == "range") & frame["op"].astype(str).str.match("ProfilerStep")]
+    inside = frame
+    if len(steps):  # the fastest of them: what else the machine does only ever adds
+        steps = steps.nsmallest(1, "total_time")
+        inside = frame[frame["step"] == steps["step"].iloc[0]]
+    on_device = inside[inside["kind"] == "kernel"]
+    host = _of_main_thread(inside)
+    ends = float((inside["start"] + inside["total_time"]).max())
+    wall = float(steps["total_time"].sum()) if len(steps) else ends - float(inside["start"].min())
+    idle = None
+    if len(on_device):
+        shares, idle = _device_shares(on_device, host, wall)
+    else:
+        shares = _host_shares(host, wall)
+    work = on_device if len(on_device) else host[(host["kind"] == "op")]
+    bounds = _bounds(work, frame, shares, notes.get("pace") or {})
+    ops = inside[inside["kind"] == "op"]
+    timesteps = (notes.get("axes") or {}).get("seq_len")
+    labelled = int(frame["timestep"].max())
+    found: dict[str, Any] = {
+        "case": str(notes.get("case") or name),
+        "device": "gpu" if len(on_device) else "cpu",
+        "seconds": wall,
+        "untraced_seconds": notes.get("untraced_step"),
+        "shares": shares,
+        "phases": _phases(inside, wall),
+        "bound": max(bounds, key=lambda key: bounds[key]),
+        "bounds": bounds,
+        "timesteps": timesteps or (labelled + 1 if labelled >= 0 else None),
+        "calls": len(ops),
+        "works": int((~ops["category"].isin(CALLING)).sum()),
+        "kernels": len(on_device),
+        "unrolled": labelled > 0 or bool(notes.get("unrolled")),
+        "idle": idle,
+        "libraries": _libraries(work),
+        "top": _top(work, wall),
+        "flops_rate": _rate(work, frame),
+        "cut": list(notes.get("cut") or []),
+    }
+    return Explanation(**found, sentences=sentences(found, notes))
+
+
+def _of_main_thread(inside: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the thread that runs the step; backward, which waits for none, may have its own."""
+    calls = inside[inside["kind"] != "kernel"]
+    steps = calls[(calls["kind"] == "range")]
+    busiest = (steps if len(steps) else calls)["thread"].value_counts()
+    return calls[calls["thread"] == busiest.index[0]] if len(busiest) else calls
+
+
+def _host_shares(host: pd.DataFrame, wall: float) -> dict[str, float]:
+    """By category; what no operator accounts for is Python."""
+    spent = host[host["kind"] != "range"].groupby("category", observed=True)["self_time"].sum()
+    found = {str(category): float(spent.get(category, 0.0)) / wall for category in CATEGORIES}
+    found["python"] = max(0.0, 1.0 - sum(found.values()))
+    return found
+
+
+def _device_shares(
+    kernels: pd.DataFrame, host: pd.DataFrame, wall: float
+) -> tuple[dict[str, float], float]:
+    """By category of kernel, scaled to when any ran; the idle rest is the host's."""
+    begin, end = kernels["start"].to_numpy(), (kernels["start"] + kernels["total_time"]).to_numpy()
+    idle = max(0.0, 1.0 - covered(begin, end) / wall)
+    spent = kernels.groupby("category", observed=True)["total_time"].sum()
+    found = {str(c): float(spent.get(c, 0.0)) for c in CATEGORIES}
+    scale = (1.0 - idle) / sum(found.values())
+    found = {category: seconds * scale for category, seconds in found.items()}
+    of_host = _host_shares(host, wall)
+    python = of_host["python"]
+    found["python"] += idle * python
+    found["dispatch"] += idle * (1.0 - python)
+    return found, idle
+
+
+def covered(begin: np.ndarray[Any, Any], end: np.ndarray[Any, Any]) -> float:
+    """Length of the union of intervals, which may overlap."""
+    order = np.argsort(begin)
+    begin, end = begin[order], end[order]
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(end)[:-1]])
+    return float(np.maximum(0.0, end - np.maximum(begin, before)).sum())
+
+
+def _bounds(
+    work: pd.DataFrame,
+    frame: pd.DataFrame,
+    shares: Mapping[str, float],
+    pace: Mapping[str, float],
+) -> dict[str, float]:
+    """Shares of launching, computing and moving data.
+
+    Launching is all calling, and of each working operator on the host the machine's least time for
+    one. The rest of an operator's time is compute or bandwidth, whichever it needs longer for at
+    the machine's best rates.
+    """
+    work = work[~work["category"].isin(CALLING)]
+    kernels = bool(len(work)) and bool((work["kind"] == "kernel").all())
+    seconds = work["total_time" if kernels else "self_time"].to_numpy(float)
+    fixed = np.zeros(len(work)) if kernels else np.minimum(seconds, pace.get("floor", 0.0))
+    # A kernel's work is that of the operator which launched it.
+    rows = work["parent"].to_numpy() if kernels else work.index.to_numpy()
+    known = rows >= 0
+    operations, moved = (
+        np.where(known, frame[column].to_numpy(float)[rows], 0.0) for column in ("flops", "bytes")
+    )
+    compute = work["category"].isin(_COMPUTE).to_numpy()
+    if pace.get("flops") and pace.get("bandwidth"):
+        counted = operations > 0
+        needs_more = operations / pace["flops"] >= moved / pace["bandwidth"]
+        compute = np.where(counted, needs_more, compute)
+    rest = seconds - fixed
+    calling = sum(shares[category] for category in CALLING)
+    spent = {
+        "launch": float(fixed.sum()),
+        "compute": float(rest[compute].sum()),
+        "bandwidth": float(rest[~compute].sum()),
+    }
+    scale = (1.0 - calling) / (sum(spent.values()) or 1.0)
+    found = {key: value * scale for key, value in spent.items()}
+    found["launch"] += calling
+    return found
+
+
+def _phases(inside: pd.DataFrame, wall: float) -> dict[str, float]:
+    ranges = inside[(inside["kind"] == "range") & inside["op"].isin(PHASES)]
+    spent = ranges.groupby("op", observed=True)["total_time"].sum()
+    return {phase: float(spent[phase]) / wall for phase in PHASES if phase in spent.index}
+
+
+def _libraries(work: pd.DataFrame) -> dict[str, float]:
+    """By library, of what does arithmetic: products, convolutions and recurrences if there are."""
+    chosen = work[work["category"].isin(_COMPUTE)]
+    chosen = chosen if len(chosen) else work[~work["category"].isin(CALLING)]
+    spent: dict[str, float] = {}
+    for (op, kind), group in chosen.groupby(["op", "kind"], observed=True):
+        library = library_of(str(op), kernel=kind == "kernel")
+        column = "total_time" if kind == "kernel" else "self_time"
+        spent[library] = spent.get(library, 0.0) + float(group[column].sum())
+    total = sum(spent.values()) or 1.0
+    ordered = sorted(spent.items(), key=lambda item: -item[1])
+    return {library: seconds / total for library, seconds in ordered}
+
+
+def _top(work: pd.DataFrame, wall: float) -> list[dict[str, Any]]:
+    column = "total_time" if len(work) and (work["kind"] == "kernel").all() else "self_time"
+    spent = work.groupby(["op", "category"], observed=True)[column].agg(["sum", "size"])
+    spent = spent.sort_values("sum", ascending=False).head(_TOP).reset_index()
+    return [
+        {
+            "op": str(row["op"]),
+            "category": str(row["category"]),
+            "calls": int(row["size"]),
+            "seconds": float(row["sum"]),
+            "share": float(row["sum"]) / wall,
+        }
+        for row in spent.to_dict("records")
+    ]
+
+
+def _rate(work: pd.DataFrame, frame: pd.DataFrame) -> float:
+    chosen = work[work["category"].isin(_COMPUTE)]
+    if (chosen["kind"] == "kernel").any():
+        seconds = float(chosen["total_time"].sum())
+        rows = np.unique(chosen["parent"].to_numpy())
+        done = float(frame["flops"].to_numpy()[rows[rows >= 0]].sum())
+    else:
+        counted = chosen[chosen["flops"] > 0]
+        seconds, done = float(counted["self_time"].sum()), float(counted["flops"].sum())
+    return done / seconds if seconds and done else 0.0

@@ -1,0 +1,230 @@
+"""A trace as a tidy frame: one row per call of an operator, range, driver function or kernel.
+
+`COLUMNS` is the one table of what a row holds. Times are seconds, sizes bytes. Self time is a
+call's own, without the calls nested in it on the same thread; it is found from the nesting of
+intervals, as torch's `key_averages` does, and sums to the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.errors import UsageError
+from benchsuite.profiling.kinds import argument_bytes, category_of, flops
+from benchsuite.profiling.nesting import (
+    PHASES,
+    inside,
+    launchers,
+    parents,
+    phases,
+    timesteps,
+    twins,
+)
+from benchsuite.profiling.reading import notes_of, read_trace
+
+COLUMNS = {
+    "op": "name of the operator, range, driver function or kernel",
+    "kind": "op, range, runtime (a driver's function) or kernel (device, copies included)",
+    "category": "python, dispatch, matmul, convolution, recurrence, pointwise, reduction, memory",
+    "thread": "process and thread, or device and stream",
+    "step": "number of the traced step; -1 outside",
+    "phase": "forward, backward or optimiser; empty outside",
+    "timestep": "timestep of an unrolled model; -1 where there is none",
+    "start": "since the first event, s",
+    "total_time": "with all that is nested in it, s",
+    "self_time": "without what is nested in it on its thread, s",
+    "device_time": "busy time of the kernels it launched itself, s",
+    "launches": "number of these kernels",
+    "shape": "shapes of the arguments",
+    "bytes": "of the arguments, B",
+    "flops": "floating-point operations, where the shapes tell them, FLOP",
+    "parent": "row of the call it is nested in, or that launched the kernel; -1 for none",
+}
+_KINDS = {
+    "cpu_op": "op",
+    "user_annotation": "range",
+    "cuda_runtime": "runtime",
+    "cuda_driver": "runtime",
+    "kernel": "kernel",
+    "gpu_memcpy": "kernel",
+    "gpu_memset": "kernel",
+}
+_STEP = re.compile(r"ProfilerStep\s*#(\d+)")
+
+
+def load_frame(path: str | Path) -> pd.DataFrame:
+    """Read a trace file into a frame with the columns of `COLUMNS`.
+
+    Returns:
+        The frame, in order of time by thread; `frame.attrs["notes"]` holds our own notes.
+
+    Raises:
+        UsageError: if the file is no readable trace, or holds no operator.
+    """
+    content = read_trace(path)
+    frame = to_frame(content["traceEvents"])
+    if not (frame["kind"].isin(("op", "kernel"))).any():
+        raise UsageError(
+            f"{path} is no trace of PyTorch: none of its {len(content['traceEvents'])} events is an"
+            " operator or a kernel"
+        )
+    frame.attrs["notes"] = notes_of(content)
+    return frame
+
+
+def to_frame(events: Iterable[Any]) -> pd.DataFrame:
+    """The frame of Chrome trace events; those that are no calls are passed over."""
+    rows = _Rows()
+    for event in events:
+        if isinstance(event, dict) and event.get("ph") == "X":
+            kind = _KINDS.get(event.get("cat") or "")
+            if kind is not None:
+                rows.add(kind, event)
+    return rows.frame()
+
+
+class _Rows:
+    """Columns in the making."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.kinds: list[str] = []
+        self.threads: list[str] = []
+        self.starts: list[int] = []
+        self.lengths: list[int] = []
+        self.sequence: list[int] = []
+        self.correlation: list[int] = []
+        self.external: list[int] = []
+        self.shapes: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        self._known: dict[tuple[str, str, str], tuple[int, int]] = {}
+
+    def add(self, kind: str, event: dict[str, Any]) -> None:
+        """Note one event; one without times is passed over."""
+        try:
+            start, length = round(event["ts"] * 1e3), round(event.get("dur", 0) * 1e3)
+        except (KeyError, TypeError):
+            return
+        args = event.get("args") or {}
+        name = str(event.get("name", ""))
+        dims = args.get("Input Dims") or ()
+        self.names.append(name)
+        self.kinds.append(kind)
+        self.threads.append(f"{event.get('pid')}/{event.get('tid')}")
+        self.starts.append(start)
+        self.lengths.append(length)
+        self.sequence.append(_whole(args.get("Sequence number")))
+        self.correlation.append(_whole(args.get("correlation")))
+        self.external.append(_whole(args.get("External id")))
+        shape = str(dims) if dims else ""
+        self.shapes.append(shape)
+        self.sizes.append(self._work(name, shape, dims, args.get("Input type") or ()))
+
+    def _work(self, name: str, shape: str, dims: Any, types: Any) -> tuple[int, int]:
+        """(bytes, FLOP) of a call; equal ones come by the thousand and are counted once."""
+        if not shape:
+            return 0, 0
+        key = (name, shape, str(types))
+        if key not in self._known:
+            try:
+                size = argument_bytes(dims, types)
+            except TypeError:  # a foreign trace may have any shapes
+                size = 0
+            self._known[key] = size, flops(name, dims)
+        return self._known[key]
+
+    def frame(self) -> pd.DataFrame:
+        """All columns, rows sorted by thread and time."""
+        thread = pd.Categorical(self.threads)
+        start, length = np.array(self.starts, np.int64), np.array(self.lengths, np.int64)
+        order = np.lexsort((-length, start, thread.codes))
+        kind = np.array(self.kinds, dtype=object)[order]
+        name = np.array(self.names, dtype=object)[order]
+        start, length = start[order], length[order]
+        codes = np.asarray(thread.codes)[order]
+        parent = parents(codes, start, start + length, kind == "kernel")
+        own = length.copy()
+        nested = parent >= 0
+        np.subtract.at(own, parent[nested], length[nested])
+        same, keep = twins(name, parent)
+        np.add.at(own, same[~keep], own[~keep])
+        # Of a kernel: what launched it, by the driver's call or, without one, by the operator.
+        launcher = launchers(
+            kind, parent, np.array(self.correlation)[order], np.array(self.external)[order]
+        )
+        launcher = np.where(launcher >= 0, same[launcher], -1)
+        source = np.where(kind == "kernel", launcher, np.arange(len(kind)))
+        is_range = kind == "range"
+        step = inside(name, start, length, is_range, _STEP)
+        phase = phases(name, start, length, is_range)
+        timestep = timesteps(name, start, parent, is_range, np.array(self.sequence)[order])
+        known = source >= 0
+        for column in (step, phase, timestep):
+            column[known] = column[source[known]]
+        launched = launcher[launcher >= 0]
+        device, launches = np.zeros(len(kind)), np.zeros(len(kind), np.int64)
+        np.add.at(device, launched, length[launcher >= 0] / 1e9)
+        np.add.at(launches, launched, 1)
+        category = [
+            "python" if k == "range" else "dispatch" if k == "runtime" else category_of(n)
+            for k, n in zip(kind, name, strict=True)
+        ]
+        sizes = np.array(self.sizes, np.int64).reshape(-1, 2)[order]
+        first = start.min() if len(start) else 0
+        caller = np.where(kind == "kernel", launcher, np.where(nested, same[parent], -1))
+        place = np.cumsum(keep) - 1
+        caller = np.where(caller >= 0, place[caller], -1)
+        every = pd.DataFrame(
+            {
+                "op": pd.Categorical(name),
+                "kind": pd.Categorical(kind),
+                "category": pd.Categorical(category),
+                "thread": thread[order],
+                "step": step,
+                "phase": pd.Categorical(np.array(["", *PHASES])[phase], categories=["", *PHASES]),
+                "timestep": timestep,
+                "start": (start - first) / 1e9,
+                "total_time": length / 1e9,
+                "self_time": own / 1e9,
+                "device_time": device,
+                "launches": launches,
+                "shape": pd.Categorical(np.array(self.shapes, dtype=object)[order]),
+                "bytes": sizes[:, 0],
+                "flops": sizes[:, 1],
+                "parent": caller,
+            }
+        )
+        return every[keep].reset_index(drop=True)
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and value < 1 << 62 else -1
+
+
+def by_op(frame: pd.DataFrame) -> pd.DataFrame:
+    """Totals per operator, as `key_averages` has them: op, category, calls, self, total, device.
+
+    A frame of rows sorted by self time, or by device time where there are kernels.
+    """
+    calls = frame[frame["kind"] != "kernel"]
+    totals = (
+        calls.groupby(["op", "kind", "category"], observed=True)
+        .agg(
+            calls=("self_time", "size"),
+            self_time=("self_time", "sum"),
+            total_time=("total_time", "sum"),
+            device_time=("device_time", "sum"),
+            launches=("launches", "sum"),
+            bytes=("bytes", "sum"),
+            flops=("flops", "sum"),
+        )
+        .reset_index()
+    )
+    first = "device_time" if totals["device_time"].any() else "self_time"
+    return totals.sort_values(first, ascending=False, ignore_index=True)

@@ -1,0 +1,148 @@
+"""What an operator or kernel is, by its name, and what it must do, by its shapes.
+
+Categories are what a step's time is divided into. Work is counted where shapes tell it: floating
+point operations of products, convolutions and library recurrences (1 MAC = 2 FLOP), and for all
+others the bytes of their arguments, as each is at least read once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+#: In the order in which they are told.
+CATEGORIES = (
+    "python",
+    "dispatch",
+    "matmul",
+    "convolution",
+    "recurrence",
+    "pointwise",
+    "reduction",
+    "memory",
+    "other",
+)
+#: Categories that do no arithmetic of the model: they are what calling costs.
+CALLING = frozenset({"python", "dispatch"})
+
+_PATTERNS = (
+    # Views, shells around other operators and autograd's bookkeeping.
+    (
+        "dispatch",
+        r"autograd::|AccumulateGrad|(Backward\d*|Grad)$|^(cuda|cu|hip)[A-Z]|^Optimizer\."
+        r"|aten::(t|transpose|permute|as_strided|view|_unsafe_view|reshape|expand|expand_as|select"
+        r"|slice|narrow|chunk|split|split_with_sizes|unbind|squeeze|unsqueeze|detach|detach_|alias"
+        r"|empty|empty_like|empty_strided|resize_|result_type|to|contiguous|linear|matmul|lstm|gru"
+        r"|conv1d|conv2d|convolution|_convolution|square|numpy_T|is_nonzero|item|unflatten"
+        r"|lift_fresh|resolve_conj|resolve_neg|new_zeros|new_empty|zeros|ones|zeros_like|ones_like"
+        r"|stack|concat|pad|_nnpack_available|detach_copy|view_as|movedim)$",
+    ),
+    ("recurrence", r"rnn|lstm|gru|LSTM|GRU|RNN"),
+    ("convolution", r"conv|Conv|im2col|col2im|cudnn.*(wgrad|dgrad|fprop)|implicit_gemm"),
+    (
+        "matmul",
+        r"aten::(mm|addmm|bmm|baddbmm|addbmm|mv|addmv|dot|_addmm_activation|mkldnn_linear"
+        r"|_scaled_mm)(_|\.|$)|gemm|gemv|cutlass|nvjet|xmma|mkldnn::_linear|splitK",
+    ),
+    (
+        "memory",
+        r"aten::(copy_|_to_copy|clone|cat|fill_|zero_|constant_pad_nd|index|index_select|gather"
+        r"|scatter\w*|flip|roll|repeat|_foreach_copy_|select_backward|slice_backward)$"
+        r"|[Mm]em(cpy|set)|CatArray|copy_kernel|FillFunctor|direct_copy",
+    ),
+    ("reduction", r"aten::(sum|mean|norm|prod|max|min|argmax|linalg_vector_norm|cumsum)|reduce"),
+    ("pointwise", r"elementwise|aten::[a-z_0-9]+$|vectorized"),
+)
+_RULES = tuple((category, re.compile(pattern)) for category, pattern in _PATTERNS)
+
+
+@lru_cache(maxsize=4096)
+def category_of(name: str) -> str:
+    """The category of an operator ("aten::addmm") or kernel, by its name."""
+    return next((category for category, rule in _RULES if rule.search(name)), "other")
+
+
+#: Library by what appears in the names of operators and kernels; the first that fits is it.
+_LIBRARIES = (
+    ("cuDNN", re.compile(r"cudnn|RNN_blockPersist|elemWiseRNN|LSTM_elementWise")),
+    ("oneDNN", re.compile(r"mkldnn|onednn", re.IGNORECASE)),
+    ("MIOpen", re.compile(r"miopen", re.IGNORECASE)),
+    ("cuBLAS", re.compile(r"gemm|gemv|cutlass|nvjet|xmma|cublas|splitK")),
+)
+
+
+def library_of(name: str, *, kernel: bool) -> str:
+    """The library that an operator or kernel belongs to, such as "oneDNN", "cuDNN" or "ATen".
+
+    Args:
+        name: Of the operator or kernel.
+        kernel: Whether it ran on a device.
+    """
+    for library, rule in _LIBRARIES:
+        if rule.search(name):
+            return library
+    return "BLAS" if not kernel and category_of(name) == "matmul" else "ATen"
+
+
+_SIZES = {
+    "double": 8,
+    "long": 8,
+    "int64": 8,
+    "float": 4,
+    "int": 4,
+    "c10::half": 2,
+    "c10::bfloat16": 2,
+    "bool": 1,
+    "unsigned char": 1,
+    "signed char": 1,
+}
+
+Dims = Sequence[Any]
+
+
+def argument_bytes(dims: Dims, types: Sequence[str]) -> int:
+    """Bytes of all tensor arguments; one of unknown type counts four bytes an element."""
+    total = 0
+    for shape, kind in zip(dims, types, strict=False):
+        if not shape:
+            continue
+        if isinstance(shape[0], list):  # a list of tensors, as `cat` has
+            total += sum(4 * math.prod(part) for part in shape)
+        else:
+            total += math.prod(shape) * _SIZES.get(str(kind).lower(), 4)
+    return total
+
+
+def flops(name: str, dims: Dims) -> int:
+    """Floating-point operations of one call, or 0 where the shapes do not tell.
+
+    Args:
+        name: Of the operator.
+        dims: Shapes of its arguments, an empty one for each that is no tensor.
+    """
+    try:
+        return int(_flops(name, dims))
+    except (IndexError, TypeError, ValueError):
+        return 0  # a foreign trace may have any shapes
+
+
+def _flops(name: str, dims: Dims) -> Any:
+    if name in {"aten::mm", "aten::bmm"}:
+        return 2 * math.prod(dims[0]) * dims[1][-1]
+    if name in {"aten::addmm", "aten::baddbmm", "aten::_addmm_activation"}:
+        return 2 * math.prod(dims[1]) * dims[2][-1]
+    if "rnn_layer" in name or "_cudnn_rnn" in name:
+        # input (T, B, I), then the weights (rows, columns): each is used once per timestep.
+        steps = dims[0][0] * dims[0][1]
+        flat = [s for d in dims[1:] for s in ([d] if d and not isinstance(d[0], list) else d or [])]
+        weights = [s for s in flat if len(s) == 2][:2]
+        return (4 if "backward" in name else 2) * steps * sum(map(math.prod, weights))
+    if name in {"aten::convolution_backward"}:  # gradient (B, C', T), input, weight (C', C, k)
+        return 4 * dims[0][0] * math.prod(dims[0][2:]) * math.prod(dims[2])
+    if category_of(name) == "convolution" and name.startswith("aten::"):
+        # Padding is done before in causal layers: all but the last taps of the input are outputs.
+        return 2 * dims[0][0] * math.prod(dims[0][2:]) * math.prod(dims[1])
+    return 0

@@ -1,0 +1,99 @@
+"""One step with its parts labelled: forward, backward, optimiser, and each timestep of a loop.
+
+Models know nothing of this: while a block is traced, what they call once per timestep is wrapped
+from outside, and put back afterwards. Nothing is left behind, so it costs nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import record_function
+
+from benchsuite import device
+from benchsuite.models.recurrence import Cell
+from benchsuite.workload import Workload
+
+
+def cells_of(module: nn.Module) -> list[nn.Module]:
+    """What is called once per timestep: our own cells, and torch's in models that loop."""
+    return [part for part in module.modules() if isinstance(part, Cell | nn.RNNCellBase)]
+
+
+@contextmanager
+def timesteps(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """Label each timestep of an unrolled model: "timestep 3", with several cells "…, cell 1".
+
+    Timesteps are numbered as they are run; a reversed direction begins at the sequence's end.
+
+    Yields:
+        A function that starts the numbering anew, to be called before each forward pass.
+    """
+    cells = cells_of(module)
+    counters = [itertools.count() for _ in cells]
+    for index, cell in enumerate(cells):
+        name = "step" if isinstance(cell, Cell) else "forward"
+        suffix = f", cell {index}" if len(cells) > 1 else ""
+        # The instance's own attribute hides the method of its class, until it is deleted.
+        setattr(cell, name, _labelled(getattr(cell, name), counters, index, suffix))
+
+    def restart() -> None:
+        counters[:] = [itertools.count() for _ in cells]
+
+    try:
+        yield restart
+    finally:
+        for cell in cells:
+            delattr(cell, "step" if isinstance(cell, Cell) else "forward")
+
+
+def _labelled(
+    call: Callable[..., Any], counters: list[itertools.count[int]], index: int, suffix: str
+) -> Callable[..., Any]:
+    def labelled(*args: Any, **kwargs: Any) -> Any:
+        with record_function(f"timestep {next(counters[index])}{suffix}"):
+            return call(*args, **kwargs)
+
+    return labelled
+
+
+@contextmanager
+def labelled_step(workload: Workload) -> Iterator[Callable[[int], None]]:
+    """A step of the workload with labels, as a function of its number.
+
+    It is `Workload.step` in parts, followed in training by plain SGD, which the workload leaves
+    out. All is inside the range that TensorBoard knows as a step. SGD's learning rate is zero: it
+    does all its work and leaves the weights as they are.
+    """
+    module, x_BTF = workload.module, workload.x_BTF
+    with timesteps(module) as restart:
+
+        def infer(number: int) -> None:
+            restart()
+            with record_function(f"ProfilerStep#{number}"):
+                with record_function("forward"), torch.inference_mode():
+                    module(x_BTF)
+                device.synchronize(workload.device)
+
+        def train(number: int) -> None:
+            restart()
+            with record_function(f"ProfilerStep#{number}"):
+                with record_function("forward"):
+                    loss = module(x_BTF).square().mean()
+                with record_function("backward"):
+                    loss.backward()
+                with record_function("optimiser"):
+                    optimiser.step()
+                    optimiser.zero_grad(set_to_none=True)
+                device.synchronize(workload.device)
+
+        if workload.case.mode == "infer":
+            yield infer
+        else:
+            optimiser = torch.optim.SGD(module.parameters(), lr=0.0)
+            yield train

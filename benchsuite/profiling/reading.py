@@ -1,0 +1,78 @@
+"""Trace files: plain or gzipped Chrome JSON, read whole, with errors that name what is wrong."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from benchsuite.errors import UsageError
+
+_GZIP = b"\x1f\x8b"
+#: Our own notes in a trace: the case, what was cut, the machine's pace (see `record`).
+NOTES = "benchsuite"
+
+
+def read_trace(path: str | Path) -> dict[str, Any]:
+    """The JSON object of a trace: its `traceEvents`, and what else was written beside them.
+
+    A bare list of events, which the format allows too, becomes such an object.
+
+    Raises:
+        UsageError: if it cannot be read, is empty or cut off, or is no trace.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{path} is cut off or damaged: {error}; record it again") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the trace {path}: {error.strerror or error}") from error
+    if not data.strip():
+        raise UsageError(f"{path} is empty; record it again with `benchsuite trace`")
+    content = _parse(data, path)
+    if isinstance(content, list):
+        content = {"traceEvents": content}
+    content = content if isinstance(content, dict) else {}
+    events = content.get("traceEvents")
+    if not isinstance(events, list):
+        raise UsageError(f"{path} is no trace: it has no list 'traceEvents'")
+    if not any(isinstance(event, dict) and event.get("ph") == "X" for event in events):
+        raise UsageError(
+            f"{path} holds no timed event ('ph': 'X'), of {len(events)}; record it again"
+        )
+    return dict(content)
+
+
+def _parse(data: bytes, path: Path) -> Any:
+    # A hundred megabytes make millions of objects, none of them garbage: the collector would only
+    # walk them again and again.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no trace: neither JSON nor gzip") from error
+    except json.JSONDecodeError as error:
+        if error.pos >= len(error.doc.rstrip()) - 1 or "Unterminated" in error.msg:
+            raise UsageError(
+                f"{path} is cut off: its JSON ends in line {error.lineno} without being closed;"
+                " record it again"
+            ) from error
+        raise UsageError(
+            f"{path} is no trace: line {error.lineno} is not JSON ({error.msg})"
+        ) from error
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def notes_of(content: dict[str, Any]) -> dict[str, Any]:
+    """Our own notes in a trace; empty for one that another tool has written."""
+    notes = content.get(NOTES)
+    return notes if isinstance(notes, dict) else {}

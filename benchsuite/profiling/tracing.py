@@ -1,0 +1,59 @@
+"""Trace, explanation, memory and timeline of one case, each a file of one directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchsuite.case import Case
+from benchsuite.errors import UsageError
+from benchsuite.profiling.drawing import memory_figure
+from benchsuite.profiling.explain import Explanation, explain
+from benchsuite.profiling.frame import load_frame
+from benchsuite.profiling.memory import record_memory
+from benchsuite.profiling.record import record
+from benchsuite.profiling.timeline import timeline_page
+from benchsuite.profiling.written import EXPLANATION, MEMORY, TIMELINE
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What tracing one case gave: the explanation, and what was written, by name."""
+
+    explanation: Explanation
+    files: dict[str, Path]
+
+
+def trace_case(case: Case, root: Path) -> Traced:
+    """Record and explain a case into a directory of its own, `root`/CASE.
+
+    Args:
+        case: What to run.
+        root: Created if need be; what an earlier trace of the case left there is replaced.
+
+    Raises:
+        Unsupported: if this machine has no such device or the model no such option.
+        TooLargeError: if the case does not fit in memory.
+        UsageError: if the directory cannot be written to.
+    """
+    directory = root / case.id.replace("/", "_")
+    recording = record(case, directory)
+    frame = load_frame(recording.trace)
+    explanation = explain(frame)
+    memory = record_memory(recording.workload)
+    texts = {
+        "explanation": (EXPLANATION, json.dumps(explanation.to_dict(), indent=1) + "\n"),
+        "timeline": (TIMELINE, timeline_page(frame, explanation.case)),
+        "memory": (MEMORY, memory_figure(memory)),
+    }
+    files = {"trace": recording.trace, "stacks": recording.stacks}
+    for name, (file, text) in texts.items():
+        files[name] = directory / file
+        try:
+            files[name].write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {files[name]}: {error.strerror}; choose another with -o"
+            ) from error
+    return Traced(explanation, files)

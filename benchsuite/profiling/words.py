@@ -1,0 +1,107 @@
+"""An explanation in two or three sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchsuite import units
+
+_NAMES = {
+    "matmul": "matrix products",
+    "convolution": "convolutions",
+    "recurrence": "the library's recurrence",
+    "pointwise": "pointwise operators",
+    "reduction": "reductions",
+    "memory": "memory traffic",
+    "other": "other operators",
+}
+#: Shares below this are not told.
+_LEAST = 0.02
+
+
+def sentences(found: Mapping[str, Any], notes: Mapping[str, Any]) -> list[str]:
+    """Where the time goes, what bounds it, what would help; and what was cut."""
+    told = [_where(found), _bound(found), _help(found, notes)]
+    return [*told, *(f"Not all of it was traced: {words}." for words in found["cut"])]
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    shares = found["shares"]
+    calling = shares["python"] + shares["dispatch"]
+    others = sorted(
+        ((share, _NAMES[c]) for c, share in shares.items() if c in _NAMES and share >= _LEAST),
+        reverse=True,
+    )
+    parts = [
+        f"Python {percent(shares['python'])} and dispatch {percent(shares['dispatch'])}"
+        f" (together {percent(calling)})",
+        *(f"{name} {percent(share)}" for share, name in others),
+    ]
+    untraced = found["untraced_seconds"]
+    beside = (
+        f" ({units.show(untraced, 's')} without, which the profiler stretches where it calls most)"
+        if untraced and found["seconds"] > 1.1 * untraced
+        else ""
+    )
+    idle = f" The GPU is idle for {percent(found['idle'])} of it." if found["idle"] else ""
+    return (
+        f"A step takes {units.show(found['seconds'], 's')} under the profiler{beside}:"
+        f" {', '.join(parts)}.{idle}"
+    )
+
+
+def _bound(found: Mapping[str, Any]) -> str:
+    bounds, bound = found["bounds"], found["bound"]
+    calls, works, timesteps = found["calls"], found["works"], found["timesteps"]
+    unit = "kernels" if found["kernels"] else "of them touching data"
+    second = found["kernels"] or works
+    per = f"{calls:,.0f} operators, {second:,.0f} {unit}, a step"
+    if timesteps:
+        per += f" ({number(calls / timesteps)} and {number(second / timesteps)} per timestep)"
+    libraries = " and ".join(
+        f"{library} ({percent(share)})" if share < 0.995 else library
+        for library, share in found["libraries"].items()
+        if share >= _LEAST
+    )
+    rate = f", at {units.show(found['flops_rate'], 'FLOP')}/s" if found["flops_rate"] else ""
+    ran = f"; its arithmetic runs in {libraries}{rate}" if libraries else ""
+    return (
+        f"It is {bound}-bound: {percent(bounds['launch'])} of the time is the cost of calling,"
+        f" {percent(bounds['compute'])} computing, {percent(bounds['bandwidth'])} moving data."
+        f" It calls {per}{ran}."
+    )
+
+
+def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
+    axes = notes.get("axes") or {}
+    batch = f" than B={axes['batch_size']}" if "batch_size" in axes else ""
+    if found["bound"] == "launch" and found["unrolled"]:
+        return (
+            "Fewer calls per timestep would help most: stack the gates into one product, take the"
+            " input's projection out of the loop, or hand the whole loop to a library's kernel; a"
+            f" batch larger{batch} costs little more time, as each call has room for more work."
+        )
+    if found["bound"] == "launch":
+        return (
+            f"Fewer and larger calls would help: a batch larger{batch} or longer sequences fill"
+            " them, and capturing the step as a graph"
+            " (torch.compile, CUDA graphs) saves the calling."
+        )
+    if found["bound"] == "bandwidth":
+        return (
+            "Touching memory less often would help: fuse pointwise operators (torch.compile), use"
+            " bfloat16, or a larger batch so that weights are read for more sequences at once."
+        )
+    gain = "TF32 or bfloat16" if found["device"] == "gpu" else "more threads or bfloat16"
+    return f"The arithmetic itself would have to shrink or run faster: {gain}, or a smaller width."
+
+
+def percent(share: float) -> str:
+    """`0.1234` is "12 %"; what is not nothing is never told as 0 %."""
+    return "<1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
+
+
+def number(value: float) -> str:
+    """Two digits below ten, none above."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
