@@ -18,7 +18,7 @@ from benchsuite import __version__, analysis, units
 from benchsuite.errors import UsageError
 from benchsuite.records import SCHEMA, write_tables
 from benchsuite.registry import MEASURES
-from benchsuite.report import figures
+from benchsuite.report import crossing, figures
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
@@ -49,7 +49,7 @@ def write_report(
         machine: Which machine's records, where there are several.
 
     Returns:
-        What was written, by name: index, summary, csv, parquet and each figure.
+        What was written, by name: index, summary, csv, parquet, crossovers and each figure.
 
     Raises:
         UsageError: if the records are of several machines, or the directory cannot be written to.
@@ -65,10 +65,12 @@ def write_report(
             path.write_text(figure.svg, encoding="utf-8")
             written[figure.name] = path
             drawn.append(figure)
+        crossings = crossing.crossing_tables(chosen)
+        written["crossovers"] = crossing.write_crossings(crossings, directory)
         written["index"] = directory / "index.html"
-        written["index"].write_text(_page(frame, chosen, drawn), encoding="utf-8")
+        written["index"].write_text(_page(frame, chosen, drawn, crossings), encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(chosen), encoding="utf-8")
+        written["summary"].write_text(_summary(chosen, crossings), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -88,20 +90,26 @@ def _templates() -> jinja2.Environment:
     return templates
 
 
-def _page(frame: pd.DataFrame, chosen: pd.DataFrame, drawn: list[figures.Figure]) -> str:
+def _page(
+    frame: pd.DataFrame,
+    chosen: pd.DataFrame,
+    drawn: list[figures.Figure],
+    crossings: dict[str, pd.DataFrame],
+) -> str:
     templates = _templates()
     return templates.get_template("page.html.j2").render(
         **_facts(chosen),
         version=__version__,
         older=len(frame) - len(chosen),
         figures=[{**_figure_of(figure), "slopes": _slopes(figure.lines)} for figure in drawn],
+        crossings=crossing.crossing_section(crossings),
         tables=list(_tables(chosen)),
         environment=_environment(chosen),
         style=Markup((resources.files(__name__) / "style.css").read_text("utf-8")),
     )
 
 
-def _summary(chosen: pd.DataFrame) -> str:
+def _summary(chosen: pd.DataFrame, crossings: dict[str, pd.DataFrame]) -> str:
     facts = _facts(chosen)
     lines = [
         f"### benchsuite: {', '.join(facts['studies'])}",
@@ -110,6 +118,9 @@ def _summary(chosen: pd.DataFrame) -> str:
         "",
         *(f"- {sentence}" for sentence in facts["winners"]),
     ]
+    words = crossing.crossing_words(crossings)
+    if words:
+        lines += ["", "Where the lines cross:", "", *(f"- {sentence}" for sentence in words)]
     slopes = analysis.scaling(chosen, "latency")
     if len(slopes):
         lines += ["", "| model | mode | exponent of latency in T, median over lines |", "|-|-|-|"]

@@ -1,0 +1,30 @@
+"""Functions of the frame: choosing records, and what they say with how much certainty. No torch."""
+
+from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
+from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
+from benchsuite.analysis.noise import Noise, floor, spread, within
+from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
+from benchsuite.analysis.select import LINE, measured, newest, problems
+
+__all__ = [
+    "LINE",
+    "Law",
+    "MemoryLine",
+    "Noise",
+    "PowerFit",
+    "crossover_sentence",
+    "crossover_surface",
+    "crossovers",
+    "fit_law",
+    "fit_memory",
+    "fit_power",
+    "floor",
+    "laws",
+    "measured",
+    "memory_lines",
+    "newest",
+    "problems",
+    "scaling",
+    "spread",
+    "within",
+]
