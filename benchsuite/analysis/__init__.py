@@ -1,5 +1,6 @@
 """Functions of the frame: choosing records, and what they say with how much certainty. No torch."""
 
+from benchsuite.analysis.compare import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
@@ -8,10 +9,12 @@ from benchsuite.analysis.select import LINE, measured, newest, problems
 
 __all__ = [
     "LINE",
+    "Comparison",
     "Law",
     "MemoryLine",
     "Noise",
     "PowerFit",
+    "compare",
     "crossover_sentence",
     "crossover_surface",
     "crossovers",
