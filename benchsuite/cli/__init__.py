@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from benchsuite.cli import comparing, listing, reporting, running
+from benchsuite.cli import advising, comparing, listing, reporting, running
 from benchsuite.cli.app import EXIT_INTERRUPTED, app, say
 from benchsuite.errors import BenchsuiteError, UsageError
 
-__all__ = ["app", "comparing", "listing", "main", "reporting", "running"]
+__all__ = ["advising", "app", "comparing", "listing", "main", "reporting", "running"]
 
 
 def main() -> None:
