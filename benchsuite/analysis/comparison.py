@@ -239,11 +239,11 @@ def _error(base: _Processes, head: _Processes, prior: _Prior) -> tuple[float, fl
     counts = len(base.log), len(head.log)
     efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
     if not prior.repeated:
-        parts = [np.mean(side.own**2) + prior.variance for side in (base, head)]
+        parts = [float(np.mean(side.own**2)) + prior.variance for side in (base, head)]
         variance = sum(part / n for part, n in zip(parts, counts, strict=True))
         return math.sqrt(efficiency * variance), prior.degrees
-    variance, degrees = _pooled(base, head)
-    both = (prior.degrees * prior.variance + degrees * variance) / (prior.degrees + degrees)
+    own, degrees = _pooled(base, head)
+    both = (prior.degrees * prior.variance + degrees * own) / (prior.degrees + degrees)
     return math.sqrt(efficiency * both * sum(1 / n for n in counts)), prior.degrees + degrees
 
 

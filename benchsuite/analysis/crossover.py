@@ -124,7 +124,7 @@ def _told(lengths: Floats) -> str:
     return ", ".join(f"{length:g}" for length in lengths)
 
 
-def crossover_sentence(row: Mapping[str, Any]) -> str:
+def crossover_sentence(row: Mapping[Any, Any]) -> str:
     """One row of `crossovers` in words, without the line it belongs to."""
     a, b = row["a"], row["b"]
     below = [f"{m} is lower at T = {t}" for m, t in ((a, row["a_below"]), (b, row["b_below"])) if t]

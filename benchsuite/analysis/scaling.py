@@ -182,7 +182,7 @@ def _polynomials(T: Floats, drawn: Floats, degree: int) -> Floats:
             gained = np.where(better, gain, gained)
             best[better] = 0.0
             best[np.ix_(better, terms)] = found[better]
-    return best / scale ** np.arange(degree + 1)
+    return np.asarray(best / scale ** np.arange(degree + 1), float)
 
 
 def _ends(draws: Floats) -> tuple[float, float]:

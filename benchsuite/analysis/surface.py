@@ -40,6 +40,7 @@ class Surface:
         log_values: Their log values.
         mean: Which mean was chosen.
         coefficients: Its coefficients.
+        work: Coefficients of the physical mean, whichever was chosen: they say where time goes.
         weights: Of the correction, one a cell.
         inverse: Of the kernel matrix with noise.
         scales: Length, amplitude and noise of the process.
@@ -51,6 +52,7 @@ class Surface:
     log_values: Floats
     mean: Mean
     coefficients: Floats
+    work: Floats
     weights: Floats
     inverse: Floats
     scales: tuple[float, float, float]
@@ -66,11 +68,9 @@ class Surface:
         log = float(_evaluate(self.mean, self.coefficients, at)[0] + cross @ self.weights)
         return log, math.sqrt(max(float(variance), noise**2))
 
-    def overhead_share(self, point: tuple[float, float, float]) -> float | None:
-        """The part of the mean that grows with neither B nor H; None for a power law."""
-        if self.mean != "work":
-            return None
-        parts = _terms(np.array([point], float))[0] * self.coefficients
+    def overhead_share(self, point: tuple[float, float, float]) -> float:
+        """The part of the physical mean that grows with neither B nor H."""
+        parts = _terms(np.array([point], float))[0] * self.work
         return float(parts[:_OVERHEADS].sum() / parts.sum())
 
 
@@ -144,8 +144,11 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
     log_values = np.log(values)
     means: list[Mean] = ["work", "power"] if count >= _MIN_POWER_CELLS else ["work"]
     best: tuple[float, Mean, tuple[float, float, float], Floats, Floats] | None = None
-    inverses = {
-        scales: np.linalg.inv(_kernel(points, points, *scales[:2]) + scales[2] ** 2 * np.eye(count))
+    inverses: dict[tuple[float, float, float], Floats] = {
+        scales: np.asarray(
+            np.linalg.inv(_kernel(points, points, *scales[:2]) + scales[2] ** 2 * np.eye(count)),
+            float,
+        )
         for scales in itertools.product(_LENGTHS, _AMPLITUDES, _NOISES)
     }
     for mean in means:
@@ -168,6 +171,7 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
         log_values=log_values,
         mean=mean,
         coefficients=coefficients,
+        work=_fit("work", points, log_values),
         weights=inverse @ (log_values - _evaluate(mean, coefficients, points)),
         inverse=inverse,
         scales=scales,

@@ -47,8 +47,8 @@ def compare(
     from benchsuite.registry import MEASURES
 
     MEASURES.get(measure)
-    sides = [_side(word, study, home_of(home), machine) for word in (base, head)]
-    found = analysis.compare(*sides, measure, threshold=threshold)
+    old, new = (_side(word, study, home_of(home), machine) for word in (base, head))
+    found = analysis.compare(old, new, measure, threshold=threshold)
     counts = {str(name): int(n) for name, n in found.table["verdict"].value_counts().items()}
     if as_json:
         print_json(_document(found, measure, counts, base, head))
@@ -88,12 +88,11 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
     if len(matching) > 1:
         raise UsageError(f"commit {word!r} is ambiguous: {', '.join(c[:12] for c in matching)}")
     if matching:
-        own = frame[frame["commit"] == matching[0]]
-        clean = own[own["tree"] == ""]
+        own = frame.loc[frame["commit"] == matching[0]]
+        clean = own.loc[own["tree"] == ""]
         return clean if len(clean) else own
-    own = frame[frame["torch"] == word]
-    if len(own):
-        return own
+    if (frame["torch"] == word).any():
+        return frame.loc[frame["torch"] == word]
     versions = sorted(set(frame["torch"]) - {""})
     raise UsageError(
         f"{word!r} is no study, path, measured commit or torch version; commits:"
@@ -130,16 +129,17 @@ def _show(found: Comparison, measure: str, counts: dict[str, int]) -> None:
         table = Table(box=None, pad_edge=False)
         for name in ("verdict", "case", "base", "head", "head / base", "runs"):
             table.add_column(name, overflow="fold")
-        for row in rows.sort_values("ratio", ascending=False).itertuples():
-            missing = row.verdict == "missing"
+        for row in rows.sort_values("ratio", ascending=False).to_dict("records"):
+            missing = row["verdict"] == "missing"
+            unit = str(row["unit"])
             table.add_row(
-                str(row.verdict),
-                str(row.case),
-                *("–" if missing else show(v, str(row.unit)) for v in (row.base, row.head)),
-                str(row.reason)
+                str(row["verdict"]),
+                str(row["case"]),
+                *("–" if missing else show(float(row[side]), unit) for side in ("base", "head")),
+                str(row["reason"])
                 if missing
-                else f"{row.ratio:.3f} ({row.low:.3f} to {row.high:.3f})",
-                "" if missing else f"{row.base_runs:.0f}, {row.head_runs:.0f}",
+                else f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})",
+                "" if missing else f"{row['base_runs']:.0f}, {row['head_runs']:.0f}",
             )
         Console().print(table)
     print(f"{measure}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
