@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import stats
 
 from benchsuite.analysis.noise import Floats, Noise, floor, spread
 from benchsuite.analysis.select import LINE, measured
@@ -216,20 +216,24 @@ def _regime(T: Floats, curve: Floats, curves: Floats) -> tuple[str, tuple[float,
     if names[0] == names[1]:
         return names[0], none
     threshold = OVERHEAD_BOUND if names[1] == "linear" else SUPER_LINEAR
-    at = _crossing(threshold, curve, T)
-    drawn = np.array([_crossing(threshold, c, T) for c in curves])
-    return " → ".join(names), (at, *_ends(drawn))
+    at, drawn = (_crossing(threshold, c, T) for c in (curve[None, :], curves))
+    return " → ".join(names), (float(at[0]), *_ends(drawn))
 
 
-def _crossing(threshold: float, curve: Floats, T: Floats) -> float:
-    """Where the local exponent, which never falls, reaches the threshold; else the nearer end."""
-    ends = [float(_local_exponent(end, curve)) - threshold for end in (T[0], T[-1])]
-    if ends[0] >= 0 or ends[1] <= 0:
-        return float(T[0] if ends[0] >= 0 else T[-1])
-    root = optimize.brentq(
-        lambda x: float(_local_exponent(np.exp(x), curve)) - threshold, *np.log(T[[0, -1]])
-    )
-    return float(np.exp(root))
+def _crossing(threshold: float, curves: Floats, T: Floats) -> Floats:
+    """Where each curve's local exponent, which never falls, reaches the threshold; else an end.
+
+    It is p where Σ (k-p) c_k T^k = 0: a quadratic whose first coefficient is ≤ 0, last one ≥ 0.
+    """
+    terms = np.zeros((3, len(curves)))
+    terms[: curves.shape[1]] = curves.T
+    a, b, c = terms * (np.arange(3) - threshold)[:, None]
+    root = np.sqrt(b**2 - 4 * a * c)
+    # Of the two forms of the positive root, the one without cancellation.
+    above, below = (-2 * a, b + root) if threshold < 1 else (root - b, 2 * c)
+    at = np.full(len(curves), np.inf)
+    np.divide(above, below, out=at, where=below > 0)
+    return np.asarray(np.clip(at, T[0], T[-1]), float)
 
 
 def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd.DataFrame:

@@ -88,11 +88,12 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
     if len(matching) > 1:
         raise UsageError(f"commit {word!r} is ambiguous: {', '.join(c[:12] for c in matching)}")
     if matching:
-        own = frame.loc[frame["commit"] == matching[0]]
-        clean = own.loc[own["tree"] == ""]
-        return clean if len(clean) else own
-    if (frame["torch"] == word).any():
-        return frame.loc[frame["torch"] == word]
+        of_commit: pd.DataFrame = frame[frame["commit"] == matching[0]]
+        clean: pd.DataFrame = of_commit[of_commit["tree"] == ""]
+        return clean if len(clean) else of_commit
+    own: pd.DataFrame = frame[frame["torch"] == word]
+    if len(own):
+        return own
     versions = sorted(set(frame["torch"]) - {""})
     raise UsageError(
         f"{word!r} is no study, path, measured commit or torch version; commits:"
