@@ -127,7 +127,9 @@ def test_the_summary_names_exponents(study, tmp_path):
 def test_the_page_takes_nothing_from_outside(study, tmp_path):
     page = write_report(study, tmp_path)["index"].read_text()
     linked = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
-    local = {"data:,", "records.csv", "records.parquet"} | {p.name for p in tmp_path.glob("*.svg")}
+    local = {"data:,", "records.csv", "records.parquet", "crossovers.csv"} | {
+        p.name for p in tmp_path.glob("*.svg")
+    }
     assert linked <= local
     assert "<script" not in page
     assert "@import" not in page

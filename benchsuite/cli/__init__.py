@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import sys
 
-from benchsuite.cli import listing, reporting, running, seeing, tensorboard, trace, train
+from benchsuite.cli import (
+    advising,
+    comparing,
+    listing,
+    reporting,
+    running,
+    seeing,
+    tensorboard,
+    trace,
+    train,
+)
 from benchsuite.cli.app import EXIT_INTERRUPTED, app, say
 from benchsuite.errors import BenchsuiteError, UsageError
 
 __all__ = [
+    "advising",
     "app",
+    "comparing",
     "listing",
     "main",
     "reporting",

@@ -18,7 +18,7 @@ from benchsuite import __version__, analysis, units
 from benchsuite.errors import UsageError
 from benchsuite.records import SCHEMA, write_tables
 from benchsuite.registry import MEASURES
-from benchsuite.report import explanations, figures
+from benchsuite.report import crossing, explanations, figures
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
@@ -56,7 +56,7 @@ def write_report(
         traces: Directory of the traces that belong to the records, if any.
 
     Returns:
-        What was written, by name: index, summary, csv, parquet and each figure.
+        What was written, by name: index, summary, csv, parquet, crossovers and each figure.
 
     Raises:
         UsageError: if the records are of several machines, or the directory cannot be written to.
@@ -73,10 +73,13 @@ def write_report(
             written[figure.name] = path
             drawn.append(figure)
         explained = list(explanations.cards(traces, directory)) if traces else []
+        crossings = crossing.crossing_tables(chosen)
+        written["crossovers"] = crossing.write_crossings(crossings, directory)
         written["index"] = directory / "index.html"
-        written["index"].write_text(_page(frame, chosen, drawn, explained), encoding="utf-8")
+        page = _page(frame, chosen, drawn, crossings, explained)
+        written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(chosen), encoding="utf-8")
+        written["summary"].write_text(_summary(chosen, crossings), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -100,6 +103,7 @@ def _page(
     frame: pd.DataFrame,
     chosen: pd.DataFrame,
     drawn: list[figures.Figure],
+    crossings: dict[str, pd.DataFrame],
     explained: list[dict[str, Any]],
 ) -> str:
     templates = _templates()
@@ -108,6 +112,7 @@ def _page(
         version=__version__,
         older=len(frame) - len(chosen),
         figures=[{**_figure_of(figure), "slopes": _slopes(figure.lines)} for figure in drawn],
+        crossings=crossing.crossing_section(crossings),
         tables=list(_tables(chosen)),
         explained=explained,
         environment=_environment(chosen),
@@ -115,7 +120,7 @@ def _page(
     )
 
 
-def _summary(chosen: pd.DataFrame) -> str:
+def _summary(chosen: pd.DataFrame, crossings: dict[str, pd.DataFrame]) -> str:
     facts = _facts(chosen)
     lines = [
         f"### benchsuite: {', '.join(facts['studies'])}",
@@ -124,6 +129,9 @@ def _summary(chosen: pd.DataFrame) -> str:
         "",
         *(f"- {sentence}" for sentence in facts["winners"]),
     ]
+    words = crossing.crossing_words(crossings)
+    if words:
+        lines += ["", "Where the lines cross:", "", *(f"- {sentence}" for sentence in words)]
     slopes = analysis.scaling(chosen, "latency")
     if len(slopes):
         lines += ["", "| model | mode | exponent of latency in T, median over lines |", "|-|-|-|"]

@@ -1,0 +1,294 @@
+"""A ranking of models for one point, interpolated between measured cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.analysis.select import measured
+from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
+from benchsuite.case import AXES, DEFAULTS, Value
+from benchsuite.errors import UsageError
+from benchsuite.registry import MODELS
+from benchsuite.study import shipped
+from benchsuite.units import show
+
+#: The axes between whose values is interpolated.
+INTERPOLATED = ("seq_len", "batch_size", "hidden_size")
+#: How far outside the measured range an answer is still given.
+REACH = 2
+#: Shares of overhead at which a reason speaks of it.
+_MOSTLY, _HARDLY = 0.6, 0.2
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The answer for one point.
+
+    Attributes:
+        ranking: Lowest latency first: `model`, `latency` (`value, low, high`, s; a 95 % interval
+            for a new measurement), `peak_memory` (the same, B), `parameters` (1), `receptive_field`
+            (steps, or "unbounded"), task errors, each where there are records of it, and `reason`.
+        excluded: `model` and `reason`.
+        median_abs_error: Of predicting each measured cell from the others, relative.
+        coverage: Share of those cells that fell into their 95 % interval.
+    """
+
+    ranking: list[dict[str, Any]]
+    excluded: list[dict[str, str]]
+    median_abs_error: float
+    coverage: float
+
+
+def advise(
+    frame: pd.DataFrame,
+    point: Mapping[str, Value],
+    *,
+    need_field: int | None = None,
+    max_memory: float | None = None,
+) -> Advice:
+    """Rank the models of the records at a point.
+
+    Args:
+        frame: One row per case and measure (see `newest`).
+        point: Values of `INTERPOLATED`, and of other axes where records hold several.
+        need_field: Timesteps that an output has to see.
+        max_memory: Bytes that a step may hold beyond parameters and input.
+
+    Raises:
+        UsageError: if the point lies more than a factor of two outside what was measured of every
+            model, or an axis is left open; the message says which study to run.
+    """
+    for name in INTERPOLATED:
+        if name not in point:
+            raise UsageError(f"axis {name!r} is missing; say where with -a {name}=…")
+    here = _of_kind(frame, point)
+    at: Point = tuple(float(point[name]) for name in INTERPOLATED)  # type: ignore[assignment]
+    models = list(dict.fromkeys(here["model"]))
+    out = {model: _outside(here, model, at) for model in models}
+    if all(out.values()):
+        raise UsageError(_refusal(here, at, out))
+    latency = _Predictor(here, "latency", models)
+    memory = _Predictor(here, "peak_memory", models)
+    ranking: list[dict[str, Any]] = []
+    excluded: list[dict[str, str]] = []
+    for model in models:
+        entry, why = {"model": model, "latency": latency(model, at)}, out[model]
+        if not why:
+            entry.update(_beside(here, model, at, memory(model, at)))
+            why = _too_short(entry, need_field) or _too_large(entry, max_memory)
+        if why:
+            excluded.append({"model": model, "reason": why})
+        else:
+            ranking.append(entry)
+    ranking.sort(key=lambda entry: float(entry["latency"]["value"]))
+    for entry in ranking:
+        entry["reason"] = _reason(entry, ranking, latency.surfaces.get(entry["model"]), at)
+    return Advice(ranking, excluded, latency.median_abs_error, coverage(latency.scores))
+
+
+def _of_kind(frame: pd.DataFrame, point: Mapping[str, Value]) -> pd.DataFrame:
+    """The records that differ from the point in nothing but what is interpolated."""
+    for name in AXES:
+        if name in {"model", *INTERPOLATED}:
+            continue
+        if name == "input_size" and name not in point:
+            alike = frame["input_size"] == frame["hidden_size"]
+            frame = frame[alike] if alike.any() else frame
+            continue
+        values = list(dict.fromkeys(frame[name]))
+        wanted = point.get(name, values[0] if len(values) == 1 else DEFAULTS[name])
+        if wanted not in values:
+            told = ", ".join(str(value) for value in values)
+            raise UsageError(
+                f"no records with {name}={wanted}; there are: {told}. Choose one with -a {name}=…,"
+                f" or measure it: benchsuite run {_study(frame)} -a {name}={wanted}"
+            )
+        frame = frame[frame[name] == wanted]
+    if not len(measured(frame, "latency")):
+        raise UsageError(
+            "no latency was measured at that point's kind of cases; measure with `benchsuite run`"
+        )
+    return frame
+
+
+class _Predictor:
+    """Values of one measure at any point, by a surface per model with errors shared by all.
+
+    Scores are pooled over models: sixteen cells alone cannot show a 95 % interval.
+    """
+
+    def __init__(self, frame: pd.DataFrame, measure: str, models: Iterable[str]) -> None:
+        rows = measured(frame, measure).drop_duplicates(["model", *INTERPOLATED], keep="last")
+        self._cells = {model: rows[rows["model"] == model] for model in models}
+        self.surfaces: dict[str, Surface] = {}
+        for model, cells in self._cells.items():
+            if len(cells) >= MIN_CELLS:
+                points = cells[list(INTERPOLATED)].to_numpy(float)
+                self.surfaces[model] = fit_surface(points, cells["value"].to_numpy(float))
+        own = list(self.surfaces.values())
+        self.scores = np.concatenate([s.scores for s in own]) if own else np.empty(0)
+        errors = np.concatenate([s.errors for s in own]) if own else np.empty(0)
+        self.median_abs_error = float(np.median(np.abs(np.expm1(errors)))) if own else math.nan
+        self._factor = conformal(self.scores) if own else math.nan
+
+    def __call__(self, model: str, at: Point) -> dict[str, float] | None:
+        """Value and interval; of too few cells only the very cell, as measured, else None."""
+        if model in self.surfaces:
+            log, deviation = self.surfaces[model].predict(at)
+            half = self._factor * deviation
+            return {name: math.exp(log + side * half) for name, side in _SIDES.items()}
+        cells = self._cells[model]
+        same = cells[(cells[list(INTERPOLATED)].to_numpy(float) == at).all(axis=1)]
+        if not len(same):
+            return None
+        cell = same.iloc[-1]
+        names = zip(_SIDES, ("value", "ci_low", "ci_high"), strict=True)
+        return {name: float(cell[column]) for name, column in names}
+
+
+_SIDES = {"value": 0, "low": -1, "high": 1}
+
+
+def _outside(frame: pd.DataFrame, model: str, at: Point) -> str:
+    """Why nothing can be said of a model at a point, or an empty string."""
+    cells = measured(frame, "latency")
+    cells = cells[cells["model"] == model]
+    if not len(cells):
+        lost = frame[(frame["model"] == model) & (frame["measure"] == "latency")]
+        why = f" ({lost['status'].iloc[-1]}: {lost['reason'].iloc[-1]})" if len(lost) else ""
+        return f"no latency was measured{why}"
+    points = cells[list(INTERPOLATED)].to_numpy(float)
+    for name, value, own in zip(INTERPOLATED, at, points.T, strict=True):
+        low, high = own.min(), own.max()
+        if low == high and value != low:
+            return f"{name} was measured at {low:g} only"
+        if not low / REACH <= value <= high * REACH:
+            return (
+                f"{name}={value:g} is more than a factor of {REACH} outside the measured"
+                f" {low:g} to {high:g}"
+            )
+    exact = (points == at).all(axis=1).any()
+    distinct = len(np.unique(points, axis=0))
+    if distinct < MIN_CELLS and not exact:
+        return f"only {distinct} cells were measured; {MIN_CELLS} are needed to interpolate"
+    return ""
+
+
+def _refusal(frame: pd.DataFrame, at: Point, out: Mapping[str, str]) -> str:
+    """One line: why, and the study that would answer."""
+    ok = measured(frame, "latency")
+    settings = []
+    for name, value in zip(INTERPOLATED, at, strict=True):
+        values = sorted({*ok[name].astype(int), int(value)})
+        settings.append(f"-a {name}={','.join(map(str, values))}")
+    reason = next(iter(dict.fromkeys(out.values())))
+    return f"{reason}; measure it: benchsuite run {_study(frame)} {' '.join(settings)}"
+
+
+def _study(frame: pd.DataFrame) -> str:
+    """A study to derive from: the records' own, if it ships with the package."""
+    return next((name for name in dict.fromkeys(frame["study"]) if name in shipped()), "default")
+
+
+def _beside(
+    frame: pd.DataFrame, model: str, at: Point, memory: dict[str, float] | None
+) -> dict[str, Any]:
+    """What else the records say of a model near a point."""
+    rows = frame[frame["model"] == model]
+    told: dict[str, Any] = {}
+    if memory is not None:
+        told["peak_memory"] = memory
+    field = _field(rows, model, at)
+    if field is not None:
+        told["receptive_field"] = field
+    ok = rows[rows["status"] == "ok"]
+    for measure in dict.fromkeys(ok["measure"]):
+        if measure == "parameters" or str(measure).endswith("_error"):
+            own = ok[ok["measure"] == measure]
+            apart = np.abs(np.log(own[list(INTERPOLATED)].to_numpy(float) / at)).sum(axis=1)
+            nearest = own.iloc[int(np.argmin(apart))]
+            if measure != "parameters" or nearest["hidden_size"] == at[2]:
+                told[str(measure)] = float(nearest["value"])
+    return told
+
+
+def _field(rows: pd.DataFrame, model: str, at: Point) -> int | str | None:
+    """Steps that an output sees at that length, "unbounded", or None where it is not known.
+
+    A model whose field covered every length measured covers this one; another keeps its largest
+    field among shorter lengths.
+    """
+    own = rows[rows["measure"] == "receptive_field"]
+    if own["reason"].str.startswith("unbounded").any():
+        return "unbounded"
+    ok = own[own["status"] == "ok"]
+    if len(ok):
+        T, field = ok["seq_len"].to_numpy(float), ok["value"].to_numpy(float)
+        if len(set(T)) > 1 and (field >= T).all() and len(set(field)) > 1:
+            return int(max([at[0], *field[at[0] >= T]]))
+        return int(max(field[at[0] >= T], default=field.min()))
+    family = MODELS.get(model).family if model in MODELS.names() else "outside"
+    return "unbounded" if family == "recurrent" else None
+
+
+def _too_short(entry: Mapping[str, Any], need: int | None) -> str:
+    field = entry.get("receptive_field")
+    if need is None or field == "unbounded":
+        return ""
+    if field is None:
+        return "its receptive field was not measured (--measure receptive_field)"
+    return f"field too short: {field} steps of {need}" if int(field) < need else ""
+
+
+def _too_large(entry: Mapping[str, Any], most: float | None) -> str:
+    if most is None:
+        return ""
+    memory = entry.get("peak_memory")
+    if memory is None:
+        return "its memory was not measured (--measure peak_memory)"
+    if memory["high"] <= most:
+        return ""
+    return (
+        f"memory too large: {show(memory['value'], 'B')}, up to {show(memory['high'], 'B')},"
+        f" of {show(most, 'B')}"
+    )
+
+
+def _reason(
+    entry: Mapping[str, Any],
+    ranking: list[dict[str, Any]],
+    surface: Surface | None,
+    at: Point,
+) -> str:
+    """How it stands to its neighbour in the ranking, and where its time goes."""
+    place = next(i for i, other in enumerate(ranking) if other is entry)
+    own = entry["latency"]
+    if len(ranking) == 1:
+        sentence = "the only model that can be ranked here"
+    elif place == 0:
+        other = ranking[1]
+        ratio = other["latency"]["value"] / own["value"]
+        sure = own["high"] < other["latency"]["low"]
+        sentence = f"lowest: {ratio:.2g} times as fast as {other['model']}" + (
+            "" if sure else ", but their intervals overlap; measure this point to be sure"
+        )
+    else:
+        first = ranking[0]
+        ratio = own["value"] / first["latency"]["value"]
+        sure = first["latency"]["high"] < own["low"]
+        sentence = f"{ratio:.2g} times the time of {first['model']}" + (
+            "" if sure else ", with overlapping intervals"
+        )
+    share = surface.overhead_share(at) if surface else None
+    if share is not None and share >= _MOSTLY:
+        sentence += f". About {share:.0%} of its time is overhead that batch and width hardly raise"
+    elif share is not None and share <= _HARDLY:
+        sentence += f". About {1 - share:.0%} of its time is work that grows with batch or width"
+    return sentence + "."

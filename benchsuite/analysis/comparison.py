@@ -1,0 +1,339 @@
+"""Two sets of records, case by case: faster, slower, or cannot tell.
+
+A case's ratio is the Hodges–Lehmann estimate over processes: the median of the ratios of every
+process of one side to every process of the other, each by its median. Its error has two parts (see
+`noise`): each process's own, by block bootstrap of its raw samples, and what differs from process
+to process. With one process a side the latter is estimated from all cases together; with several it
+is each case's own variance, robustly estimated, drawn towards that of all cases (Smyth 2004, the
+moderated t), so that a case that happens to repeat well is not trusted too much.
+
+Cases are many, so p values are corrected by Benjamini & Hochberg 1995: of what is called faster or
+slower at most 5 % is so by chance. It holds under the positive dependence that cases of one run
+have, and unlike Holm's correction it keeps its power when a change touches many cases, which is
+what a change of a kernel does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, special, stats
+
+from benchsuite.analysis.noise import Floats, Noise, floor, within
+from benchsuite.analysis.select import measured
+from benchsuite.case import AXES
+from benchsuite.errors import UsageError
+from benchsuite.registry import MEASURES
+
+ALPHA = 0.05
+#: Changes below this are not worth a verdict.
+THRESHOLD = 0.05
+#: Asymptotic variance of the Hodges–Lehmann estimate over that of the mean, for normal noise.
+_HODGES_LEHMANN = math.pi / 3
+#: Median of the absolute difference of two normal values, inverted; worth this part of its degrees.
+_PAIR_TO_SIGMA = 1.0483
+_PAIR_EFFICIENCY = 0.6
+#: Without repeats one slow process cannot be told from a change: tails as heavy as this one's.
+_SINGLE_DEGREES = 4.0
+_POWER_Z = 1.645  # one-sided 5 %: a real change is told with 95 % probability
+_MOST_RUNS = 1000
+COLUMNS = (
+    *("case", *AXES, "unit", "base", "head", "ratio", "low", "high", "p", "verdict"),
+    *("base_runs", "head_runs", "runs_needed", "reason"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        table: One row per case on either side, columns `COLUMNS`: `base` and `head` in `unit`,
+            `ratio` head / base with its 95 % interval, `p` (corrected), `verdict`: "faster",
+            "slower" (for other units: lower, higher), "cannot tell", "same" (exact values only) or
+            "missing"; `runs_needed`: runs of each side that a change of twice the threshold needs,
+            0 where it would be seen now; `reason` of a missing case.
+        noise: The floor of each side.
+        notes: What to know, in sentences.
+    """
+
+    table: pd.DataFrame
+    noise: dict[str, Noise]
+    notes: tuple[str, ...]
+
+
+def compare(
+    base: pd.DataFrame,
+    head: pd.DataFrame,
+    measure: str,
+    *,
+    alpha: float = ALPHA,
+    threshold: float = THRESHOLD,
+) -> Comparison:
+    """Compare two sets of records.
+
+    Args:
+        base: Records with every attempt; each ok one counts as a process of its own.
+        head: The same of what is compared with it.
+        measure: Which measure.
+        alpha: False discovery rate.
+        threshold: Least relative change that gets a verdict, whatever its certainty.
+
+    Raises:
+        UsageError: if the sides are of different machines, of different versions of the measure, or
+            have no case in common.
+    """
+    spec = MEASURES.get(measure)
+    sides = {"base": base, "head": head}
+    sides = {name: frame[frame["measure"] == measure] for name, frame in sides.items()}
+    _check(sides, measure)
+    noise = {name: floor(frame, measure) for name, frame in sides.items()}
+    timed = any((frame["n_samples"] > 1).any() for frame in sides.values())
+    processes = {name: _processes(measured(frame, measure)) for name, frame in sides.items()}
+    shared = [case for case in processes["base"] if case in processes["head"]]
+    rows = _timed if timed else _exact
+    table = rows(shared, processes, noise, alpha, threshold)
+    if spec.unit != "s":
+        table["verdict"] = table["verdict"].replace({"faster": "lower", "slower": "higher"})
+    about = pd.concat(sides.values()).drop_duplicates("case", keep="last").set_index("case")
+    table = pd.concat([table, _missing(sides, set(shared))], ignore_index=True)
+    table = table.join(about[[*AXES, "unit"]], on="case")
+    return Comparison(
+        table.reindex(columns=list(COLUMNS)), noise, tuple(_notes(sides, noise, timed))
+    )
+
+
+def _check(sides: dict[str, pd.DataFrame], measure: str) -> None:
+    for name, frame in sides.items():
+        if not len(frame):
+            raise UsageError(f"the {name} has no records of {measure!r}; see --measure")
+    for column, mend in (
+        ("machine", "numbers of different machines do not compare; measure both on one"),
+        ("version", f"{measure!r} has changed its meaning; measure the older one again"),
+    ):
+        found = {name: sorted(set(frame[column])) for name, frame in sides.items()}
+        every = sorted({value for values in found.values() for value in values})
+        if len(every) > 1:
+            told = "; ".join(f"{name}: {', '.join(values)}" for name, values in found.items())
+            raise UsageError(f"records of {len(every)} {column}s ({told}): {mend}")
+    if not set(sides["base"]["case"]) & set(sides["head"]["case"]):
+        one, other = (frame["case"].iloc[0] for frame in sides.values())
+        raise UsageError(f"no case is in both: base has {one}, head has {other}, for example")
+
+
+@dataclass(frozen=True, slots=True)
+class _Processes:
+    """Log medians of one case's processes on one side, and the standard error of each."""
+
+    log: Floats
+    own: Floats
+
+
+def _processes(rows: pd.DataFrame) -> dict[str, _Processes]:
+    """By case; an attempt that is there twice (the same file named twice) counts once."""
+    rows = rows.drop_duplicates("uid")
+    log = np.log(rows["value"].to_numpy(float))
+    own = np.array([within(samples) for samples in rows["samples"]], float)
+    found = rows.groupby("case", sort=False).indices
+    return {str(case): _Processes(log[index], own[index]) for case, index in found.items()}
+
+
+def _timed(
+    shared: list[str],
+    processes: dict[str, dict[str, _Processes]],
+    noise: dict[str, Noise],
+    alpha: float,
+    threshold: float,
+) -> pd.DataFrame:
+    """Rows of cases that both sides have, with the noise of timing."""
+    pairs = [(processes["base"][case], processes["head"][case]) for case in shared]
+    prior = _prior(pairs, noise)
+    ratio, error, degrees = (np.empty(len(pairs)) for _ in range(3))
+    for index, (base, head) in enumerate(pairs):
+        ratio[index] = np.median(np.subtract.outer(head.log, base.log))
+        error[index], degrees[index] = _error(base, head, prior)
+    error = np.maximum(error, 1e-12)
+    p = 2 * stats.t.sf(np.abs(ratio) / error, degrees)
+    corrected = stats.false_discovery_control(p) if len(p) else p
+    half = stats.t.ppf(0.975, degrees) * error
+    told = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold)
+    verdict = np.where(told, np.where(ratio < 0, "faster", "slower"), "cannot tell")
+    critical = max([float(p[told].max())] if told.any() else [alpha / max(len(p), 1)])
+    runs = np.array([min(len(b.log), len(h.log)) for b, h in pairs], int)
+    needed = [
+        _runs_needed(e * math.sqrt(n), critical, threshold) if v == "cannot tell" else 0
+        for e, n, v in zip(error, runs, verdict, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "case": shared,
+            "base": [float(np.exp(np.median(base.log))) for base, _ in pairs],
+            "head": [float(np.exp(np.median(head.log))) for _, head in pairs],
+            "ratio": np.exp(ratio),
+            "low": np.exp(ratio - half),
+            "high": np.exp(ratio + half),
+            "p": corrected,
+            "verdict": verdict,
+            "base_runs": [len(base.log) for base, _ in pairs],
+            "head_runs": [len(head.log) for _, head in pairs],
+            "runs_needed": [
+                0 if want <= n else want for want, n in zip(needed, runs.tolist(), strict=True)
+            ],
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    """What all cases together say of one process's variance, own part included or not."""
+
+    variance: float
+    degrees: float
+    repeated: bool
+
+
+def _prior(pairs: list[tuple[_Processes, _Processes]], noise: dict[str, Noise]) -> _Prior:
+    """The variance of a process, and how many degrees of freedom it stands for in each case.
+
+    From repeats by the moments of log variances (Smyth 2004, section 6.2); without them the larger
+    of the two floors.
+    """
+    variances = [_pooled(*pair) for pair in pairs]
+    repeated = [(v, d) for v, d in variances if d > 0 and v > 0]
+    if len(repeated) < 3:
+        larger = max(noise.values(), key=lambda own: own.between)
+        return _Prior(larger.between**2, _SINGLE_DEGREES, repeated=False)
+    v, d = np.array(repeated).T
+    logs = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
+    excess = float(logs.var(ddof=1) - special.polygamma(1, d / 2).mean())
+    degrees = 200.0  # all cases alike, as far as can be seen
+    if excess > special.polygamma(1, 100.0):
+        degrees = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 100.0)
+    variance = math.exp(logs.mean() + special.digamma(degrees / 2) - math.log(degrees / 2))
+    return _Prior(float(variance), float(degrees), repeated=True)
+
+
+def _pooled(base: _Processes, head: _Processes) -> tuple[float, float]:
+    """Variance of log medians between a case's processes, and its degrees of freedom.
+
+    From the median difference of two processes of one side (Rousseeuw & Croux 1993): now and then a
+    process is a third slower than its twins, and a variance would be that one process.
+    """
+    apart = [
+        abs(one - other)
+        for side in (base, head)
+        for one, other in itertools.combinations(side.log.tolist(), 2)
+    ]
+    if not apart:
+        return 0.0, 0.0
+    degrees = len(base.log) + len(head.log) - 2
+    return (_PAIR_TO_SIGMA * float(np.median(apart))) ** 2, _PAIR_EFFICIENCY * degrees
+
+
+def _error(base: _Processes, head: _Processes, prior: _Prior) -> tuple[float, float]:
+    """Standard error of a case's log ratio and its degrees of freedom."""
+    counts = len(base.log), len(head.log)
+    efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
+    if not prior.repeated:
+        parts = [float(np.mean(side.own**2)) + prior.variance for side in (base, head)]
+        variance = sum(part / n for part, n in zip(parts, counts, strict=True))
+        return math.sqrt(efficiency * variance), prior.degrees
+    own, degrees = _pooled(base, head)
+    both = (prior.degrees * prior.variance + degrees * own) / (prior.degrees + degrees)
+    return math.sqrt(efficiency * both * sum(1 / n for n in counts)), prior.degrees + degrees
+
+
+def _runs_needed(one_run: float, critical: float, threshold: float) -> int:
+    """Runs of each side after which a change of twice the threshold is told in 95 % of cases.
+
+    It has to be significant at the p value that is critical here, and to be estimated above the
+    threshold.
+    """
+    change = math.log1p(2 * threshold) if threshold > 0 else math.log1p(2 * THRESHOLD)
+    margins = (
+        change / (float(stats.norm.isf(critical / 2)) + _POWER_Z),
+        (change - math.log1p(threshold)) / _POWER_Z,
+    )
+    return min(math.ceil((one_run / min(margins)) ** 2), _MOST_RUNS)
+
+
+def _exact(
+    shared: list[str],
+    processes: dict[str, dict[str, _Processes]],
+    _noise: dict[str, Noise],
+    _alpha: float,
+    _threshold: float,
+) -> pd.DataFrame:
+    """Rows of cases whose values are counted: any difference is one."""
+    rows = []
+    for case in shared:
+        base, head = (processes[side][case].log for side in ("base", "head"))
+        low, high = (head.min() - base.max(), head.max() - base.min())
+        ratio = float(np.median(np.subtract.outer(head, base)))
+        verdict = "same" if low == high == 0 else "faster" if high < 0 else "slower"
+        if low < 0 < high or (low != high and 0 in (low, high)):
+            verdict = "cannot tell"  # not exact after all: repeats of one side differ
+        rows.append(
+            {
+                "case": case,
+                "base": float(np.exp(np.median(base))),
+                "head": float(np.exp(np.median(head))),
+                "ratio": math.exp(ratio),
+                "low": math.exp(low),
+                "high": math.exp(high),
+                "p": math.nan,
+                "verdict": verdict,
+                "base_runs": len(base),
+                "head_runs": len(head),
+                "runs_needed": 0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _missing(sides: dict[str, pd.DataFrame], shared: set[str]) -> pd.DataFrame:
+    """A row for each case that only one side has a value of."""
+    rows = []
+    for case in dict.fromkeys(itertools.chain(*(frame["case"] for frame in sides.values()))):
+        if case in shared:
+            continue
+        why = [
+            f"{name}: {_why(frame[frame['case'] == case])}"
+            for name, frame in sides.items()
+            if not len(measured(frame[frame["case"] == case], str(frame["measure"].iloc[0])))
+        ]
+        rows.append({"case": case, "verdict": "missing", "reason": "; ".join(why)})
+    return pd.DataFrame(rows, columns=["case", "verdict", "reason"])
+
+
+def _why(rows: pd.DataFrame) -> str:
+    if not len(rows):
+        return "not measured"
+    last = rows.sort_values("started_at", kind="stable").iloc[-1]
+    return f"{last['status']}, {last['reason']}" if last["reason"] else str(last["status"])
+
+
+def _notes(sides: dict[str, pd.DataFrame], noise: dict[str, Noise], timed: bool) -> list[str]:
+    notes = []
+    for column in ("torch", "cpu", "gpu", "python", "threads", "governor"):
+        base, head = (sorted({str(v) for v in f[column].dropna()} - {""}) for f in sides.values())
+        if base != head and base and head:
+            notes.append(f"{column} differs: base {', '.join(base)}; head {', '.join(head)}")
+    if not timed:
+        return notes
+    ok = {name: frame[frame["status"] == "ok"] for name, frame in sides.items()}
+    if any(frame["case"].value_counts().max() < 2 for frame in ok.values() if len(frame)):
+        notes.append(
+            "one run of a side: a machine that was slower as a whole during it looks like a change;"
+            " repeat both in turn (`benchsuite run STUDY --fresh`)"
+        )
+    if all(own.source == "none" for own in noise.values()):
+        notes.append(
+            "nothing to estimate the noise between processes from: neither repeats nor lines of"
+            " three lengths; verdicts count the noise within a process only"
+        )
+    return notes

@@ -1,0 +1,115 @@
+"""Memory against sequence length: bytes per timestep, and the longest sequence that fits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.analysis.noise import Floats
+from benchsuite.analysis.select import LINE, measured
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLine:
+    """`bytes = base + slope · T`.
+
+    Attributes:
+        slope: Bytes per timestep, of the two longest lengths.
+        low: The smallest slope between neighbouring lengths; equal to `slope` where `exact`.
+        high: The largest.
+        base: Bytes at T = 0 of the line through the two longest.
+        exact: Whether three lengths or more lie on that line to the byte.
+        longest: The longest T measured.
+        n: Number of lengths.
+    """
+
+    slope: float
+    low: float
+    high: float
+    base: float
+    exact: bool
+    longest: int
+    n: int
+
+    def largest_seq_len(self, memory: float) -> int | None:
+        """The longest sequence that fits into `memory` bytes; None where every length does.
+
+        Parameters and input are not part of `peak_memory`; subtract them first. Beyond `longest`
+        it follows the line, with the steepest slope seen where the line is not exact: growth that
+        slows is then underestimated, and growth that quickens beyond what was measured is not seen.
+        """
+        at_longest = self.base + self.slope * self.longest
+        if self.exact or memory <= at_longest:
+            slope, base = self.slope, self.base
+        else:
+            slope, base = self.high, at_longest - self.high * self.longest
+        if slope <= 0:
+            return None if memory >= base else 0
+        return max(0, math.floor((memory - base) / slope))
+
+
+def fit_memory(seq_len: Floats, value: Floats) -> MemoryLine | None:
+    """The line of one model's memory; None with fewer than two lengths.
+
+    Memory is counted, not sampled: there is no noise, and what is not a line is really none
+    (a deeper network for a longer sequence, a workspace that appears). Its interval is therefore
+    the range of slopes, not a confidence interval.
+
+    Args:
+        seq_len: Timesteps, distinct.
+        value: Bytes at those lengths.
+    """
+    if len(seq_len) < 2:
+        return None
+    order = np.argsort(seq_len)
+    T, size = seq_len[order], value[order]
+    slopes = np.diff(size) / np.diff(T)
+    slope = float(slopes[-1])
+    return MemoryLine(
+        slope=slope,
+        low=float(slopes.min()),
+        high=float(slopes.max()),
+        base=float(size[-1] - slope * T[-1]),
+        # Whole bytes: the smallest departure from a line shows far above rounding.
+        exact=len(T) > 2 and float(np.ptp(slopes)) * float(T[-1]) < 0.5,
+        longest=int(T[-1]),
+        n=len(T),
+    )
+
+
+def memory_lines(
+    frame: pd.DataFrame, measure: str = "peak_memory", *, memory: float | None = None
+) -> pd.DataFrame:
+    """Bytes per timestep of every line.
+
+    Args:
+        frame: One row per case and measure (see `newest`).
+        measure: `peak_memory` or another one in bytes.
+        memory: Bytes; adds the column `largest_seq_len`, empty where every length fits.
+
+    Returns:
+        A frame with the columns of `LINE`, `model, slope, low, high, base, exact, longest, n`.
+    """
+    found = []
+    for key, line in measured(frame, measure).groupby([*LINE, "model"], sort=False):
+        own = line.drop_duplicates("seq_len", keep="last")
+        fit = fit_memory(own["seq_len"].to_numpy(float), own["value"].to_numpy(float))
+        if fit is None:
+            continue
+        row = {**dict(zip([*LINE, "model"], key, strict=True)), **_columns(fit)}
+        if memory is not None:
+            row["largest_seq_len"] = fit.largest_seq_len(memory)
+        found.append(row)
+    extra = [] if memory is None else ["largest_seq_len"]
+    table = pd.DataFrame(found, columns=[*LINE, "model", *_COLUMNS, *extra])
+    return table if memory is None else table.astype({"largest_seq_len": "Int64"})
+
+
+_COLUMNS = ("slope", "low", "high", "base", "exact", "longest", "n")
+
+
+def _columns(fit: MemoryLine) -> dict[str, object]:
+    return {name: getattr(fit, name) for name in _COLUMNS}

@@ -1,0 +1,46 @@
+"""Choosing records: one row per case and measure, one machine, one line over sequence length."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from benchsuite.case import AXES
+from benchsuite.errors import UsageError
+
+#: What a line over sequence length holds fixed, besides the model.
+LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
+_IDENTITY = ("case", "measure")
+
+
+def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
+    """One row per case and measure, of one machine: the most recent commit's, as measured last.
+
+    Args:
+        frame: Records of any number of commits.
+        machine: Which machine's, where there are several.
+
+    Raises:
+        UsageError: if the records are of several machines and none is chosen: numbers of different
+            machines are never mixed.
+    """
+    machines = sorted(frame["machine"].unique())
+    if machine is None and len(machines) > 1:
+        raise UsageError(
+            f"records of {len(machines)} machines: {', '.join(machines)}; choose one with --machine"
+        )
+    if machine is not None:
+        if machine not in machines:
+            raise UsageError(f"no records of machine {machine!r}; there are: {', '.join(machines)}")
+        frame = frame[frame["machine"] == machine]
+    ordered = frame.sort_values("started_at", kind="stable")
+    return ordered.drop_duplicates(list(_IDENTITY), keep="last").sort_index()
+
+
+def problems(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that have no value, in the order they were measured."""
+    return frame[frame["status"] != "ok"].sort_values("started_at", kind="stable")
+
+
+def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Rows of one measure that have a positive value: what a logarithm can be taken of."""
+    return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]

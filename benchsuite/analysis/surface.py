@@ -1,0 +1,207 @@
+"""One model's value as a function of T, B and H, and how far it is off where it was not measured.
+
+A mean and a correction. The mean is either physical, a sum of terms with coefficients ≥ 0 (a fixed
+cost, a cost per step, per step and unit, per multiplication …), or a power law; the correction is a
+Gaussian process on the log residuals (Rasmussen & Williams 2006, chapter 2) with a Matérn 3/2
+kernel over the logarithms of T, B and H. Which mean, and the process's scales, are chosen by
+leaving out one cell at a time (section 5.4.2 there); the same errors give the intervals
+(`Surface.scores`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import optimize
+
+from benchsuite.analysis.noise import Floats
+
+#: Fewer cells say nothing of a surface over three axes.
+MIN_CELLS = 4
+_MIN_POWER_CELLS = 8
+_LENGTHS = (1.5, 4.0)  # in doublings
+_AMPLITUDES = (0.0, 0.05, 0.15, 0.4)
+_NOISES = (0.01, 0.04, 0.1, 0.2, 0.4)
+_COVER = 0.95
+
+Mean = Literal["work", "power"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A fitted surface.
+
+    Attributes:
+        points: Measured (T, B, H), one row a cell.
+        log_values: Their log values.
+        mean: Which mean was chosen.
+        coefficients: Its coefficients.
+        work: Coefficients of the physical mean, whichever was chosen: they say where time goes.
+        weights: Of the correction, one a cell.
+        inverse: Of the kernel matrix with noise.
+        scales: Length, amplitude and noise of the process.
+        errors: Log value minus its prediction from the other cells, for each cell.
+        scores: Those errors in units of the standard deviation predicted for them.
+    """
+
+    points: Floats
+    log_values: Floats
+    mean: Mean
+    coefficients: Floats
+    work: Floats
+    weights: Floats
+    inverse: Floats
+    scales: tuple[float, float, float]
+    errors: Floats
+    scores: Floats
+
+    def predict(self, point: tuple[float, float, float]) -> tuple[float, float]:
+        """(log value, its standard deviation up to the factor that `conformal` gives)."""
+        at = np.array([point], float)
+        length, amplitude, noise = self.scales
+        cross = _kernel(at, self.points, length, amplitude)[0]
+        variance = amplitude**2 + noise**2 - cross @ self.inverse @ cross
+        log = float(_evaluate(self.mean, self.coefficients, at)[0] + cross @ self.weights)
+        return log, math.sqrt(max(float(variance), noise**2))
+
+    def overhead_share(self, point: tuple[float, float, float]) -> float:
+        """The part of the physical mean that grows with neither B nor H."""
+        parts = _terms(np.array([point], float))[0] * self.work
+        return float(parts[:_OVERHEADS].sum() / parts.sum())
+
+
+#: The first so many terms are overhead: a fixed cost, one per layer of a deepening network, and one
+#: per step.
+_OVERHEADS = 3
+
+
+def _terms(points: Floats) -> Floats:
+    """What a step may cost; L = log2 T is the depth of a network that covers T."""
+    T, B, H = points.T
+    L, one = np.log2(T) + 1, np.ones(len(T))
+    work = T * B * H
+    overhead = [one, L, T]
+    weights = [H**2, L * H**2, B * H]  # parameters and states: they do not grow with T
+    return np.column_stack(
+        [
+            *overhead,
+            *weights,
+            *(T * H, T * H**2, T * B, work, work * H, L * work, L * work * H, T * work),
+        ]
+    )
+
+
+def _logs(points: Floats) -> Floats:
+    return np.column_stack([np.ones(len(points)), np.log2(points)])
+
+
+def _fit(mean: Mean, points: Floats, log_values: Floats) -> Floats:
+    """Coefficients of a mean; relative errors count, so that small cells do as much as large."""
+    if mean == "power":
+        return np.asarray(np.linalg.lstsq(_logs(points), log_values, rcond=None)[0], float)
+    terms = _terms(points)
+    scale = terms.max(0)
+    values = np.exp(log_values)
+    found, weight = np.ones(len(scale)), 1 / values
+    for _ in range(2):  # the second time weighted by the fit: a low outlier must not pull
+        basis = terms / scale * weight[:, None]
+        found = optimize.nnls(basis, values * weight)[0]
+        weight = 1 / np.maximum(terms / scale @ found, values.min() / 10)
+    fitted = np.maximum(terms / scale @ found, values.min() / 10)
+    found *= math.exp(float(np.mean(log_values - np.log(fitted))))
+    return np.asarray(found / scale, float)
+
+
+def _evaluate(mean: Mean, coefficients: Floats, points: Floats) -> Floats:
+    if mean == "power":
+        return np.asarray(_logs(points) @ coefficients, float)
+    return np.asarray(np.log(np.maximum(_terms(points) @ coefficients, 1e-300)), float)
+
+
+def _kernel(one: Floats, other: Floats, length: float, amplitude: float) -> Floats:
+    apart = (np.log2(one)[:, None, :] - np.log2(other)[None, :, :]) / length
+    distance = np.sqrt(3 * (apart**2).sum(-1))
+    return np.asarray(amplitude**2 * (1 + distance) * np.exp(-distance), float)
+
+
+def fit_surface(points: Floats, values: Floats) -> Surface:
+    """Fit a surface.
+
+    Args:
+        points: (T, B, H) of each cell, distinct; one row a cell.
+        values: Positive values there.
+
+    Raises:
+        ValueError: with fewer than `MIN_CELLS` cells.
+    """
+    count = len(points)
+    if count < MIN_CELLS:
+        raise ValueError(f"{count} cells; a surface needs {MIN_CELLS}")
+    log_values = np.log(values)
+    means: list[Mean] = ["work", "power"] if count >= _MIN_POWER_CELLS else ["work"]
+    best: tuple[float, Mean, tuple[float, float, float], Floats, Floats] | None = None
+    inverses: dict[tuple[float, float, float], Floats] = {
+        scales: np.asarray(
+            np.linalg.inv(_kernel(points, points, *scales[:2]) + scales[2] ** 2 * np.eye(count)),
+            float,
+        )
+        for scales in itertools.product(_LENGTHS, _AMPLITUDES, _NOISES)
+    }
+    for mean in means:
+        residuals = np.array(
+            [log_values - _without(mean, points, log_values, cell) for cell in range(count)]
+        )
+        for scales, inverse in inverses.items():
+            diagonal = np.diag(inverse)
+            # Row i holds residuals of the mean fitted without cell i: an exact leave-one-out error.
+            errors = (inverse * residuals).sum(1) / diagonal
+            loss = float(np.mean(errors**2 * diagonal - np.log(diagonal)))
+            if best is None or loss < best[0]:
+                best = (loss, mean, scales, errors, errors * np.sqrt(diagonal))
+    assert best is not None
+    _, mean, scales, errors, scores = best
+    coefficients = _fit(mean, points, log_values)
+    inverse = inverses[scales]
+    return Surface(
+        points=points,
+        log_values=log_values,
+        mean=mean,
+        coefficients=coefficients,
+        work=_fit("work", points, log_values),
+        weights=inverse @ (log_values - _evaluate(mean, coefficients, points)),
+        inverse=inverse,
+        scales=scales,
+        errors=errors,
+        scores=scores,
+    )
+
+
+def _without(mean: Mean, points: Floats, log_values: Floats, cell: int) -> Floats:
+    """The mean at all points, fitted without one cell."""
+    rest = np.arange(len(points)) != cell
+    return _evaluate(mean, _fit(mean, points[rest], log_values[rest]), points)
+
+
+def conformal(scores: Floats) -> float:
+    """The factor on a predicted standard deviation that makes a 95 % interval.
+
+    Split conformal prediction (Vovk et al. 2005) with leave-one-out scores: the ⌈0.95 (n+1)⌉th of
+    them by size. With fewer than nineteen there is none; then the largest, and at least 1.96.
+    """
+    ordered = np.sort(np.abs(scores))
+    rank = math.ceil(_COVER * (len(ordered) + 1))
+    if rank > len(ordered):
+        return max(float(ordered[-1]), 1.96)
+    return float(ordered[rank - 1])
+
+
+def coverage(scores: Floats) -> float:
+    """Share of cells inside the interval that the other cells' scores would have given them."""
+    sizes = np.abs(scores)
+    rest = [np.delete(sizes, cell) for cell in range(len(sizes))]
+    inside = [own <= conformal(r) for own, r in zip(sizes, rest, strict=True) if len(r)]
+    return float(np.mean(inside)) if inside else math.nan

@@ -1,0 +1,61 @@
+"""Where a command's records come from: a study that was run, a path, or asv's results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchsuite.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchsuite.home import StudyHome
+
+
+def measured_studies(home: Path) -> list[str]:
+    """Names of the studies that have records, the last measured one last."""
+    from benchsuite.records import FILE_NAME
+
+    files = sorted(home.glob(f"*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
+    return [file.parent.name for file in files]
+
+
+def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None]:
+    """The path of a study's or path's records, and the study's home if it is one.
+
+    Args:
+        source: A study that was run or a path; None is the study measured last.
+        home: The root of all results.
+
+    Raises:
+        UsageError: if there are none.
+    """
+    from benchsuite.home import StudyHome
+
+    names = measured_studies(home)
+    if source is None:
+        if not names:
+            raise UsageError(f"nothing was measured yet in {home}; start with `benchsuite run`")
+        source = names[-1]
+    if source in names:
+        place = StudyHome.of(home, source)
+        return place.records.path, place
+    if Path(source).exists():
+        return Path(source), None
+    raise unknown(
+        "study or path",
+        source,
+        names or ["(none measured yet)"],
+        f"a study is measured with `benchsuite run`; looked in {home}",
+    )
+
+
+def load_source(path: Path, *, every_attempt: bool = False) -> pd.DataFrame:
+    """The frame of record files or of asv's results."""
+    from benchsuite.asv_results import is_asv_results, load_asv_results
+    from benchsuite.records import load_records
+
+    if is_asv_results(path):
+        return load_asv_results(path)
+    return load_records(path, every_attempt=every_attempt)

@@ -1,0 +1,84 @@
+"""The section "Where the lines cross": words first, then the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchsuite import analysis
+from benchsuite.registry import MEASURES
+
+#: Measures whose lines are compared.
+COMPARED = ("latency", "peak_memory")
+FILE_NAME = "crossovers.csv"
+#: Rows on the page; the file beside it has all of them.
+_ROWS = 400
+
+
+def crossing_tables(chosen: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """`analysis.crossovers` of every measure compared that has any."""
+    tables = {measure: analysis.crossovers(chosen, measure) for measure in COMPARED}
+    return {measure: table for measure, table in tables.items() if len(table)}
+
+
+def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
+    """Write all of them as one CSV file."""
+    path = directory / FILE_NAME
+    named = [table.assign(measure=measure) for measure, table in tables.items()]
+    pd.concat(named or [pd.DataFrame()]).to_csv(path, index=False)
+    return path
+
+
+def crossing_words(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """A sentence per measure, mode and pair of models."""
+    return [
+        f"{measure.replace('_', ' ')}, {mode}: {_pair(str(a), str(b), rows)}."
+        for measure, table in tables.items()
+        for (mode, a, b), rows in table.groupby(["mode", "a", "b"], sort=False)
+    ]
+
+
+def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
+    count = rows["verdict"].value_counts()
+    parts = [
+        f"{low} is below {high} at every length in {count[verdict]} of {len(rows)} lines"
+        for verdict, low, high in (("a always", a, b), ("b always", b, a))
+        if verdict in count
+    ]
+    crossed = rows[rows["verdict"] == "crosses"]
+    if len(crossed):
+        low, high = crossed["seq_len"].min(), crossed["seq_len"].max()
+        where = f"T = {low:.0f}" if len(crossed) == 1 else f"T = {low:.0f} to {high:.0f}"
+        parts.append(f"{a} and {b} cross in {len(crossed)} of {len(rows)}, at {where}")
+    rest = len(rows) - len(crossed) - sum(count.get(v, 0) for v in ("a always", "b always"))
+    if rest:
+        parts.append(f"{a} and {b} cannot be told apart all along {rest} of {len(rows)}")
+    return "; ".join(parts)
+
+
+def crossing_section(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """What the page shows of each measure: words, the axes that vary, rows, and how many more."""
+    shown = []
+    for measure, table in tables.items():
+        keys = [n for n in analysis.LINE if n != "input_size" and table[n].nunique() > 1]
+        top = table.head(_ROWS)
+        shown.append(
+            {
+                "measure": measure.replace("_", " "),
+                "summary": MEASURES.get(measure).summary,
+                "words": crossing_words({measure: table}),
+                "keys": keys,
+                "rows": [
+                    {
+                        "keys": [row[key] for key in keys],
+                        "pair": f"{row['a']}, {row['b']}",
+                        "answer": analysis.crossover_sentence(row),
+                    }
+                    for row in top.to_dict("records")
+                ],
+                "more": len(table) - len(top),
+            }
+        )
+    return shown

@@ -1,0 +1,283 @@
+"""`benchsuite advise`: right on known surfaces, honest about its error, and no guesses outside."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from benchsuite.analysis import advise, fit_surface
+from benchsuite.analysis.surface import MIN_CELLS, conformal, coverage
+from benchsuite.cli import main
+from benchsuite.errors import UsageError
+from benchsuite.records import RecordFile, to_frame
+
+GRID = tuple(itertools.product((64, 128, 256, 512, 1024), (1, 8, 32), (32, 64, 128)))
+TRUTH = {
+    "lstm": lambda t, b, h: 1e-4 + 3e-6 * t + 2e-11 * t * b * h * h + 2e-10 * t * b * h,
+    "tcn": lambda t, b, h: (math.log2(t) - 1) * (4e-5 + 4e-11 * t * b * h * h),
+    "lstm_cell": lambda t, b, h: 7e-5 * t + 1.5e-11 * t * b * h * h,
+}
+POINT = {"seq_len": 300, "batch_size": 4, "hidden_size": 96}
+
+
+def rows(make_record, *, noise=0.04, grid=GRID, models=TRUTH, seed=0, **own):
+    rng = np.random.default_rng(seed)
+    for model in models:
+        for t, b, h in grid:
+            at = {"model": model, "seq_len": t, "batch_size": b, "hidden_size": h, **own}
+            value = TRUTH[model](t, b, h) * math.exp(rng.normal(0, noise))
+            yield make_record(**at, value=value, samples=[0.99 * value, value, 1.01 * value])
+            yield make_record(**at, measure="peak_memory", unit="B", value=4096.0 + 8 * t * b * h)
+
+
+@pytest.fixture(scope="module")
+def surfaces():
+    """A surface per model, for each of four draws of the noise."""
+    points = np.array(GRID, float)
+    rng = np.random.default_rng(1)
+    return [
+        (
+            truth,
+            fit_surface(
+                points, np.array([truth(*p) for p in GRID]) * np.exp(rng.normal(0, 0.05, len(GRID)))
+            ),
+        )
+        for _ in range(4)
+        for truth in TRUTH.values()
+    ]
+
+
+def test_points_between_cells_are_predicted_within_a_tenth(surfaces):
+    rng = np.random.default_rng(2)
+    missed, inside = [], []
+    for truth, surface in surfaces:
+        factor = conformal(surface.scores)
+        for _ in range(60):
+            at = (rng.uniform(64, 1024), float(rng.integers(1, 33)), rng.uniform(32, 128))
+            log, deviation = surface.predict(at)
+            new = math.log(truth(*at)) + rng.normal(0, 0.05)  # another measurement there
+            missed.append(abs(math.expm1(new - log)))
+            inside.append(abs(new - log) <= factor * deviation)
+    assert np.median(missed) <= 0.10
+    assert np.mean(inside) >= 0.90
+
+
+def test_the_error_told_is_the_error_made(surfaces):
+    told = np.median(np.abs(np.concatenate([surface.errors for _, surface in surfaces])))
+    assert told == pytest.approx(0.05 * 0.6745, rel=0.6)
+    covered = [coverage(surface.scores) for _, surface in surfaces]
+    assert np.mean(covered) >= 0.90
+
+
+def test_a_left_out_cell_is_really_left_out():
+    """The error of a cell is what a surface fitted without it, with the same scales, misses by."""
+    points = np.array(GRID[:20], float)
+    values = np.array([TRUTH["lstm"](*p) for p in points])
+    values[7] *= 3
+    surface = fit_surface(points, values)
+    assert math.exp(surface.errors[7]) == pytest.approx(3, rel=0.35)
+
+
+def test_intervals_from_scores():
+    scores = np.arange(1.0, 40)
+    assert conformal(scores) == 38
+    assert conformal(np.array([0.5, 3.0])) == 3.0
+    assert conformal(np.array([0.5])) == 1.96
+    assert 0.9 <= coverage(np.random.default_rng(0).normal(size=200)) <= 1
+
+
+def test_a_surface_needs_cells():
+    with pytest.raises(ValueError, match=f"a surface needs {MIN_CELLS}"):
+        fit_surface(np.ones((3, 3)), np.ones(3))
+
+
+def test_the_ranking_is_that_of_the_truth(make_record):
+    found = advise(to_frame(rows(make_record)), POINT)
+    order = sorted(TRUTH, key=lambda model: TRUTH[model](300, 4, 96))
+    assert [entry["model"] for entry in found.ranking] == order
+    assert found.excluded == []
+    for entry in found.ranking:
+        latency = entry["latency"]
+        assert latency["low"] < TRUTH[entry["model"]](300, 4, 96) < latency["high"]
+        assert entry["peak_memory"]["value"] == pytest.approx(4096 + 8 * 300 * 4 * 96, rel=0.02)
+    assert found.ranking[0]["reason"].startswith("lowest: ")
+    assert "is overhead that batch and width hardly raise" in found.ranking[-1]["reason"]
+    assert found.median_abs_error <= 0.1
+    assert found.coverage >= 0.9
+
+
+def test_fields_parameters_and_errors_stand_beside(make_record):
+    own = list(rows(make_record))
+    for t in (64, 128, 256, 512, 1024):
+        at = {"seq_len": t, "hidden_size": 128}
+        own += [
+            make_record(model="tcn", measure="receptive_field", unit="step", value=2.0 * t, **at),
+            make_record(model="tcn", measure="parameters", unit="1", value=5e4, **at),
+            make_record(model="tcn", measure="adding_error", unit="1", value=0.01, **at),
+            make_record(
+                model="lstm",
+                measure="receptive_field",
+                unit="step",
+                status="skipped",
+                reason="unbounded: an output depends on the whole past",
+                **at,
+            ),
+        ]
+    found = advise(to_frame(own), {**POINT, "hidden_size": 128}, need_field=300)
+    entries = {entry["model"]: entry for entry in found.ranking}
+    assert entries["tcn"]["receptive_field"] == 512  # of T = 256, and it covers every T
+    assert entries["tcn"]["parameters"] == 5e4
+    assert entries["tcn"]["adding_error"] == 0.01
+    assert entries["lstm"]["receptive_field"] == "unbounded"
+    short = advise(to_frame(own), {**POINT, "hidden_size": 128}, need_field=600)
+    assert short.excluded == [{"model": "tcn", "reason": "field too short: 512 steps of 600"}]
+
+
+def test_a_fixed_field_is_too_short_and_an_unknown_one_is_not_assumed(make_record):
+    own = list(rows(make_record, models=["lstm", "tcn"]))
+    told = advise(to_frame(own), POINT, need_field=10).excluded
+    assert told[0]["reason"].startswith("its receptive field was not measured")
+    own += [
+        make_record(model="tcn", measure="receptive_field", unit="step", value=61.0, seq_len=t)
+        for t in (64, 128)
+    ]
+    told = advise(to_frame(own), POINT, need_field=100).excluded
+    assert told == [{"model": "tcn", "reason": "field too short: 61 steps of 100"}]
+
+
+def test_memory_excludes(make_record):
+    found = advise(to_frame(rows(make_record)), POINT, max_memory=500_000)
+    assert found.ranking == []
+    assert all(gone["reason"].startswith("memory too large: ") for gone in found.excluded)
+    assert len(advise(to_frame(rows(make_record)), POINT, max_memory=5e6).ranking) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"seq_len": 2049},
+            "seq_len=2049 is more than a factor of 2 outside the measured 64 to 1024",
+        ),
+        ({"seq_len": 31}, "-a seq_len=31,64,128,256,512,1024"),
+        ({"hidden_size": 1000}, "measure it: benchsuite run default -a seq_len="),
+        ({"dtype": "float64"}, "no records with dtype=float64; there are: float32"),
+    ],
+)
+def test_no_guesses_outside_what_was_measured(make_record, change, told):
+    with pytest.raises(UsageError) as error:
+        advise(to_frame(rows(make_record)), {**POINT, **change})
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_factor_of_two_outside_is_still_answered_with_more_doubt(make_record):
+    frame = to_frame(rows(make_record))
+    inside, outside = (
+        advise(frame, {**POINT, "seq_len": t}).ranking[0]["latency"] for t in (300, 2048)
+    )
+    assert outside["high"] / outside["low"] >= inside["high"] / inside["low"]
+
+
+def test_a_model_missing_in_half_the_grid_is_excluded_with_why(make_record):
+    half = [point for point in GRID if point[2] < 40]
+    own = [*rows(make_record, models=["lstm"]), *rows(make_record, models=["tcn"], grid=half)]
+    found = advise(to_frame(own), POINT)
+    assert [entry["model"] for entry in found.ranking] == ["lstm"]
+    assert found.excluded == [{"model": "tcn", "reason": "hidden_size was measured at 32 only"}]
+    assert found.ranking[0]["reason"].startswith("the only model")
+
+
+def test_few_cells_answer_for_themselves_only(make_record):
+    one = to_frame(rows(make_record, grid=[(64, 1, 32)], models=["lstm"]))
+    at = {"seq_len": 64, "batch_size": 1, "hidden_size": 32}
+    found = advise(one, at)
+    assert found.ranking[0]["latency"]["value"] == pytest.approx(one["value"].iloc[0])
+    assert math.isnan(found.median_abs_error)
+    two = to_frame(rows(make_record, grid=[(64, 1, 32), (128, 1, 32)], models=["lstm"]))
+    with pytest.raises(UsageError, match="only 2 cells were measured; 4 are needed"):
+        advise(two, {**at, "seq_len": 100})
+    failed = to_frame([make_record(status="failed", reason="because")])
+    with pytest.raises(UsageError, match="no latency was measured"):
+        advise(failed, at)
+    with pytest.raises(UsageError, match="axis 'batch_size' is missing"):
+        advise(one, {"seq_len": 64})
+
+
+def test_constant_times_and_duplicates(make_record):
+    own = [
+        make_record(seq_len=t, batch_size=b, hidden_size=64, samples=[1.0] * 5)
+        for t, b in itertools.product((8, 16, 32), (1, 2))
+    ]
+    found = advise(to_frame([*own, *own]), {"seq_len": 12, "batch_size": 1, "hidden_size": 64})
+    assert found.ranking[0]["latency"]["value"] == pytest.approx(1, rel=0.05)
+
+
+def test_modes_are_not_mixed(make_record):
+    own = [*rows(make_record), *rows(make_record, mode="train", noise=0.3)]
+    infer = advise(to_frame(own), POINT)
+    train = advise(to_frame(own), {**POINT, "mode": "train"})
+    assert train.median_abs_error > 2 * infer.median_abs_error
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path, make_record):
+    monkeypatch.chdir(tmp_path)
+    file = RecordFile(tmp_path / ".benchsuite" / "mine" / "records.jsonl")
+    for record in rows(make_record, grid=GRID[:24]):
+        file.append(record)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["benchsuite", "advise", *words])
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+AT = ("-a", "seq_len=100", "-a", "batch_size=4", "-a", "hidden_size=96")
+
+
+def test_the_document(cli):
+    code, out, err = cli(*AT, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert list(told) == ["ranking", "excluded", "validation"]
+    assert set(told["validation"]) == {"median_abs_error", "coverage"}
+    assert set(told["ranking"][0]["latency"]) == {"value", "low", "high"}
+    assert {entry["model"] for entry in told["ranking"]} == set(TRUTH)
+
+
+def test_words_for_people(cli):
+    code, out, _ = cli(*AT, "--study", "mine", "--max-memory", "10")
+    assert code == 0
+    assert "no model is left" in out
+    assert "excluded: lstm: memory too large" in out
+    assert "misses by" in out
+    assert "lstm_cell" in cli(*AT)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((*AT, "-a", "model=lstm"), "leave it out"),
+        ((*AT, "-a", "num_layers=1,2"), "gives 2 values; advise takes one"),
+        ((*AT, "--mode", "both"), "unknown mode 'both'"),
+        ((*AT, "--study", "absent"), "unknown study or path 'absent'"),
+        (AT[:4], "axis 'hidden_size' is missing"),
+        ((*AT, "-a", "seq_len=9000"), "measure it: benchsuite run"),
+    ],
+)
+def test_bad_questions_are_one_line(cli, words, told):
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
