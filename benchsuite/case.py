@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,15 +56,19 @@ class Axis:
         try:
             if isinstance(raw, bool | float):
                 raise ValueError
-            value = int(str(raw))
+            value = int(str(raw)) if str(raw).replace("-", "").isdecimal() else int("")
         except ValueError:
-            raise UsageError(f"axis {self.name!r}: {raw!r} is not allowed; {allowed}") from None
+            shown = repr(raw) if len(repr(raw)) < 40 else f"{repr(raw)[:40]}…"
+            raise UsageError(f"axis {self.name!r}: {shown} is not allowed; {allowed}") from None
         if (self.low is not None and value < self.low) or (
             self.high is not None and value > self.high
         ):
             raise UsageError(f"axis {self.name!r}: {value} is not allowed; {allowed}")
         return value
 
+
+#: Values that one range may have.
+MAX_VALUES = 10_000
 
 _AXES = (
     Axis("model", str, "a name of `benchsuite list models`, or package.module:factory"),
@@ -209,7 +214,7 @@ def _expand(axis: Axis, part: str) -> list[object]:
         return [part]
     pieces = part.split(":")
     step = pieces[2] if len(pieces) == 3 else ""
-    if len(pieces) != 3 or step[:1] not in {"*", "+"} or not step[1:].isdigit():
+    if len(pieces) != 3 or step[:1] not in {"*", "+"} or not re.fullmatch("[0-9]{1,12}", step[1:]):
         raise UsageError(
             f"axis {axis.name!r}: {part!r} is no range; write LO:HI:*FACTOR or LO:HI:+STEP"
         )
@@ -218,6 +223,10 @@ def _expand(axis: Axis, part: str) -> list[object]:
         raise UsageError(f"axis {axis.name!r}: {part!r} never ends; use *2 or more, +1 or more")
     if low > high:
         raise UsageError(f"axis {axis.name!r}: {part!r} yields no value; {low} is above {high}")
+    if step[0] == "+" and (high - low) // stride >= MAX_VALUES:
+        raise UsageError(
+            f"axis {axis.name!r}: {part!r} has more than {MAX_VALUES:,} values; take a wider step"
+        )
     values: list[object] = []
     value = low
     while value <= high:

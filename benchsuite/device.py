@@ -5,7 +5,6 @@ No function here touches CUDA for a CPU case: a forkserver's parent may call tho
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,25 +12,17 @@ from typing import Any
 
 import torch
 
+from benchsuite.environment import cuda_driver_present
 from benchsuite.errors import Unsupported
 
 OutOfMemory = torch.OutOfMemoryError
-
-
-def driver_present() -> bool:
-    """Whether a CUDA driver can be loaded; does not initialise it."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def resolve(name: str) -> str:
     """`auto` into `cuda` where there is a CUDA device, else `cpu`; other names stay."""
     if name != "auto":
         return name
-    return "cuda" if driver_present() and torch.cuda.is_available() else "cpu"
+    return "cuda" if cuda_driver_present() and torch.cuda.is_available() else "cpu"
 
 
 def require(name: str) -> torch.device:

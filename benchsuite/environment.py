@@ -6,19 +6,22 @@ which measurements are finished without it.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import benchsuite
 from benchsuite.case import Case
 from benchsuite.records import Record
-from benchsuite.registry import MeasureSpec
+from benchsuite.registry import MODELS, MeasureSpec
+from benchsuite.study import Budget
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 #: Environment variables that name the machine and the checkout under test.
 MACHINE = "BENCHSUITE_MACHINE"
 CHECKOUT = "BENCHSUITE_CHECKOUT"
+
+
+#: Parts of the package that measure nothing.
+_APART = {"analysis", "cli", "report", "profiling"}
 
 
 def machine_name() -> str:
@@ -43,20 +50,19 @@ def checkout() -> dict[str, Any]:
     """
     if os.environ.get("ASV_COMMIT"):
         return {"commit": os.environ["ASV_COMMIT"], "dirty": False}
-    root = Path(os.environ.get(CHECKOUT) or ".")
-    commit = _git(root, "rev-parse", "HEAD")
+    root = Path(git(Path(os.environ.get(CHECKOUT) or "."), "rev-parse", "--show-toplevel") or ".")
+    commit = git(root, "rev-parse", "HEAD")
     if not commit:
         return {}
-    changes = _git(root, "diff", "HEAD") + _untracked_code(root)
+    changes = git(root, "diff", "HEAD") + _untracked_code(root)
     if not changes:
         return {"commit": commit, "dirty": False}
-    digest = hashlib.sha256(changes.encode(errors="replace")).hexdigest()[:12]
-    return {"commit": commit, "dirty": True, "tree": digest}
+    return {"commit": commit, "dirty": True, "tree": _digest(changes.encode(errors="replace"))}
 
 
 def _untracked_code(root: Path) -> str:
     """Names and times of Python files that git does not track: a model may live in one."""
-    names = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
+    names = git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
     return "".join(
         f"{name}:{(root / name).stat().st_mtime_ns};"
         for name in names
@@ -64,14 +70,46 @@ def _untracked_code(root: Path) -> str:
     )
 
 
-def _git(root: Path, *words: str) -> str:
+def git(root: Path, *words: str) -> str:
+    """What git answers in a directory; nothing where there is no git or no repository."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=30, check=True
+            ["git", "-C", str(root), *words], capture_output=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()
+
+
+def cuda_driver_present() -> bool:
+    """Whether a CUDA driver can be loaded; does not initialise it."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def source(model: str) -> str:
+    """Digest of the code that measures, and of the file of a model from outside.
+
+    A checkout tells of changes, but the suite and a model may live elsewhere.
+    """
+    package = Path(benchsuite.__file__).parent
+    files = [f for f in sorted(package.rglob("*.py")) if f.parts[len(package.parts)] not in _APART]
+    target = MODELS.get(model).target
+    try:
+        spec = find_spec(target.partition(":")[0])
+    except ImportError:
+        spec = None
+    if spec is not None and spec.origin and Path(spec.origin) not in files:
+        files.append(Path(spec.origin))
+    return _digest(b"".join(f.read_bytes() for f in files if f.is_file()))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 @functools.cache
@@ -132,7 +170,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def begin(
-    case: Case, spec: MeasureSpec, *, study: str = "", run: str = "", timeout: float | None = None
+    case: Case, spec: MeasureSpec, budget: Budget, *, study: str = "", run: str = ""
 ) -> Record:
     """The record of an attempt before it has begun; its `key` tells whether one is finished."""
     tree = checkout()
@@ -145,6 +183,11 @@ def begin(
         run=run,
         machine=machine_name(),
         commit=tree.get("commit", ""),
-        timeout=timeout,
-        provenance={**software(), **{k: v for k, v in tree.items() if k != "commit"}},
+        timeout=budget.timeout,
+        min_run_time=budget.min_run_time,
+        provenance={
+            **software(),
+            **{key: value for key, value in tree.items() if key != "commit"},
+            "source": source(case.model),
+        },
     )

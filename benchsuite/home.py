@@ -67,8 +67,11 @@ class StudyHome:
         return self.path / "traces"
 
     @contextmanager
-    def held_for(self, study: Study) -> Iterator[None]:
+    def held_for(self, study: Study) -> Iterator[int]:
         """Make the directory, hold it for one run, and write down the study.
+
+        Yields:
+            The lock's file descriptor: who inherits it holds the study too.
 
         Raises:
             UsageError: if it cannot be written to.
@@ -76,7 +79,7 @@ class StudyHome:
         """
         with self._writing():
             self.asv.mkdir(parents=True, exist_ok=True)
-            ignore = self.path.parent / ".gitignore"
+            ignore = self.path / ".gitignore"
             if not ignore.exists():  # results are not part of the tree under test
                 ignore.write_text("*\n", encoding="utf-8")
             lock = (self.path / ".lock").open("w")
@@ -84,7 +87,7 @@ class StudyHome:
             self._lock(lock)
             with self._writing():
                 self.definition.write_text(study.to_toml(), encoding="utf-8")
-            yield
+            yield lock.fileno()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -53,7 +53,7 @@ def measure(
         BenchsuiteError: if the record cannot be written.
     """
     spec, budget = MEASURES.get(name), budget or Budget()
-    record = environment.begin(case, spec, study=study, run=run, timeout=budget.timeout)
+    record = environment.begin(case, spec, budget, study=study, run=run)
     if file is not None:
         file.append(record)
     try:

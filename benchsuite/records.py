@@ -38,6 +38,8 @@ _KILL_SECONDS = 120.0
 Status = Literal["started", "ok", "skipped", "oom", "timeout", "failed", "crashed"]
 #: The reason of an attempt that was stopped from outside.
 INTERRUPTED = "interrupted"
+#: What is known of an attempt that was killed.
+CRASHED = "its process ended without a result"
 #: Outcomes that a resumed study takes as final; the others are tried again.
 FINAL = frozenset({"ok", "skipped", "oom", "timeout"})
 
@@ -81,6 +83,7 @@ _PROVENANCE = (
     Column("asv_runner", "str", "version"),
     Column("dirty", "bool", "the working tree had uncommitted changes"),
     Column("tree", "str", "digest of those changes"),
+    Column("source", "str", "digest of the code that measured, and of a model from outside"),
 )
 
 SCHEMA: dict[str, Column] = {
@@ -98,7 +101,7 @@ SCHEMA: dict[str, Column] = {
         Column("ci_high", "float", "95 % interval of the median", "unit", stored=False),
         Column("q25", "float", "first quartile", "unit", stored=False),
         Column("q75", "float", "third quartile", "unit", stored=False),
-        Column("n_samples", "int", "number of samples (1: exact)", "1", stored=False),
+        Column("n_samples", "int", "number of samples (exact values: 1)", "1", stored=False),
         Column("number", "int", "steps averaged in each sample", "1"),
         Column("samples", "floats", "raw samples per step, in order", "unit"),
         Column("status", "str", "ok, skipped, oom, timeout, failed or crashed"),
@@ -109,12 +112,20 @@ SCHEMA: dict[str, Column] = {
         Column("duration", "float", "spent inside the measurement", "s"),
         Column("setup_duration", "float", "spent building the workload", "s"),
         Column("timeout", "float", "limit for the case", "s"),
+        Column("min_run_time", "float", "least time spent timing", "s"),
         *_PROVENANCE,
         Column("uid", "str", "identity of the attempt"),
         Column("run", "str", "identity of the run it belongs to"),
         Column("schema", "int", "version of this table"),
     )
 }
+
+
+#: Columns that tell one measurement from another; a later attempt replaces an earlier one.
+_MEASUREMENT = (
+    *("study", "case", "measure", "version", "machine", "commit", "tree", "torch"),
+    *("source", "min_run_time"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +150,7 @@ class Record:
     commit: str = ""
     run: str = ""
     timeout: float | None = None
+    min_run_time: float | None = None
     started_at: float = field(default_factory=time.time)
     duration: float | None = None
     setup_duration: float | None = None
@@ -182,6 +194,8 @@ class Record:
             self.commit,
             str(own.get("tree", "")),
             str(own.get("torch", "")),
+            str(own.get("source", "")),
+            str(self.min_run_time),
         )
 
 
@@ -307,7 +321,7 @@ def _epitaph(row: Mapping[str, Any], after: Mapping[str, Any] | None) -> dict[st
     if limit < gap < limit + _KILL_SECONDS:
         return {"status": "timeout", "reason": f"killed after its limit of {limit:g} s"}
     started = datetime.fromtimestamp(began, UTC)
-    why = f"its process ended without a result (started {started:%Y-%m-%d %H:%M:%S} UTC)"
+    why = f"{CRASHED} (started {started:%Y-%m-%d %H:%M:%S} UTC)"
     return {"status": "crashed", "reason": why}
 
 
@@ -354,24 +368,11 @@ def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFra
 
 
 def latest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last attempt of each measurement; one without a value never displaces one with it."""
+    """The last attempt of each measurement, whatever came of it; an interrupted one is none."""
     kept: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        key = tuple(
-            str(row.get(name, ""))
-            for name in (
-                "study",
-                "case",
-                "measure",
-                "version",
-                "machine",
-                "commit",
-                "tree",
-                "torch",
-            )
-        )
-        old = kept.get(key)
-        if old is None or row["status"] == "ok" or old["status"] != "ok":
+        key = tuple(str(row.get(name, "")) for name in _MEASUREMENT)
+        if key not in kept or row.get("reason") != INTERRUPTED:
             kept[key] = row
     return list(kept.values())
 
@@ -408,6 +409,8 @@ def _derive(row: Mapping[str, Any]) -> dict[str, Any]:
     if not samples:
         return {"ci_low": value, "ci_high": value, "q25": value, "q75": value, "n_samples": 1}
     summary = summarise(samples)
+    if summary.n == 1:  # one sample says nothing of its spread
+        return {"n_samples": 1}
     return {
         "ci_low": summary.ci_low,
         "ci_high": summary.ci_high,

@@ -9,6 +9,8 @@ from functools import cache
 
 #: Above this IQR/median a timing is called unstable (the limit of torch.utils.benchmark).
 UNSTABLE_SPREAD = 0.10
+#: Fewest samples whose range covers the median with 95 %.
+INTERVAL_SAMPLES = 6
 
 
 @dataclass(frozen=True, slots=True)

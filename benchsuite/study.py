@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import re
@@ -32,7 +33,8 @@ CORE_AXES = (
     "model",
 )
 MAX_MEASUREMENTS = 200_000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=,-]{0,119}")
+_LONGEST_NAME = 120
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Study:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"study name {self.name!r} is not allowed; letters, digits and _ . + = , - only,"
-                " at most 120, starting with a letter or digit (see --name)"
+                f"study name {self.name[:130]!r} is not allowed; letters, digits and _.+=,- only,"
+                f" at most {_LONGEST_NAME}, starting with a letter or digit (see --name)"
             )
         if not self.measures:
             raise UsageError(
@@ -165,6 +167,9 @@ class Study:
             parts = [f"{key}={','.join(map(str, values))}" for key, values in changed.items()]
             parts += [f"measure={','.join(measures)}"] if measures else []
             name = "+".join([self.name, *parts]).replace(":", ".")
+            if len(name) > _LONGEST_NAME:
+                digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+                name = f"{name[: _LONGEST_NAME - 13]}+{digest}"
         return dataclasses.replace(
             self,
             name=name,

@@ -44,6 +44,10 @@ def test_axis_syntax(text, values):
         ("seq_len=1:8", "no range"),
         ("seq_len=1:8:2", "no range"),
         ("seq_len=1:8:*2:3", "no range"),
+        ("seq_len=1:8:*²", "no range"),
+        ("seq_len=1_0", "'1_0' is not allowed"),
+        ("seed=0:2147483647:+1", "has more than 10,000 values; take a wider step"),
+        (f"seq_len=1:8:+{'9' * 5000}", "no range"),
         ("seq_len=a:8:*2", "'a' is not allowed"),
         ("seq_len", "has no '='"),
         ("seqlen=4", "unknown axis 'seqlen': did you mean 'seq_len'"),
@@ -168,7 +172,7 @@ def test_a_dear_measure_is_measured_at_a_part_of_the_grid():
             "measures latency only at seq_len=9, which is not among its own: 8",
         ),
         ("name = '../up'\n[axes]\nmodel = 'lstm'\n", "study name '../up' is not allowed"),
-        ("[axes]\nmodel = 'lstm'\nseq_len = '1:9999999:+1'\n", "at most 200,000"),
+        ("[axes]\nmodel = 'lstm'\nseq_len = '1:9999:+1'\nseed = '1:99:+1'\n", "at most 200,000"),
     ],
 )
 def test_bad_studies_are_told(text, words):

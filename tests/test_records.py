@@ -147,16 +147,19 @@ def test_lines_that_are_no_records_are_told(file, make_record, line, words):
     assert words in problem
 
 
-def test_later_attempts_supersede_and_failures_do_not_hide_values(make_record):
+def test_later_attempts_supersede_and_an_interrupted_one_is_none(make_record):
     rows = [
         make_record(value=1.0).to_row(),
         make_record(value=2.0).to_row(),
-        make_record(status="crashed", reason="x").to_row(),
+        make_record(status="failed", reason="interrupted").to_row(),
+        make_record(seq_len=16, value=9.0).to_row(),
+        make_record(seq_len=16, status="timeout", reason="x").to_row(),
         make_record(value=3.0, commit="other").to_row(),
         make_record(seq_len=8, status="failed", reason="x").to_row(),
         make_record(seq_len=8, value=4.0).to_row(),
     ]
-    assert sorted(row["value"] for row in latest(rows)) == [2.0, 3.0, 4.0]
+    found = [(row["status"], row.get("value")) for row in latest(rows)]
+    assert found == [("ok", 2.0), ("timeout", None), ("ok", 3.0), ("ok", 4.0)]
 
 
 def test_every_attempt_can_be_had(file, make_record):

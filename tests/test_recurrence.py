@@ -175,6 +175,25 @@ def test_nonzero_peepholes_have_no_torch_form():
 
 
 @pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        (LSTM(4, 5), nn.LSTM(4, 5, 2), "bias_hh_l1 has no place here"),
+        (LSTM(4, 5), nn.LSTM(4, 5, bidirectional=True), "l0_reverse has no place here"),
+        (LSTM(4, 5, 2), nn.LSTM(4, 5), "bias_hh_l1 is missing"),
+        (LSTM(4, 5, bias=False), nn.LSTM(4, 5), "bias_hh_l0 has no place here"),
+        (LSTM(4, 5), nn.LSTM(4, 6), r"bias_hh_l0 is of shape \(24,\); needed: \(20,\)"),
+        (GRU(4, 5), nn.GRU(4, 5, 2), "bias_hh_l1 has no place here"),
+    ],
+)
+def test_weights_of_another_layer_are_refused(ours, theirs, words):
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    with pytest.raises(ValueError, match=words):
+        ours.load_torch(theirs.state_dict())
+    for name, value in ours.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: LSTM(4, 5)(torch.zeros(7, 3, 6)), r"\(7, 3, 6\) does not fit \(time, batch, 4\)"),

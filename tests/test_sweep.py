@@ -120,7 +120,7 @@ def test_asv_keeps_the_numbers_of_the_records(swept):
             assert samples == pytest.approx(row.samples, rel=1e-4)  # asv keeps five digits
             assert row.ci_low <= row.value <= row.ci_high
             assert row.n_samples == len(row.samples) > 3
-        assert row.kernel == ("" if row.measure == "parameters" else row.kernel) != None  # noqa: E711
+        assert (row.kernel == "") == (row.measure == "parameters")
 
 
 def test_asvs_own_results_load_into_the_same_frame(swept):

@@ -38,7 +38,7 @@ __all__ = [
 
 def main() -> None:
     """Entry point: errors that people can mend are one line on standard error."""
-    sys.path.insert(0, "")  # models given as module:factory may live in the working directory
+    sys.path.append("")  # models given as module:factory may live in the working directory
     try:
         app()
     except UsageError as error:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchsuite.cli.app import EXIT_INTERRUPTED, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
+    from benchsuite.case import Value
+    from benchsuite.records import Record
     from benchsuite.study import Study
     from benchsuite.sweep.driver import Balance, Progress
 
@@ -75,7 +78,8 @@ def run(
     else:
         print(_sentence(balance))
     if balance.interrupted:
-        say("interrupted; the same command goes on from here")
+        again = "the same command without --fresh" if fresh else "the same command"
+        say(f"interrupted; {again} goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED)
     if balance.failed:
         raise typer.Exit(1)
@@ -90,13 +94,34 @@ def _study(
     from benchsuite.sweep.driver import resolve_device
 
     study = load_study(name_or_path)
-    axes = dict(parse_assignment(text) for text in axis)
+    axes: dict[str, list[Value]] = {}
+    for text in axis:
+        key, values = parse_assignment(text)
+        axes[key] = list(dict.fromkeys([*axes.get(key, []), *values]))
     measures = [MEASURES.get(item).name for item in measure]
-    if device is not None:
-        (device,) = map(str, parse_values(axis_named("device"), device))
+    if device is not None and (devices := parse_values(axis_named("device"), device)) != ["auto"]:
+        axes["device"] = devices
     if axes or measures or name:
         study = study.derive(axes, measures=measures, name=name)
-    return resolve_device(study, device)
+    _check_importable(study)
+    return resolve_device(study)
+
+
+def _check_importable(study: Study) -> None:
+    """Refuse a model whose module is not there, before every case of it fails."""
+    from importlib.util import find_spec
+
+    for model in map(str, study.axes["model"]):
+        module = model.partition(":")[0]
+        try:
+            found = ":" not in model or find_spec(module) is not None
+        except ImportError:
+            found = False
+        if not found:
+            raise UsageError(
+                f"cannot import {module!r} of model {model!r}; it must be installed, or in the"
+                " directory you are in"
+            )
 
 
 def _sentence(balance: Balance) -> str:
@@ -150,8 +175,8 @@ def _shown_progress() -> Iterator[Callable[[Progress], None]]:
                 eta="–" if progress.eta is None else show_clock(progress.eta),
                 failed=progress.failed,
             )
-            if progress.last is not None and progress.last.status not in {"ok", "skipped"}:
-                bar.console.print(_failure_line(progress))
+            if progress.failure is not None:
+                bar.console.print(_failure_line(progress.failure))
 
         yield show
 
@@ -161,15 +186,12 @@ class _PlainProgress:
 
     def __init__(self) -> None:
         self._last_line = 0.0
-        self._told = ""
 
     def __call__(self, progress: Progress) -> None:
         from benchsuite.units import show_clock
 
-        failure = progress.last if progress.last and progress.failed else None
-        if failure and failure.status not in {"ok", "skipped"} and failure.uid != self._told:
-            self._told = failure.uid
-            say(_failure_line(progress))
+        if progress.failure is not None:
+            say(_failure_line(progress.failure))
         if time.monotonic() - self._last_line < _PLAIN_LINE_SECONDS or not progress.current:
             return
         self._last_line = time.monotonic()
@@ -180,7 +202,5 @@ class _PlainProgress:
         )
 
 
-def _failure_line(progress: Progress) -> str:
-    record = progress.last
-    assert record is not None
+def _failure_line(record: Record) -> str:
     return f"{record.status}: {record.case.id} {record.measure}: {record.reason}"

@@ -10,7 +10,7 @@ from torch.utils.benchmark import Timer
 
 from benchsuite import device
 from benchsuite.measures import Reading
-from benchsuite.stats import UNSTABLE_SPREAD, summarise
+from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, summarise
 from benchsuite.study import Budget
 from benchsuite.workload import Workload
 
@@ -82,14 +82,9 @@ def time_step(
 def reading_of(samples: list[float], number: int) -> Reading:
     """Median of the samples, with a word of warning where they spread."""
     summary = summarise(samples)
-    unstable = summary.spread > UNSTABLE_SPREAD
-    return Reading(
-        value=summary.median,
-        samples=tuple(samples),
-        number=number,
-        warning=(
-            f"unstable: IQR is {summary.spread:.0%} of the median of {summary.n} samples"
-            if unstable
-            else ""
-        ),
-    )
+    warning = ""
+    if summary.n < INTERVAL_SAMPLES:
+        warning = f"few: {summary.n} samples, whose range is no 95 % interval; raise max_run_time"
+    elif summary.spread > UNSTABLE_SPREAD:
+        warning = f"unstable: IQR is {summary.spread:.0%} of the median of {summary.n} samples"
+    return Reading(value=summary.median, samples=tuple(samples), number=number, warning=warning)

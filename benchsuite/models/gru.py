@@ -15,7 +15,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchsuite.models.recurrence import Cell, GateLinears, Recurrence, State, torch_names
+from benchsuite.models.recurrence import (
+    Cell,
+    GateLinears,
+    Recurrence,
+    State,
+    check_state_dict,
+    torch_names,
+)
 
 GATES = ("r", "z", "n")  # torch's order of rows
 
@@ -103,8 +110,9 @@ class GRU(Recurrence):
         """Take over a state dict of `torch.nn.GRU` (biases of r and z are added).
 
         Raises:
-            KeyError: if the state dict lacks a layer of this model.
+            ValueError: if it is of other arguments than this model.
         """
+        check_state_dict(state, self.to_torch())
         for name, cell in zip(
             torch_names(self.num_layers, self.num_directions), self.cells, strict=True
         ):

@@ -24,7 +24,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchsuite.models.recurrence import Cell, GateLinears, Recurrence, State, torch_names
+from benchsuite.models.recurrence import (
+    Cell,
+    GateLinears,
+    Recurrence,
+    State,
+    check_state_dict,
+    torch_names,
+)
 
 GATES = ("i", "f", "g", "o")  # torch's order of rows
 Variant = Literal["plain", "fused", "peephole", "peephole_diag"]
@@ -225,15 +232,19 @@ class LSTM(Recurrence):
         Raises:
             ValueError: if there are peepholes that are not zero: torch has none.
         """
+        for cell in self.cells:
+            if isinstance(cell, LSTMCell) and any(
+                bool(p.count_nonzero()) for p in cell.from_cell.parameters()
+            ):
+                raise ValueError("torch.nn.LSTM has no peepholes, and these are not zero")
+        return self._as_torch()
+
+    def _as_torch(self) -> dict[str, Tensor]:
         found = {}
         for name, cell in zip(
             torch_names(self.num_layers, self.num_directions), self.cells, strict=True
         ):
             assert isinstance(cell, LSTMCell | FusedLSTMCell)
-            if isinstance(cell, LSTMCell) and any(
-                bool(p.count_nonzero()) for p in cell.from_cell.parameters()
-            ):
-                raise ValueError("torch.nn.LSTM has no peepholes, and these are not zero")
             w_ih, w_hh, bias = cell.weights()
             found[f"weight_ih_{name}"], found[f"weight_hh_{name}"] = w_ih, w_hh
             if bias is not None:
@@ -247,8 +258,9 @@ class LSTM(Recurrence):
         """Take over a state dict of `torch.nn.LSTM` (its two biases are added).
 
         Raises:
-            KeyError: if the state dict lacks a layer of this model.
+            ValueError: if it is of other arguments than this model.
         """
+        check_state_dict(state, self._as_torch())
         for name, cell in zip(
             torch_names(self.num_layers, self.num_directions), self.cells, strict=True
         ):

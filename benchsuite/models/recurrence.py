@@ -164,3 +164,23 @@ def torch_names(num_layers: int, num_directions: int) -> list[str]:
         for layer in range(num_layers)
         for direction in range(num_directions)
     ]
+
+
+def check_state_dict(given: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Refuse a state dict of torch's that is not of the same arguments.
+
+    Args:
+        given: What is to be taken over.
+        own: What these weights are as a state dict of torch's.
+
+    Raises:
+        ValueError: naming the first difference in names or shapes.
+    """
+    for name in sorted({*given, *own}):
+        if name not in own:
+            raise ValueError(f"{name} has no place here: other layers, directions or biases")
+        if name not in given:
+            raise ValueError(f"{name} is missing: other layers, directions or biases")
+        if given[name].shape != own[name].shape:
+            shapes = f"{tuple(given[name].shape)}; needed: {tuple(own[name].shape)}"
+            raise ValueError(f"{name} is of shape {shapes}")

@@ -150,7 +150,7 @@ def _facts(chosen: pd.DataFrame) -> dict[str, Any]:
         "cases": chosen["case"].nunique(),
         "measurements": len(chosen),
         "counts": ", ".join(f"{n} {status}" for status, n in by_status.items()),
-        "unstable": int((chosen["warning"] != "").sum()),
+        "unstable": int(chosen["warning"].str.startswith(("unstable", "few")).sum()),
         "matches": sorted(chosen["match"].unique()),
         "winners": _winners(chosen),
         "problems": _problems(chosen),
@@ -252,7 +252,9 @@ def _varies(rows: pd.DataFrame, name: str) -> bool:
 
 def _table_row(shape: pd.DataFrame, shown: list[str], models: list[str]) -> dict[str, Any]:
     """One shape's values: its records, one per model, beside each other."""
-    values = shape.loc[shape["status"] == "ok", "value"]
+    measure = str(shape["measure"].iloc[0])
+    ranked = measure not in MEASURES.names() or MEASURES.get(measure).direction == "lower"
+    values = shape.loc[(shape["status"] == "ok") & ranked, "value"]
     best = float(values.min()) if len(values) else None
     records = {record["model"]: record for record in shape.to_dict("records")}
     return {
@@ -276,7 +278,8 @@ def _cell(record: dict[Hashable, Any] | None, best: float | None) -> Cell:
     parts += [str(record[name]) for name in ("kernel", "warning") if record[name]]
     if record["match"] != "width":
         parts.append(f"width {record['width']}, {record['match_deviation']:+.1%} of the target")
-    mark = "unstable" if record["warning"] else "best" if record["value"] == best else ""
+    shaky = str(record["warning"]).startswith(("unstable", "few"))
+    mark = "unstable" if shaky else "best" if record["value"] == best else ""
     return Cell(units.show(float(record["value"]), unit), "; ".join(parts), mark)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -53,7 +54,9 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
         chosen: One row per case and measure (see `analysis.newest`).
         measures: Which measures, in which order; those without values are passed over.
     """
-    fixed = [name for name in analysis.LINE if name not in _PANEL and name != "input_size"]
+    same = (chosen["input_size"] == chosen["hidden_size"]).all()
+    panel = {*_PANEL, "input_size"} if same else {*_PANEL}
+    fixed = [name for name in analysis.LINE if name not in panel]
     ok = chosen[(chosen["status"] == "ok") & (chosen["value"] > 0)]
     told = [name for name in fixed if ok[name].nunique() > 1 or name in {"device", "dtype"}]
     for measure in measures:
@@ -100,9 +103,10 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
     divisor, unit_name = units.scale_for(float(part["value"].median()), unit)
     with house_style(salt):
         canvas = Canvas(
-            figsize=(3.3 * len(widths) + 0.6, 2.7 * len(batches) + 0.7), layout="constrained"
+            figsize=(max(3.3 * len(widths) + 0.6, 6.5), 2.7 * len(batches) + 0.9),
+            layout="constrained",
         )
-        canvas.suptitle(title, fontsize=10)
+        canvas.suptitle(textwrap.fill(title, 90), fontsize=10)
         panels = canvas.subplots(len(batches), len(widths), squeeze=False, sharex=True, sharey=True)
         for row, batch in zip(panels, batches, strict=True):
             for axes, width in zip(row, widths, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from benchsuite.study import Study
 from benchsuite.sweep import suite
 
 _STOP_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
 _SUITE = """\
 from benchsuite.sweep import suite
 
@@ -29,7 +31,7 @@ globals().update(suite.benchmark_classes(__file__))
 
 @contextmanager
 def running(
-    study: Study, place: StudyHome, root: Path, run_id: str, *, fresh: bool
+    study: Study, place: StudyHome, root: Path, run_id: str, *, fresh: bool, lock: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """asv, running in a session of its own; stopped when the block is left.
 
@@ -39,6 +41,7 @@ def running(
         root: The root of all results.
         run_id: Identity of this run, for the records.
         fresh: Measure what is finished again too.
+        lock: The study's lock, which asv holds on to if this process is killed.
 
     Raises:
         UsageError: if asv's machine file cannot be read or written.
@@ -75,12 +78,19 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=(lock,),
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has one thread
         )
         try:
             yield process
         finally:
             if process.poll() is None:
                 stop(process)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel interrupt asv when this process dies, however it dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _write_configuration(study: Study, place: StudyHome) -> None:
@@ -104,10 +114,8 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
 
 
 def _toplevel() -> Path | None:
-    done = subprocess.run(
-        ["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False
-    )
-    return Path(done.stdout.strip()) if done.returncode == 0 else None
+    found = environment.git(Path(), "rev-parse", "--show-toplevel")
+    return Path(found) if found else None
 
 
 def _register_machine(name: str, directory: Path) -> None:
@@ -116,10 +124,15 @@ def _register_machine(name: str, directory: Path) -> None:
 
     path = Path(MachineCollection.get_machine_file_path())
     try:
-        if path.exists() and name in json.loads(path.read_text(encoding="utf-8")):
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(known, dict):
+            raise ValueError("it holds no table of machines")
+        if isinstance(known.get(name), dict):
             return
-    except ValueError as error:
-        raise UsageError(f"asv's machine file {path} is not valid JSON: {error}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot use asv's machine file {path}: {error}; mend it, or remove it to have it made"
+        ) from error
     done = subprocess.run(
         [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name],
         cwd=directory,

@@ -7,8 +7,8 @@ is there for a device.
 
 from __future__ import annotations
 
-import ctypes
 import json
+import shutil
 import subprocess
 import time
 import uuid
@@ -22,13 +22,14 @@ from benchsuite import environment
 from benchsuite.case import Case
 from benchsuite.errors import BenchsuiteError
 from benchsuite.home import StudyHome
-from benchsuite.records import INTERRUPTED, Record, settle
+from benchsuite.records import CRASHED, INTERRUPTED, Record, settle
 from benchsuite.registry import MEASURES
 from benchsuite.study import Study
 from benchsuite.sweep import asv_process, suite
 
 _FINE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
+_LEAST_DISK = 1 << 16
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Progress:
         done: Of these, ended in this run.
         failed: Of these, neither ok nor skipped.
         current: What is being measured.
-        last: The record that ended last.
+        failure: What has just failed, told once.
         started: Monotonic time of the first measurement of this run.
     """
 
@@ -50,7 +51,7 @@ class Progress:
     done: int = 0
     failed: int = 0
     current: str = ""
-    last: Record | None = None
+    failure: Record | None = None
     started: float | None = None
 
     @property
@@ -100,13 +101,9 @@ class Balance:
     notes: tuple[str, ...] = ()
 
 
-def resolve_device(study: Study, device: str | None) -> Study:
-    """The study on a device: `auto` becomes what this machine has."""
-    if device not in {None, "auto"}:
-        return study.derive({"device": [str(device)]}, name=study.name)
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
+def resolve_device(study: Study) -> Study:
+    """The study with `auto` replaced by what this machine has."""
+    if not environment.cuda_driver_present():
         return study.with_device("cpu")
     from benchsuite.device import resolve
 
@@ -134,7 +131,7 @@ def run_study(
     """
     began = time.monotonic()
     place = StudyHome.of(root, study.name)
-    with place.held_for(study):
+    with place.held_for(study) as lock:
         run_id = uuid.uuid4().hex[:12]
         file = place.records.path
         offset = file.stat().st_size if file.exists() else 0
@@ -150,16 +147,18 @@ def run_study(
                 "not inside a git repository (git init and commit once): records carry no commit,"
                 " and asv keeps no results of this run"
             )
-        if len(done) < len(wanted) or (commit and not _has_asv_results(place)):
+        if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
             log = asv_process.log_of(place)
-            with asv_process.running(study, place, root, run_id, fresh=fresh) as process:
+            with asv_process.running(study, place, root, run_id, fresh=fresh, lock=lock) as process:
                 try:
-                    _follow(process, file, offset, progress, on_progress)
+                    _follow(process, _Tail(file, offset, run_id), progress, on_progress)
                 except KeyboardInterrupt:
                     interrupted = True
                     asv_process.stop(process)
-                    _close_interrupted(place, offset)
-            ended = _settled(file, offset)
+                    _close_interrupted(place, _Tail(file, offset, run_id))
+            ended = _settled(_Tail(file, offset, run_id))
+            if not interrupted:
+                _check_disk(place)
             if not interrupted and process.returncode not in {0, 2}:
                 raise BenchsuiteError(
                     f"asv ended with exit code {process.returncode}: {asv_process.last_words(log)};"
@@ -185,41 +184,54 @@ def run_study(
 def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
     """Every measurement of the study by the key of its record."""
     return {
-        environment.begin(case, MEASURES.get(name)).key: case
+        environment.begin(case, MEASURES.get(name), study.budget).key: case
         for name in study.measures
         for case in study.cases(name)
     }
 
 
-def _has_asv_results(place: StudyHome) -> bool:
-    return any((place.asv / "results").glob("*/*.json"))
+def _check_disk(place: StudyHome) -> None:
+    """Name a full disk, which shows in the processes as this and that.
+
+    Raises:
+        BenchsuiteError: if there is no room for another record.
+    """
+    if shutil.disk_usage(place.path).free < _LEAST_DISK:
+        raise BenchsuiteError(
+            f"the disk of {place.path} is full; free some space, or choose another place with"
+            " --home, and run the same command again: what was recorded stays"
+        )
+
+
+def _has_asv_results(place: StudyHome, commit: str) -> bool:
+    return any((place.asv / "results").glob(f"*/{commit[:8]}-*.json"))
 
 
 def _follow(
     process: subprocess.Popen[bytes],
-    file: Path,
-    offset: int,
+    tail: _Tail,
     progress: Progress,
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Report what the benchmark processes append until asv ends."""
     on_progress(progress)
-    tail = _Tail(file, offset)
-    under_way = False
+    under_way: Record | None = None
     while True:
         ended = process.poll() is not None
-        for row in tail.rows():
-            record = Record.from_row(row)
+        for record in map(Record.from_row, tail.rows()):
+            progress.failure = None
             if record.status == "started":
-                progress.done += under_way  # the one before was killed
-                progress.failed += under_way
+                if under_way is not None:  # the one before was killed
+                    progress.done += 1
+                    progress.failure = under_way.replace(status="crashed", reason=CRASHED)
                 progress.current = f"{record.case.id} {record.measure}"
                 progress.started = progress.started or time.monotonic()
+                under_way = record
             else:
                 progress.done += 1
-                progress.failed += record.status not in {"ok", "skipped"}
-                progress.last = record
-            under_way = record.status == "started"
+                progress.failure = None if record.status in {"ok", "skipped"} else record
+                under_way = None
+            progress.failed += progress.failure is not None
             on_progress(progress)
         if ended:
             return
@@ -227,10 +239,10 @@ def _follow(
 
 
 class _Tail:
-    """Complete rows that were appended to a record file since it was last asked."""
+    """Complete rows of a run that were appended to a record file since it was last asked."""
 
-    def __init__(self, path: Path, offset: int) -> None:
-        self._path, self._offset = path, offset
+    def __init__(self, path: Path, offset: int, run: str) -> None:
+        self._path, self._offset, self._run = path, offset, run
 
     def rows(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():
@@ -242,25 +254,24 @@ class _Tail:
                     return  # being written
                 self._offset += len(line)
                 try:
-                    yield json.loads(line)
+                    row = json.loads(line)
                 except ValueError:
                     continue  # a line that an earlier run left torn; loading reports it
+                if row.get("run") == self._run:
+                    yield row
 
 
-def _close_interrupted(place: StudyHome, offset: int) -> None:
+def _close_interrupted(place: StudyHome, tail: _Tail) -> None:
     """Give the attempt that was under way its end, if it was killed before it could."""
-    rows = list(_Tail(place.records.path, offset).rows())
+    rows = list(tail.rows())
     if rows and rows[-1]["status"] == "started":
         record = Record.from_row(rows[-1])
         place.records.append(record.replace(status="failed", reason=INTERRUPTED))
 
 
-def _settled(file: Path, offset: int) -> dict[tuple[str, ...], Record]:
+def _settled(tail: _Tail) -> dict[tuple[str, ...], Record]:
     """Records of this run, dead attempts included, by key."""
-    if not file.exists():
-        return {}
-    rows = settle(_Tail(file, offset).rows())
-    return {record.key: record for record in map(Record.from_row, rows)}
+    return {record.key: record for record in map(Record.from_row, settle(tail.rows()))}
 
 
 def _balance(

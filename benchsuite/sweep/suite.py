@@ -17,14 +17,16 @@ import functools
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from benchsuite import home
 from benchsuite.case import Value
-from benchsuite.environment import CHECKOUT, begin
+from benchsuite.environment import CHECKOUT, begin, cuda_driver_present
+from benchsuite.errors import UsageError
 from benchsuite.home import StudyHome
-from benchsuite.records import FINAL, Record, read_rows, settle
+from benchsuite.records import FINAL, Record, latest, read_rows, settle
 from benchsuite.registry import MEASURES, MeasureSpec
 from benchsuite.study import Study, load_study
 
@@ -70,7 +72,7 @@ class CaseBenchmark:
     def _record(self, *point: Value) -> Record:
         case, budget = self.study.case(point), self.study.budget
         if os.environ.get(RESUME):
-            done = _finished().get(begin(case, self.spec).key)
+            done = _finished().get(begin(case, self.spec, budget).key)
             if done is not None:
                 return done
         if case.device == "cpu":
@@ -96,8 +98,10 @@ def benchmark_classes(file: str) -> dict[str, type]:
             thrown away, so results and checkout are looked for beside that of the benchmarks.
     """
     beside = Path(file).absolute().parent.parent
-    os.environ.setdefault(home.VARIABLE, str(beside / home.DEFAULT))
+    os.environ[home.VARIABLE] = str(beside / os.environ.get(home.VARIABLE, home.DEFAULT))
     os.environ.setdefault(CHECKOUT, str(beside))
+    if os.environ.get(STUDY, "").endswith(".toml"):
+        os.environ[STUDY] = str(beside / os.environ[STUDY])
     chosen = _chosen_study()
     if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
         _warm_up()
@@ -135,13 +139,10 @@ def _class_name(measure: str) -> str:
     return "".join(part.capitalize() for part in measure.split("_"))
 
 
-def benchmark_name(measure: str, module: str = "measures") -> str:
-    """asv's name for the benchmark of a measure."""
-    return f"{module}.{_class_name(measure)}.track_{measure}"
-
-
 def _chosen_study() -> Study:
-    return load_study(os.environ.get(STUDY, TRACKED))
+    """The study, on the device that `auto` means here: a driver that loads is taken for one."""
+    study = load_study(os.environ.get(STUDY, TRACKED))
+    return study.with_device("cuda" if cuda_driver_present() else "cpu")
 
 
 def _study_home(study: Study) -> StudyHome:
@@ -158,8 +159,13 @@ def finished(path: Path) -> dict[tuple[str, ...], Record]:
     """Measurements in a record file whose outcome a resumed run takes as final, by key."""
     if not path.exists():
         return {}
-    records = (Record.from_row(row) for row in settle(read_rows(path)) if row["status"] in FINAL)
-    return {record.key: record for record in records}
+    found = {}
+    for row in latest(settle(read_rows(path))):
+        with suppress(UsageError):  # of a model that is no longer there
+            record = Record.from_row(row)
+            if record.status in FINAL:
+                found[record.key] = record
+    return found
 
 
 def _warm_up() -> None:
