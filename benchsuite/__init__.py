@@ -18,6 +18,9 @@ _EXPORTS = {
     "Workload": "benchsuite.workload",
     "prepare": "benchsuite.workload",
     "measure": "benchsuite.measuring",
+    "Recipe": "benchsuite.recipe",
+    "make_task": "benchsuite.tasks",
+    "train": "benchsuite.training",
 }
 __all__ = list(_EXPORTS)
 __version__ = "0.1.0"

@@ -281,7 +281,7 @@ TASKS = Registry(
             "1",
             f"{_T}.copy:copy",
             "repeat digits after a long blank",
-            {"seq_len": 120, "batch_size": 32},
+            {"seq_len": 60, "batch_size": 32},
             {"digits": "digits to remember (default: 10)"},
         ),
         TaskSpec(
