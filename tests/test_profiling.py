@@ -97,7 +97,9 @@ def test_a_long_loop_is_cut_and_says_so(tmp_path, monkeypatch):
 
 def test_a_convolution_is_never_cut(tmp_path, monkeypatch):
     monkeypatch.setattr("benchsuite.profiling.record._MAX_CALLS", 6)
-    assert record(CELL.replace(model="tcn", seq_len=64), tmp_path).notes["cut"] == []
+    assert (
+        record(CELL.replace(model="tcn", seq_len=64), tmp_path).content["benchsuite"]["cut"] == []
+    )
 
 
 def test_tracing_leaves_nothing_behind():

@@ -68,12 +68,18 @@ def load_frame(path: str | Path) -> pd.DataFrame:
         UsageError: if the file is no readable trace, or holds no operator.
     """
     content = read_trace(path)
-    frame = to_frame(content["traceEvents"])
+    frame = frame_of(content)
     if not (frame["kind"].isin(("op", "kernel"))).any():
         raise UsageError(
             f"{path} is no trace of PyTorch: none of its {len(content['traceEvents'])} events is an"
             " operator or a kernel"
         )
+    return frame
+
+
+def frame_of(content: dict[str, Any]) -> pd.DataFrame:
+    """The frame of a trace's JSON object, with its notes."""
+    frame = to_frame(content["traceEvents"])
     frame.attrs["notes"] = notes_of(content)
     return frame
 

@@ -52,13 +52,13 @@ class Recording:
         trace: The trace whose times count.
         stacks: The one with call stacks, memory and modules.
         workload: What ran in the former, cut if need be.
-        notes: What is also written in the trace: case, step's time, machine's pace, cuts.
+        content: What was written to it: events and notes (case, step's time, machine's pace, cuts).
     """
 
     trace: Path
     stacks: Path
     workload: Workload
-    notes: dict[str, Any]
+    content: dict[str, Any]
 
 
 def record(case: Case, directory: Path) -> Recording:
@@ -112,10 +112,10 @@ def record(case: Case, directory: Path) -> Recording:
             if key in {"gpu", "threads", "tf32_matmul", "tf32_cudnn"}
         },
     }
-    _write(workload, directory / TRACE, steps, notes, stacks=False)
+    content = _write(workload, directory / TRACE, steps, notes, stacks=False)
     again = workload if stacks_case == traced else Workload(stacks_case)
     _write(again, directory / STACKS, 1, {"case": stacks_case.id}, stacks=True)
-    return Recording(directory / TRACE, directory / STACKS, workload, notes)
+    return Recording(directory / TRACE, directory / STACKS, workload, content)
 
 
 def _cut(case: Case, calls: int, limit: int) -> Case:
@@ -142,8 +142,8 @@ def _plain_seconds(workload: Workload) -> float:
 
 def _write(
     workload: Workload, path: Path, steps: int, notes: dict[str, Any], *, stacks: bool
-) -> None:
-    """Warm up, trace so many steps, and write them with our notes."""
+) -> dict[str, Any]:
+    """Warm up, trace so many steps, and write them with our notes; returns what was written."""
     workload.build()
     options: dict[str, Any] = {"record_shapes": True}
     if stacks:
@@ -176,6 +176,7 @@ def _write(
         raise UsageError(
             f"cannot write {path}: {error.strerror}; choose another with -o"
         ) from error
+    return content
 
 
 def _shrink(content: dict[str, Any]) -> None:

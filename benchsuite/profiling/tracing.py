@@ -10,7 +10,7 @@ from benchsuite.case import Case
 from benchsuite.errors import UsageError
 from benchsuite.profiling.drawing import memory_figure
 from benchsuite.profiling.explain import Explanation, explain
-from benchsuite.profiling.frame import load_frame
+from benchsuite.profiling.frame import frame_of
 from benchsuite.profiling.memory import record_memory
 from benchsuite.profiling.record import record
 from benchsuite.profiling.timeline import timeline_page
@@ -39,7 +39,7 @@ def trace_case(case: Case, root: Path) -> Traced:
     """
     directory = root / case.id.replace("/", "_")
     recording = record(case, directory)
-    frame = load_frame(recording.trace)
+    frame = frame_of(recording.content)
     explanation = explain(frame)
     memory = record_memory(recording.workload)
     texts = {

@@ -46,7 +46,7 @@ def main() -> None:
     from benchsuite.profiling.record import record
 
     with tempfile.TemporaryDirectory() as directory:
-        case = Case(model="lstm_cell", mode="train", seq_len=128)
+        case = Case(model="lstm_cell", mode="train", seq_len=16)
         content = read_trace(record(case, Path(directory)).trace)
         content["traceEvents"] = enlarged(content["traceEvents"], size)
         file = Path(directory) / "large.json"
