@@ -21,26 +21,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, floor, within
+from benchsuite.analysis.noise import Noise, floor
+from benchsuite.analysis.ratio import (
+    THRESHOLD,
+    Processes,
+    error_of,
+    prior_of,
+    processes_of,
+    runs_needed,
+)
 from benchsuite.analysis.select import measured
 from benchsuite.case import AXES
 from benchsuite.errors import UsageError
 from benchsuite.registry import MEASURES
 
 ALPHA = 0.05
-#: Changes below this are not worth a verdict.
-THRESHOLD = 0.05
-#: Asymptotic variance of the Hodges–Lehmann estimate over that of the mean, for normal noise.
-_HODGES_LEHMANN = math.pi / 3
-#: Median of the absolute difference of two normal values, inverted; worth this part of its degrees.
-_PAIR_TO_SIGMA = 1.0483
-_PAIR_EFFICIENCY = 0.6
-#: Without repeats one slow process cannot be told from a change: tails as heavy as this one's.
-_SINGLE_DEGREES = 4.0
-_POWER_Z = 1.645  # one-sided 5 %: a real change is told with 95 % probability
-_MOST_RUNS = 1000
 COLUMNS = (
     *("case", *AXES, "unit", "base", "head", "ratio", "low", "high", "p", "verdict"),
     *("base_runs", "head_runs", "runs_needed", "reason"),
@@ -93,7 +90,7 @@ def compare(
     _check(sides, measure)
     noise = {name: floor(frame, measure) for name, frame in sides.items()}
     timed = any((frame["n_samples"] > 1).any() for frame in sides.values())
-    processes = {name: _processes(measured(frame, measure)) for name, frame in sides.items()}
+    processes = {name: processes_of(measured(frame, measure)) for name, frame in sides.items()}
     shared = [case for case in processes["base"] if case in processes["head"]]
     rows = _timed if timed else _exact
     table = rows(shared, processes, noise, alpha, threshold)
@@ -125,37 +122,20 @@ def _check(sides: dict[str, pd.DataFrame], measure: str) -> None:
         raise UsageError(f"no case is in both: base has {one}, head has {other}, for example")
 
 
-@dataclass(frozen=True, slots=True)
-class _Processes:
-    """Log medians of one case's processes on one side, and the standard error of each."""
-
-    log: Floats
-    own: Floats
-
-
-def _processes(rows: pd.DataFrame) -> dict[str, _Processes]:
-    """By case; an attempt that is there twice (the same file named twice) counts once."""
-    rows = rows.drop_duplicates("uid")
-    log = np.log(rows["value"].to_numpy(float))
-    own = np.array([within(samples) for samples in rows["samples"]], float)
-    found = rows.groupby("case", sort=False).indices
-    return {str(case): _Processes(log[index], own[index]) for case, index in found.items()}
-
-
 def _timed(
     shared: list[str],
-    processes: dict[str, dict[str, _Processes]],
+    processes: dict[str, dict[str, Processes]],
     noise: dict[str, Noise],
     alpha: float,
     threshold: float,
 ) -> pd.DataFrame:
     """Rows of cases that both sides have, with the noise of timing."""
     pairs = [(processes["base"][case], processes["head"][case]) for case in shared]
-    prior = _prior(pairs, noise)
+    prior = prior_of(pairs, noise)
     ratio, error, degrees = (np.empty(len(pairs)) for _ in range(3))
     for index, (base, head) in enumerate(pairs):
         ratio[index] = np.median(np.subtract.outer(head.log, base.log))
-        error[index], degrees[index] = _error(base, head, prior)
+        error[index], degrees[index] = error_of(base, head, prior)
     error = np.maximum(error, 1e-12)
     p = 2 * stats.t.sf(np.abs(ratio) / error, degrees)
     corrected = stats.false_discovery_control(p) if len(p) else p
@@ -165,7 +145,7 @@ def _timed(
     critical = max([float(p[told].max())] if told.any() else [alpha / max(len(p), 1)])
     runs = np.array([min(len(b.log), len(h.log)) for b, h in pairs], int)
     needed = [
-        _runs_needed(e * math.sqrt(n), critical, threshold) if v == "cannot tell" else 0
+        runs_needed(e * math.sqrt(n), critical, threshold) if v == "cannot tell" else 0
         for e, n, v in zip(error, runs, verdict, strict=True)
     ]
     return pd.DataFrame(
@@ -187,83 +167,9 @@ def _timed(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    """What all cases together say of one process's variance, own part included or not."""
-
-    variance: float
-    degrees: float
-    repeated: bool
-
-
-def _prior(pairs: list[tuple[_Processes, _Processes]], noise: dict[str, Noise]) -> _Prior:
-    """The variance of a process, and how many degrees of freedom it stands for in each case.
-
-    From repeats by the moments of log variances (Smyth 2004, section 6.2); without them the larger
-    of the two floors.
-    """
-    variances = [_pooled(*pair) for pair in pairs]
-    repeated = [(v, d) for v, d in variances if d > 0 and v > 0]
-    if len(repeated) < 3:
-        larger = max(noise.values(), key=lambda own: own.between)
-        return _Prior(larger.between**2, _SINGLE_DEGREES, repeated=False)
-    v, d = np.array(repeated).T
-    logs = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
-    excess = float(logs.var(ddof=1) - special.polygamma(1, d / 2).mean())
-    degrees = 200.0  # all cases alike, as far as can be seen
-    if excess > special.polygamma(1, 100.0):
-        degrees = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 100.0)
-    variance = math.exp(logs.mean() + special.digamma(degrees / 2) - math.log(degrees / 2))
-    return _Prior(float(variance), float(degrees), repeated=True)
-
-
-def _pooled(base: _Processes, head: _Processes) -> tuple[float, float]:
-    """Variance of log medians between a case's processes, and its degrees of freedom.
-
-    From the median difference of two processes of one side (Rousseeuw & Croux 1993): now and then a
-    process is a third slower than its twins, and a variance would be that one process.
-    """
-    apart = [
-        abs(one - other)
-        for side in (base, head)
-        for one, other in itertools.combinations(side.log.tolist(), 2)
-    ]
-    if not apart:
-        return 0.0, 0.0
-    degrees = len(base.log) + len(head.log) - 2
-    return (_PAIR_TO_SIGMA * float(np.median(apart))) ** 2, _PAIR_EFFICIENCY * degrees
-
-
-def _error(base: _Processes, head: _Processes, prior: _Prior) -> tuple[float, float]:
-    """Standard error of a case's log ratio and its degrees of freedom."""
-    counts = len(base.log), len(head.log)
-    efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
-    if not prior.repeated:
-        parts = [float(np.mean(side.own**2)) + prior.variance for side in (base, head)]
-        variance = sum(part / n for part, n in zip(parts, counts, strict=True))
-        return math.sqrt(efficiency * variance), prior.degrees
-    own, degrees = _pooled(base, head)
-    both = (prior.degrees * prior.variance + degrees * own) / (prior.degrees + degrees)
-    return math.sqrt(efficiency * both * sum(1 / n for n in counts)), prior.degrees + degrees
-
-
-def _runs_needed(one_run: float, critical: float, threshold: float) -> int:
-    """Runs of each side after which a change of twice the threshold is told in 95 % of cases.
-
-    It has to be significant at the p value that is critical here, and to be estimated above the
-    threshold.
-    """
-    change = math.log1p(2 * threshold) if threshold > 0 else math.log1p(2 * THRESHOLD)
-    margins = (
-        change / (float(stats.norm.isf(critical / 2)) + _POWER_Z),
-        (change - math.log1p(threshold)) / _POWER_Z,
-    )
-    return min(math.ceil((one_run / min(margins)) ** 2), _MOST_RUNS)
-
-
 def _exact(
     shared: list[str],
-    processes: dict[str, dict[str, _Processes]],
+    processes: dict[str, dict[str, Processes]],
     _noise: dict[str, Noise],
     _alpha: float,
     _threshold: float,

@@ -20,7 +20,7 @@ from benchsuite.analysis.select import LINE, measured
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 _BLOCKS = 12
-#: So many lines are enough to estimate one number from.
+#: So many lines, or rows, are enough to estimate one number from.
 _LINES = 2000
 #: Median of |z| for a standard normal z, inverted.
 _MAD_TO_SIGMA = 1.4826
@@ -98,7 +98,7 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
 
 def _without(variance: float, rows: pd.DataFrame) -> float:
     """What is left of a variance of log values after each process's own part."""
-    own = np.median([within(samples) ** 2 for samples in rows["samples"]])
+    own = np.median([within(samples) ** 2 for samples in rows["samples"].head(_LINES)])
     return float(np.sqrt(max(variance - own, 0.0)))
 
 
@@ -106,12 +106,12 @@ def _off_smooth(rows: pd.DataFrame) -> list[float]:
     """Residuals of lines, each with the variance of one log value."""
     identity = [*LINE, "model", *(name for name in SAME if name not in {"case", "measure"})]
     single = rows.drop_duplicates([*identity, "seq_len"])
-    lines = single.groupby(identity, sort=False).ngroup().to_numpy()
+    lines = list(single.groupby(identity, sort=False).indices.values())[:_LINES]
     x_all = np.log2(single["seq_len"].to_numpy(float))
     y_all = np.log(single["value"].to_numpy(float))
     found: list[float] = []
-    for line in range(min(int(lines.max()) + 1, _LINES)):
-        x, y = x_all[lines == line], y_all[lines == line]
+    for line in lines:
+        x, y = x_all[line], y_all[line]
         if len(x) < 3:
             continue
         basis = np.vander(x - x.mean(), 3 if len(x) > 3 else 2)

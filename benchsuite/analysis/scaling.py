@@ -75,8 +75,10 @@ def scaling(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """
     ok = frame[(frame["measure"] == measure) & (frame["status"] == "ok")]
     rows = []
-    for key, line in ok.groupby([*LINE, "model"], sort=False):
-        fit = fit_power(line["seq_len"].to_numpy(float), line["value"].to_numpy(float))
+    T, value = ok["seq_len"].to_numpy(float), ok["value"].to_numpy(float)
+    lines: dict[Any, Any] = ok.groupby([*LINE, "model"], sort=False).indices
+    for key, line in lines.items():
+        fit = fit_power(T[line], value[line])
         if fit is not None:
             own = dict(zip([*LINE, "model"], key, strict=True))
             rows.append(
@@ -250,12 +252,12 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
     """
     rows = measured(frame, measure)
     noise = noise or floor(frame, measure)
-    rows = rows.assign(sigma=spread(rows, noise))
+    rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
+    T, value, sigma = *(rows[n].to_numpy(float) for n in ("seq_len", "value")), spread(rows, noise)
     found = []
-    for key, line in rows.groupby([*LINE, "model"], sort=False):
-        own_line = line.drop_duplicates("seq_len", keep="last")
-        T, value, sigma = (own_line[n].to_numpy(float) for n in ("seq_len", "value", "sigma"))
-        law = fit_law(T, value, sigma)
+    lines: dict[Any, Any] = rows.groupby([*LINE, "model"], sort=False).indices
+    for key, line in lines.items():
+        law = fit_law(T[line], value[line], sigma[line])
         if law is not None:
             own = dict(zip([*LINE, "model"], key, strict=True))
             found.append({**own, **_columns(law)})
