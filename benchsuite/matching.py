@@ -20,8 +20,16 @@ REFERENCE = "lstm"
 
 
 @functools.lru_cache(maxsize=4096)
-def solve(model: str, sizes: Sizes, match: str) -> tuple[int, float]:
+def solve(
+    model: str, sizes: Sizes, match: str, reference_layers: int | None = None
+) -> tuple[int, float]:
     """The width for a model, and by what fraction the matched quantity misses its target.
+
+    Args:
+        model: Its name.
+        sizes: All of its sizes but the width, which is the reference's.
+        match: What is held equal.
+        reference_layers: Layers of the reference, where they are not the model's own.
 
     Raises:
         Unsupported: if no width comes within 50 % of the target.
@@ -33,7 +41,8 @@ def solve(model: str, sizes: Sizes, match: str) -> tuple[int, float]:
     def at(width: int) -> int:
         return quantity(model, dataclasses.replace(sizes, hidden_size=width))
 
-    target = quantity(REFERENCE, sizes)
+    layers = reference_layers or sizes.num_layers
+    target = quantity(REFERENCE, dataclasses.replace(sizes, num_layers=layers))
     width = _nearest(at, target)
     deviation = at(width) / target - 1
     if abs(deviation) > 0.5:

@@ -5,6 +5,7 @@ Shape suffixes: B rows, T timesteps, F input features, O outputs.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite import counting, device
-from benchsuite.building import SequenceModel, build
+from benchsuite.building import SequenceModel, Sizes, build
 from benchsuite.case import Case
 from benchsuite.errors import Unsupported
-from benchsuite.matching import matched
+from benchsuite.matching import solve
 from benchsuite.models.chrono import chrono_
+from benchsuite.registry import MODELS
 from benchsuite.tasks import Task
 
 
@@ -66,7 +68,8 @@ def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
     same numbers. A match holds equal the models; the head comes on top.
 
     Args:
-        case: Its input_size gives way to the task's.
+        case: Its input_size gives way to the task's. Its num_layers is that of recurrent models;
+            one without layers to choose is matched to an LSTM of as many.
         task: Tells features and outputs.
         chrono: Start the gates open for as long as the sequence.
 
@@ -77,7 +80,7 @@ def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
     """
     target = device.require(case.device)
     case = case.replace(input_size=task.input_size)
-    sizes, deviation = matched(case)
+    sizes, deviation = _sizes(case)
     torch.set_num_threads(case.num_threads)
     torch.manual_seed(case.seed)
     model = build(case.model, sizes)
@@ -92,6 +95,15 @@ def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
         match_deviation=deviation,
         parameters=counting.parameters(module),
     )
+
+
+def _sizes(case: Case) -> tuple[Sizes, float]:
+    """The sizes to build with, and the deviation of the match."""
+    sizes = Sizes.of(case)
+    if "num_layers" not in MODELS.get(case.model).accepts():
+        sizes = dataclasses.replace(sizes, num_layers=1)
+    width, deviation = solve(case.model, sizes, case.match, case.num_layers)
+    return dataclasses.replace(sizes, hidden_size=width), deviation
 
 
 @torch.no_grad()

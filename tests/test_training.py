@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,6 +215,13 @@ def test_a_matched_model_is_matched_at_the_tasks_features():
     built = build_predictor(case_of("tcn", hidden_size=16, match="params"), task)
     assert built.case.input_size == 2
     assert built.width != 16
+    assert built.parameters / reference.parameters == pytest.approx(1, abs=0.15)
+
+
+def test_a_model_without_layers_is_matched_to_a_reference_with_them():
+    task, case = task_of("sine"), case_of("lstm", hidden_size=16, num_layers=2)
+    reference = build_predictor(case, task)
+    built = build_predictor(case.replace(model="tcn", match="params"), task)
     assert built.parameters / reference.parameters == pytest.approx(1, abs=0.15)
 
 
@@ -430,8 +438,10 @@ def test_the_command_goes_on_after_what_cannot_be_trained(tmp_path):
     words = ["delay", f"{HERE}:nan_weights", "gru", "-a", "seq_len=16", "-a", "hidden_size=4"]
     done = command(tmp_path, *words, "--steps", "2", "--json")
     assert done.exit_code == 1
-    runs = json.loads(done.stdout)["runs"]
+    document = json.loads(done.stdout)
+    runs = document["runs"]
     assert [run["status"] for run in runs] == ["failed", "ok"]
+    assert "nan_weights: failed" in Path(document["files"]["curves"]).read_text()
     assert "before any training" in runs[0]["reason"]
 
 

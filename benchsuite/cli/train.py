@@ -64,6 +64,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train models on a task: learning curves, scores beside baselines, generated sequences."""
+    from benchsuite.case import Case
     from benchsuite.home import home_of
     from benchsuite.registry import MODELS, TASKS
 
@@ -72,7 +73,10 @@ def train(
     settings = _settings(axis or [], seed)
     options = dict(_option(text) for text in option or [])
     given = {"steps": steps, "seconds": seconds, "lr": lr, "clip": clip, "patience": patience}
-    cases = [_case(name, spec, settings) for name in names]
+    cases = [
+        Case(**{**spec.axes, **settings, "model": name, "mode": "train"})  # type: ignore[arg-type]
+        for name in names
+    ]
     made = _task(spec, cases[0], options)
     recipe = _recipe(made.recipe, optimizer, {**given, "chrono": chrono or None})
     label = "+".join([task, *(f"{name}={value}" for name, value in made.options.items())])
@@ -134,17 +138,6 @@ def _option(text: str) -> tuple[str, str]:
     if not equals:
         raise UsageError(f"task option {text!r} has no '='; write NAME=N")
     return name, value
-
-
-def _case(model: str, spec: TaskSpec, settings: dict[str, Value]) -> Case:
-    """The case of one model; what the task sets but the model does not know is left out."""
-    from benchsuite.case import Case
-    from benchsuite.registry import MODELS
-
-    axes: dict[str, Any] = dict(spec.axes)
-    if "num_layers" in axes and "num_layers" not in MODELS.get(model).accepts():
-        del axes["num_layers"]
-    return Case(**{**axes, **settings, "model": model, "mode": "train"})
 
 
 def _task(spec: TaskSpec, case: Case, options: dict[str, str]) -> Task:

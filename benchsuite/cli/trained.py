@@ -45,11 +45,13 @@ def write(
         found = [
             learning.Curve(
                 run["model"],
-                f"{run['model']}, width {run['width']}: {run['error']:.3g}",
-                [point["step"] for point in run["curve"]],
-                [point["error"] for point in run["curve"]],
+                f"{run['model']}, width {run['width']}: {run['error']:.3g}"
+                if run["status"] == "ok"
+                else f"{run['model']}: {run['status']}",
+                [point["step"] for point in run.get("curve", [])],
+                [point["error"] for point in run.get("curve", [])],
             )
-            for run in done
+            for run in document["runs"]
         ]
         save(files["curves"], learning.curves(found, document["baselines"], f"Learning {what}"))
     paths = [

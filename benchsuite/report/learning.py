@@ -17,7 +17,7 @@ _FAINT = "#8888889a"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A learning curve: the error after each number of optimiser steps."""
+    """A learning curve: the error after each number of optimiser steps; none if it failed."""
 
     model: str
     label: str
