@@ -119,6 +119,33 @@ def test_records_of_nothing_but_noise_are_told(cli, tmp_path):
     assert "no readable record" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--train"], "need a --task"),
+        (["--task", "delay", "--steps", "5"], "add --train"),
+        (["--task", "dely"], "unknown task 'dely': did you mean 'delay'"),
+        (["--task", "delay", "-t", "lag=64", "-a", "seq_len=32"], "lag"),
+        (["--task", "delay", "--train", "--steps", "0"], "steps = 0 is not allowed"),
+    ],
+)
+def test_a_field_on_a_task_that_cannot_be_is_told(cli, words, told):
+    code, out, err = cli("field", "conv", *words)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_training_moves_the_field_to_the_lag(cli, tmp_path):
+    """A delay of four: after training the gradient sits at lag four, before it does not."""
+    words = ["field", "conv", "--task", "delay", "-t", "lag=4", "-a", "seq_len=16"]
+    words += ["-a", "hidden_size=8", "-o", str(tmp_path), "--json"]
+    before = json.loads(cli(*words)[1])
+    after = json.loads(cli(*words, "--train", "--steps", "300")[1])
+    assert (after["erf50_sq"], after["erf95_sq"]) == (5, 5)
+    assert before["erf95_sq"] > 5 or before["erf50_sq"] < 5
+    assert after["receptive_field"] == before["receptive_field"] == 9
+
+
 def test_version(cli):
     assert cli("--version")[1].startswith("benchsuite 0.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +13,13 @@ from benchsuite.cli.app import AsJson, AxisSettings, Home, app, print_json, say
 from benchsuite.errors import BenchsuiteError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from benchsuite.case import Case
     from benchsuite.field.summary import ModelField
+    from benchsuite.tasks import Task
+
+    Exercise = Callable[[Case], tuple[nn.Module, int, Callable[[int, int], Tensor]]]
 
 #: Axes that change a model's field; the others are of how it is run.
 _AXES = (
@@ -29,6 +32,8 @@ _AXES = (
     "match",
     "seed",
 )
+#: Rows of a training batch.
+_BATCH = 32
 #: Width of the table where there is no terminal to ask.
 _PLAIN_WIDTH = 120
 
@@ -42,6 +47,18 @@ def field(
     axis: AxisSettings = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Fail for a model that sees the future.")
+    ] = False,
+    task: Annotated[
+        str | None, typer.Option(help="Take this task's inputs, and its head on the model.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-t", "--task-option", metavar="NAME=N", help="Set an option of the task."),
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train on the task first.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of that training.")] = None,
+    chrono: Annotated[
+        bool, typer.Option("--chrono", help="Chrono initialisation of LSTM and GRU gates.")
     ] = False,
     output: Annotated[
         Path | None,
@@ -58,10 +75,15 @@ def field(
     from benchsuite.home import home_of
 
     cases = _cases(models, axis or [])
+    if task is None and (train or option or chrono):
+        raise UsageError("--train, --task-option and --chrono need a --task; see `list tasks`")
+    if steps is not None and not train:
+        raise UsageError(f"--steps {steps} is of a training; add --train")
+    exercise = _exercise(task, option or [], train=train, steps=steps, chrono=chrono)
     found: dict[str, ModelField | None] = {}
     for case in _shown(cases):
         try:
-            found[case.model] = _field(case, causal=causal)
+            found[case.model] = _field(case, exercise, causal=causal)
         except BenchsuiteError as error:
             if len(cases) == 1:
                 raise
@@ -71,7 +93,8 @@ def field(
         for note in result.notes if result is not None else ():
             say(f"note: {model}: {note}")
     rows = [{"model": model, **_plain(result)} for model, result in found.items()]
-    figure = _draw(found, cases[0], (output or home_of(home) / "field") / "field.svg")
+    what = f"; {'after training on ' if train else ''}{task}" if task else ""
+    figure = _draw(found, cases[0], what, (output or home_of(home) / "field") / "field.svg")
     if as_json:
         print_json(rows[0] if len(rows) == 1 else rows)
     else:
@@ -98,19 +121,62 @@ def _cases(models: list[str], axis: list[str]) -> list[Case]:
     return [Case(model=name, **settings) for name in names]
 
 
-def _field(case: Case, *, causal: bool) -> ModelField:
+def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField:
     import torch
 
     from benchsuite.field.summary import field_of
 
     torch.set_num_threads(case.num_threads)
+    if exercise is None:
+        module, input_size, draw = _module(case), case.input_size, None
+    else:
+        module, input_size, draw = exercise(case)
     return field_of(
-        _module(case),
-        input_size=case.input_size,
+        module,
+        input_size=input_size,
         seq_len=case.seq_len,
         seed=case.seed,
         causal=causal,
+        draw=draw,
     )
+
+
+def _exercise(
+    task: str | None, options: list[str], *, train: bool, steps: int | None, chrono: bool
+) -> Exercise | None:
+    """How a case's model is put to a task: its module with a head, features, and inputs."""
+    if task is None:
+        return None
+    from benchsuite.cli.train import option_of
+    from benchsuite.registry import TASKS
+
+    name, given = TASKS.get(task).name, dict(map(option_of, options))
+
+    def put(case: Case) -> tuple[nn.Module, int, Callable[[int, int], Tensor]]:
+        from benchsuite import training
+        from benchsuite.predictor import build_predictor
+        from benchsuite.tasks import make_task
+
+        def made(seq_len: int, rows: int) -> Task:
+            own = {"seq_len": seq_len, "batch_size": rows, "seed": case.seed}
+            return make_task(name, **own, options=given)
+
+        exercise = made(case.seq_len, _BATCH)
+        recipe = exercise.recipe.replace(
+            chrono=chrono, **({} if steps is None else {"steps": steps})
+        )
+        case = case.replace(mode="train", batch_size=_BATCH)
+        if train:
+            built = training.train(case, exercise, recipe).built
+        else:
+            built = build_predictor(case, exercise, chrono=chrono)
+        return (
+            built.module.double(),
+            exercise.input_size,
+            lambda samples, length: made(length, samples).batch(0).x_BTF,
+        )
+
+    return put
 
 
 def _module(case: Case) -> nn.Module:
@@ -130,7 +196,7 @@ def _plain(result: ModelField | None) -> dict[str, Any]:
     return (NOT_FOUND if result is None else result).as_dict()
 
 
-def _draw(found: dict[str, ModelField | None], case: Case, path: Path) -> Path | None:
+def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path) -> Path | None:
     """Write the figure, if there is a gradient to draw."""
     from benchsuite.report.lags import Curve, lag_figure
 
@@ -151,7 +217,7 @@ def _draw(found: dict[str, ModelField | None], case: Case, path: Path) -> Path |
         return None
     title = (
         f"gradient norm against lag: T={case.seq_len}, H={case.hidden_size},"
-        f" I={case.input_size}, float64; match={case.match}"
+        f" I={case.input_size}, float64; match={case.match}{what}"
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

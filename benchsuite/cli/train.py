@@ -71,7 +71,7 @@ def train(
     spec = TASKS.get(task)
     names = [MODELS.get(name).name for name in dict.fromkeys(models)]
     settings = _settings(axis or [], seed)
-    options = dict(_option(text) for text in option or [])
+    options = dict(option_of(text) for text in option or [])
     given = {"steps": steps, "seconds": seconds, "lr": lr, "clip": clip, "patience": patience}
     cases = [
         Case(**{**spec.axes, **settings, "model": name, "mode": "train"})  # type: ignore[arg-type]
@@ -133,7 +133,8 @@ def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
     return settings
 
 
-def _option(text: str) -> tuple[str, str]:
+def option_of(text: str) -> tuple[str, str]:
+    """Name and value of a task's option."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"task option {text!r} has no '='; write NAME=N")
