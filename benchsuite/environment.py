@@ -101,7 +101,7 @@ def source(model: str) -> str:
     target = MODELS.get(model).target
     try:
         spec = find_spec(target.partition(":")[0])
-    except ImportError:
+    except (ImportError, ValueError):  # not there, or made without a file
         spec = None
     if spec is not None and spec.origin and Path(spec.origin) not in files:
         files.append(Path(spec.origin))

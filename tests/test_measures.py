@@ -66,7 +66,9 @@ def test_timing_stops_when_the_samples_settle():
     )
     assert reading.samples == (0.25,) * 4
     assert reading.value == 0.25
-    assert reading.warning == ""
+    assert reading.warning.startswith("few: 4 samples")
+    more = time_step(step, clock, num_threads=1, budget=Budget(min_run_time=1.5, max_run_time=60))
+    assert (len(more.samples), more.warning) == (6, "")
 
 
 def test_short_steps_are_timed_in_blocks():

@@ -115,7 +115,7 @@ def _check_importable(study: Study) -> None:
         module = model.partition(":")[0]
         try:
             found = ":" not in model or find_spec(module) is not None
-        except ImportError:
+        except (ImportError, ValueError):  # a parent is not there, or it was made without a file
             found = False
         if not found:
             raise UsageError(
