@@ -277,6 +277,32 @@ def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
     assert (balance["ok"], balance["reused"]) == (16, finished)
 
 
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_driver_that_is_killed_leaves_nothing_running(project, sign):
+    words = ["run", "quick", *TINY, "-a", "model=faulty:slow", "-a", "batch_size=1:8:+1"]
+    words += ["--name", "shot", "--measure", "latency"]
+    process = subprocess.Popen(
+        command(*words), cwd=project, env=surroundings(), stderr=subprocess.DEVNULL
+    )
+    records = project / ".benchsuite" / "shot" / "records.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        if records.exists() and '"status":"ok"' in records.read_text():
+            break
+    children = _family(process.pid)
+    assert children
+    process.send_signal(sign)
+    process.wait(timeout=30)
+    deadline = time.monotonic() + 20
+    while any(map(_alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in children if _alive(pid)]
+    done = benchsuite(project, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["reused"] >= 1
+
+
 def _alive(pid):
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
