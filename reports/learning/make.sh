@@ -13,7 +13,7 @@ mkdir -p "$out"
 train sine-lstm sine lstm
 train sine-lstm_cell sine lstm_cell
 small=(-a match=params -a hidden_size=32)
-for lag in 8 16 32 64 128 256; do
+for lag in 8 16 32 64 128 256 512; do
   train "delay-$lag" delay tcn_fixed tcn lstm gru -t lag=$lag -a seq_len=$((2 * lag)) "${small[@]}" --steps 600
   train "delay-chrono-$lag" delay lstm gru -t lag=$lag -a seq_len=$((2 * lag)) "${small[@]}" --steps 600 --chrono
 done
