@@ -100,6 +100,9 @@ def test_every_view_draws(browsed, url):
     choose("Memory")
     line = page.locator("svg polyline").first
     line.wait_for(state="attached")
+    page.wait_for_function(
+        "(document.querySelector('svg polyline')?.getAttribute('points') ?? '').length > 400"
+    )
     heights = {point.split(",")[1] for point in line.get_attribute("points").split()}
     assert len(heights) > 20  # it goes up and down
 
