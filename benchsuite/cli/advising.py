@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli.app import AsJson, AxisSettings, Home, Machine, app, print_json, say
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def advise(
     study: Annotated[
         str | None, typer.Option(help="A study that was run, or records; default: the last run.")
     ] = None,
-    machine: Annotated[
-        str | None, typer.Option(help="Which machine's records, where there are several.")
-    ] = None,
+    machine: Machine = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:

@@ -32,6 +32,10 @@ Home = Annotated[
         show_envvar=True,
     ),
 ]
+Machine = Annotated[
+    str | None,
+    typer.Option("--machine", help="Which machine's records, where there are several."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 AxisSettings = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, Home, app, print_json, say
+from benchsuite.cli.app import AsJson, Home, Machine, app, print_json, say
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def compare(
     threshold: Annotated[
         float, typer.Option(min=0, max=10, help="Least relative change that counts.")
     ] = 0.05,
-    machine: Annotated[
-        str | None, typer.Option(help="Which machine's records, where there are several.")
-    ] = None,
+    machine: Machine = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:

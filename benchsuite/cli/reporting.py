@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli.app import AsJson, Home, app, print_json, say
+from benchsuite.cli.app import AsJson, Home, Machine, app, print_json, say
 
 
 @app.command(epilog="Example: benchsuite report quick -o quick-report")
@@ -22,9 +22,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Directory of the report.")
     ] = None,
-    machine: Annotated[
-        str | None, typer.Option(help="Which machine's records, where there are several.")
-    ] = None,
+    machine: Machine = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
