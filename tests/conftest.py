@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import pytest
 import torch
 
 from benchsuite.case import Case
+from benchsuite.cli import main
 from benchsuite.records import Record
 
 torch.set_num_threads(1)
@@ -33,6 +35,21 @@ def _own_surroundings(monkeypatch):
     """No test sees the results, the study or the run of the shell it was started in."""
     for name in [n for n in os.environ if n.startswith(("BENCHSUITE_", "ASV"))]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """(exit code, standard output, standard error) of a command, in this process."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["benchsuite", *words])
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
 
 from benchsuite.analysis import advise, fit_surface
 from benchsuite.analysis.surface import MIN_CELLS, conformal, coverage
-from benchsuite.cli import main
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
 
@@ -226,21 +224,13 @@ def test_modes_are_not_mixed(make_record):
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path, make_record):
+def cli(monkeypatch, run_command, tmp_path, make_record):
     monkeypatch.chdir(tmp_path)
     file = RecordFile(tmp_path / ".benchsuite" / "mine" / "records.jsonl")
     for record in rows(make_record, grid=GRID[:24]):
         file.append(record)
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["benchsuite", "advise", *words])
-        monkeypatch.setattr(sys, "path", sys.path[:])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
+    return lambda *words: run_command("advise", *words)
 
 
 AT = ("-a", "seq_len=100", "-a", "batch_size=4", "-a", "hidden_size=96")

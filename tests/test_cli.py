@@ -8,23 +8,13 @@ import sys
 
 import pytest
 
-from benchsuite.cli import app, main
+from benchsuite.cli import app
 from benchsuite.records import RecordFile
 
 
-def run(monkeypatch, capsys, *words):
-    """(exit code, standard output, standard error) of a command, in this process."""
-    monkeypatch.setattr(sys, "argv", ["benchsuite", *words])
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    with pytest.raises(SystemExit) as end:
-        main()
-    out, err = capsys.readouterr()
-    return end.value.code or 0, out, err
-
-
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *words: run(monkeypatch, capsys, *words)
+def cli(run_command):
+    return run_command
 
 
 @pytest.mark.parametrize("what", ["models", "measures", "studies", "axes"])

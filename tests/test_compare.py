@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
 
 from benchsuite.analysis import compare
-from benchsuite.cli import main
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
 
@@ -178,18 +176,10 @@ def test_another_torch_is_named(make_record):
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
+def cli(monkeypatch, run_command, tmp_path):
     monkeypatch.chdir(tmp_path)
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["benchsuite", *words])
-        monkeypatch.setattr(sys, "path", sys.path[:])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
+    return run_command
 
 
 def write(path, make_record, *, factor, commit="", torch="2.0"):

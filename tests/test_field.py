@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from torch.nn import functional as F
 from benchsuite import measure
 from benchsuite.building import Sizes, build
 from benchsuite.case import Case
-from benchsuite.cli import main
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.field.effective import effective_field, half_life, quantile
 from benchsuite.field.probe import probe
@@ -730,19 +728,11 @@ def test_a_field_that_is_only_probed_says_so():
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
+def cli(monkeypatch, run_command, tmp_path):
     """(exit code, standard output, standard error) of a command, in this process."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["benchsuite", "field", *words])
-        monkeypatch.setattr(sys, "path", sys.path[:])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
+    return lambda *words: run_command("field", *words)
 
 
 SMALL = ("-a", "seq_len=16", "-a", "hidden_size=6")
