@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.errors import UsageError, unknown
-from benchsuite.registry import MODELS
+from benchsuite.registry import MACHINE, MODELS
 
 Value = str | int | bool
 
@@ -46,7 +46,7 @@ class Axis:
             return self._parse_int(raw)
         text = str(raw)
         if self.name == "model":
-            return MODELS.get(text).name
+            return text if text == MACHINE else MODELS.get(text).name
         if text not in self.choices:
             raise unknown(self.name, text, self.choices)
         return text

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import benchsuite
 from benchsuite.case import Case
 from benchsuite.records import Record
-from benchsuite.registry import MODELS, MeasureSpec
+from benchsuite.registry import MACHINE, MODELS, MeasureSpec
 from benchsuite.study import Budget
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 #: Environment variables that name the machine and the checkout under test.
-MACHINE = "BENCHSUITE_MACHINE"
+MACHINE_NAME = "BENCHSUITE_MACHINE"
 CHECKOUT = "BENCHSUITE_CHECKOUT"
 
 
@@ -38,7 +38,7 @@ _APART = {"analysis", "cli", "report", "profiling"}
 
 def machine_name() -> str:
     """`BENCHSUITE_MACHINE`, or the host's name (asv's own default)."""
-    return os.environ.get(MACHINE) or platform.node() or "unnamed"
+    return os.environ.get(MACHINE_NAME) or platform.node() or "unnamed"
 
 
 @functools.cache
@@ -98,9 +98,9 @@ def source(model: str) -> str:
     """
     package = Path(benchsuite.__file__).parent
     files = [f for f in sorted(package.rglob("*.py")) if f.parts[len(package.parts)] not in _APART]
-    target = MODELS.get(model).target
+    module = "" if model == MACHINE else MODELS.get(model).target.partition(":")[0]
     try:
-        spec = find_spec(target.partition(":")[0])
+        spec = find_spec(module)
     except (ImportError, ValueError):  # not there, or made without a file
         spec = None
     if spec is not None and spec.origin and Path(spec.origin) not in files:

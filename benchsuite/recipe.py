@@ -24,6 +24,7 @@ class Recipe:
         clip: Gradients are scaled down to this norm (Pascanu, Mikolov & Bengio 2013); None: never.
         evaluate_every: Steps between two points of the learning curve.
         patience: Points without improvement after which training stops; None: never.
+        line_search: L-BFGS only: step lengths by the strong Wolfe conditions, as torch has them.
         chrono: Start the gates open for as long as the sequence (see `models.chrono`).
 
     Raises:
@@ -37,6 +38,7 @@ class Recipe:
     clip: float | None = 1.0
     evaluate_every: int = 50
     patience: int | None = None
+    line_search: bool = False
     chrono: bool = False
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class Recipe:
                 raise UsageError(f"{name} = {value:g} is not allowed; numbers above 0")
         if self.steps is None and self.seconds is None:
             raise UsageError("training needs an end: give steps, seconds or both")
+        if self.line_search and self.optimizer != "lbfgs":
+            raise UsageError(f"line_search is not allowed with {self.optimizer}; only with lbfgs")
         if self.optimizer == "lbfgs" and self.clip is not None:
             raise UsageError(
                 f"clip = {self.clip:g} is not allowed with lbfgs, which learns the curvature from"
@@ -64,7 +68,7 @@ class Recipe:
 
     def identity(self) -> dict[str, Any]:
         """What makes two trainings the same one but for their length."""
-        names = ("optimizer", "lr", "clip", "evaluate_every", "chrono")
+        names = ("optimizer", "lr", "clip", "evaluate_every", "line_search", "chrono")
         return {name: getattr(self, name) for name in names}
 
 

@@ -17,6 +17,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from benchsuite.errors import UsageError, unknown
 
+#: Stands where a case names its model, in what is measured of the machine itself.
+MACHINE = "machine"
+
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -104,13 +107,15 @@ class MeasureSpec:
 
     Attributes:
         name: What people type, and the measure's name in the records.
-        unit: Base unit of the value: "s", "B", "FLOP", "step" or "1".
+        unit: Base unit of the value: "s", "B", "FLOP", "step", "1", "FLOP/s" or "B/s".
         version: Raise it by hand when the meaning of the number changes; asv and the resuming of
             studies both go by it, so that cosmetic edits keep history and real ones start anew.
         direction: Which way is better.
         target: `module:function` with `function(workload, budget) -> Reading`.
         summary: One line on what it is.
         runs: Whether the model itself is run, so that its workload has to be built.
+        of_machine: Whether it is one of the machine: measured once per device, dtype and number of
+            threads, of no model.
     """
 
     name: str
@@ -120,6 +125,7 @@ class MeasureSpec:
     target: str
     summary: str
     runs: bool = True
+    of_machine: bool = False
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -254,7 +260,7 @@ TASKS = Registry(
     [
         TaskSpec(
             "sine",
-            "1",
+            "2",
             f"{_T}.sine:sine",
             "PyTorch's time_sequence_prediction to the letter; its test rows leak, and its one"
             " frequency needs two samples of memory",
@@ -397,6 +403,26 @@ MEASURES = Registry(
                 runs=False,
             )
             for task in TASKS
+        ),
+        MeasureSpec(
+            "matmul_rate",
+            "FLOP/s",
+            "1",
+            "none",
+            f"{_MM}.machine:matmul_rate",
+            "what the machine reaches at best: a large matrix product (1 MAC = 2 FLOP)",
+            runs=False,
+            of_machine=True,
+        ),
+        MeasureSpec(
+            "copy_bandwidth",
+            "B/s",
+            "1",
+            "none",
+            f"{_MM}.machine:copy_bandwidth",
+            "what its memory moves at best: a long copy, bytes read and written",
+            runs=False,
+            of_machine=True,
         ),
     ],
 )

@@ -18,7 +18,7 @@ import tomli_w
 
 from benchsuite.case import AXES, DEFAULTS, Case, Value, axis_named, parse_values
 from benchsuite.errors import UsageError, unknown
-from benchsuite.registry import MEASURES
+from benchsuite.registry import MACHINE, MEASURES, MODELS
 
 #: Parameters that every study shows to asv, so that results of different ones never mix there.
 #: The model comes last and so changes fastest: what is compared is measured side by side.
@@ -32,6 +32,9 @@ CORE_AXES = (
     "num_threads",
     "model",
 )
+#: The axes that a measure of the machine varies with; a case of it has the rest as they are here.
+_MACHINE_AXES = ("device", "dtype", "num_threads")
+_NO_MODEL: dict[str, Value] = {"model": MACHINE, "seq_len": 1, "batch_size": 1, "hidden_size": 1}
 MAX_MEASUREMENTS = 200_000
 _LONGEST_NAME = 120
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
@@ -103,6 +106,8 @@ class Study:
             MEASURES.get(measure)
         if "model" not in self.axes:
             raise UsageError(f"study {self.name!r} names no model; add -a model=… or [axes] model")
+        for model in self.axes["model"]:
+            MODELS.get(str(model))
         for measure, axes in self.only.items():
             if measure not in self.measures:
                 raise unknown("measure under [only]", measure, self.measures)
@@ -137,10 +142,18 @@ class Study:
         """The case at one point of `params`."""
         values: dict[str, Any] = {name: values[0] for name, values in self.axes.items()}
         values.update(zip(self.params, point, strict=True))
+        if values["model"] == MACHINE:
+            own = {name: values[name] for name in _MACHINE_AXES if name in values}
+            return Case(**{**_NO_MODEL, **own})
         return Case(**values)
 
     def params_of(self, measure: str) -> dict[str, tuple[Value, ...]]:
         """`params`, narrowed to where that measure is measured."""
+        if MEASURES.get(measure).of_machine:
+            return {
+                name: values if name in _MACHINE_AXES else (_NO_MODEL.get(name, values[0]),)
+                for name, values in self.params.items()
+            }
         return {**self.params, **self.only.get(measure, {})}
 
     def cases(self, measure: str | None = None) -> list[Case]:

@@ -270,7 +270,8 @@ class _Run:
 
 def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     if recipe.optimizer == "lbfgs":
-        return torch.optim.LBFGS(parameters, lr=recipe.lr)
+        search = "strong_wolfe" if recipe.line_search else None
+        return torch.optim.LBFGS(parameters, lr=recipe.lr, line_search_fn=search)
     return torch.optim.Adam(parameters, lr=recipe.lr)
 
 

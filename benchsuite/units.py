@@ -8,6 +8,8 @@ import math
 _SCALES: dict[str, tuple[float, tuple[str, ...]]] = {
     "B": (1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB")),
     "FLOP": (1000.0, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP")),
+    "FLOP/s": (1000.0, ("FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s", "PFLOP/s")),
+    "B/s": (1000.0, ("B/s", "kB/s", "MB/s", "GB/s", "TB/s", "PB/s")),
 }
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
@@ -17,7 +19,7 @@ def scale_for(value: float, unit: str) -> tuple[float, str]:
 
     Args:
         value: A typical value in base units.
-        unit: "s", "B", "FLOP", "step" or "1".
+        unit: "s", "B", "FLOP", "step", "1", "FLOP/s" or "B/s".
 
     Returns:
         (divisor, unit name): show `value / divisor` in `unit name`.

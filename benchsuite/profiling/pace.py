@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchsuite import device
+from benchsuite.measures.machine import copy, product
 
 _REPEATS = 5
 
@@ -18,26 +19,20 @@ def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """Best rates of this device at this type, and the least time that a traced call takes.
 
     Returns:
-        `flops` (FLOP/s, of a matrix product), `bandwidth` (B/s, of an addition that no cache
-        holds) and `floor` (s, median self time on the host of an operator that has next to
+        `flops` (FLOP/s, of a matrix product), `bandwidth` (B/s, of a copy that no cache holds)
+        and `floor` (s, median self time on the host of an operator that has next to
         nothing to do, while it is being traced).
     """
-    big = where.type != "cpu"
-    n = 8192 if big else 768
-    a = torch.ones(n, n, device=where, dtype=dtype)
-    long = torch.ones((1 << 30 if big else 1 << 26) // dtype.itemsize, device=where, dtype=dtype)
     with torch.inference_mode():
-        product = _best(lambda: a @ a, where)
-        addition = _best(lambda: long.add_(1), where)
-    return {
-        "flops": 2 * n**3 / product,
-        "bandwidth": 2 * long.nbytes / addition,
-        "floor": _floor(where, dtype),
-    }
+        return {
+            "flops": _best(*product(where, dtype), where),
+            "bandwidth": _best(*copy(where, dtype), where),
+            "floor": _floor(where, dtype),
+        }
 
 
-def _best(call: Callable[[], object], where: torch.device) -> float:
-    """Least seconds of some repeats, the device waited for at both edges."""
+def _best(call: Callable[[], object], work: float, where: torch.device) -> float:
+    """Work a second in the fastest of some repeats, the device waited for at both edges."""
     clock = device.clock(where)
     call()
     times = []
@@ -45,7 +40,7 @@ def _best(call: Callable[[], object], where: torch.device) -> float:
         start = clock()
         call()
         times.append(clock() - start)
-    return min(times)
+    return work / min(times)
 
 
 def _floor(where: torch.device, dtype: torch.dtype) -> float:

@@ -65,7 +65,7 @@ def running(
         suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
         environment.CHECKOUT: here,
-        environment.MACHINE: machine,
+        environment.MACHINE_NAME: machine,
         "PYTHONPATH": paths,
         "ASV_PYTHONPATH": paths,
     }

@@ -174,10 +174,10 @@ def _warm_up() -> None:
 
     from benchsuite import counting, environment, measuring
     from benchsuite.building import Sizes
-    from benchsuite.measures import memory, structure, timing
+    from benchsuite.measures import machine, memory, structure, timing
 
     torch.set_num_threads(1)  # a parent that has started OpenMP threads must not fork
-    _ = measuring, structure, timing
+    _ = measuring, machine, structure, timing
     memory.warm_profiler()
     counting.flops(
         "lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False
