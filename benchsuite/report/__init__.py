@@ -19,6 +19,7 @@ from benchsuite.errors import UsageError
 from benchsuite.records import SCHEMA, write_tables
 from benchsuite.registry import MEASURES
 from benchsuite.report import crossing, explanations, figures
+from benchsuite.report.drawing import Figure
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
@@ -102,7 +103,7 @@ def _templates() -> jinja2.Environment:
 def _page(
     frame: pd.DataFrame,
     chosen: pd.DataFrame,
-    drawn: list[figures.Figure],
+    drawn: list[Figure],
     crossings: dict[str, pd.DataFrame],
     explained: list[dict[str, Any]],
 ) -> str:
@@ -111,7 +112,7 @@ def _page(
         **_facts(chosen),
         version=__version__,
         older=len(frame) - len(chosen),
-        figures=[{**_figure_of(figure), "slopes": _slopes(figure.lines)} for figure in drawn],
+        figures=[{**_figure_of(figure), "slopes": _slopes(figure.table)} for figure in drawn],
         crossings=crossing.crossing_section(crossings),
         tables=list(_tables(chosen)),
         explained=explained,
@@ -199,7 +200,7 @@ def _winners(chosen: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _figure_of(figure: figures.Figure) -> dict[str, Any]:
+def _figure_of(figure: Figure) -> dict[str, Any]:
     return {
         "name": figure.name,
         "title": figure.title,
@@ -208,7 +209,9 @@ def _figure_of(figure: figures.Figure) -> dict[str, Any]:
     }
 
 
-def _slopes(lines: pd.DataFrame) -> list[dict[str, str]]:
+def _slopes(lines: pd.DataFrame | None) -> list[dict[str, str]]:
+    if lines is None:
+        return []
     varying = [name for name in analysis.LINE if lines[name].nunique() > 1]
     return [
         {

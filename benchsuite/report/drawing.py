@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from benchsuite.registry import MODELS
@@ -20,6 +24,38 @@ _COLOURS = (
     *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
 )
 _MARKERS = "osD^vP*X"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One drawn figure.
+
+    Attributes:
+        name: File name without ending.
+        title: What it shows, its match included.
+        caption: How to read it, with its n.
+        alt: What is to be seen, for who cannot see it.
+        svg: A standalone SVG document.
+        data: What was drawn; written as CSV beside the figure.
+        table: Rows to show beneath, if any.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+    data: pd.DataFrame
+    table: pd.DataFrame | None = None
+
+    def inline(self) -> str:
+        """The SVG as an element of a page, in the page's text colour, labelled for readers."""
+        body = self.svg[self.svg.index("<svg") :]
+        body = body.replace(INK, "currentColor")
+        for _ in ("width", "height"):
+            body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
+        label = html.escape(f"{self.title}. {self.alt}")
+        return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def look(model: str) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,37 +13,11 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from benchsuite import analysis, units
-from benchsuite.report.drawing import INK, house_style, look, svg_of
+from benchsuite.case import AXES
+from benchsuite.report.drawing import Figure, house_style, look, svg_of
 
 _PANEL = ("batch_size", "hidden_size")
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One drawn figure.
-
-    Attributes:
-        name: File name without ending.
-        title: What it shows, its match included.
-        caption: How to read it, with the number of cases.
-        svg: A standalone SVG document.
-        lines: Fitted exponents of the lines drawn (see `analysis.scaling`).
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-    lines: pd.DataFrame
-
-    def inline(self) -> str:
-        """The SVG as an element of a page, in the page's text colour, labelled for readers."""
-        body = self.svg[self.svg.index("<svg") :]
-        body = body.replace(INK, "currentColor")
-        body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-        body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-        label = self.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-        return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+_DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 
 def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[Figure]:
@@ -77,8 +50,10 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
                 name=name.strip("-"),
                 title=title,
                 caption=_caption(part, measure),
+                alt=_alt(lines, what),
                 svg=_draw(part, lines, title, name),
-                lines=lines,
+                data=part[_DATA],
+                table=lines,
             )
 
 
@@ -94,6 +69,15 @@ def _caption(part: pd.DataFrame, measure: str) -> str:
         " power laws, exponents in the legends. Equal in all models:"
         f" {', '.join(sorted(part['match'].unique()))}."
     )
+
+
+def _alt(lines: pd.DataFrame, what: str) -> str:
+    """The figure for who cannot see it: how fast each model's lines rise."""
+    told = [
+        f"{model} as T to the power {exponents.min():.2f} to {exponents.max():.2f}"
+        for model, exponents in lines.groupby("model", sort=False)["exponent"]
+    ]
+    return f"Small multiples over batch and hidden size. {what} grows: {', '.join(told)}."
 
 
 def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str:
