@@ -62,6 +62,8 @@ _PROVENANCE = (
     Column("width", "int", "hidden units or channels after matching"),
     Column("match_deviation", "float", "matched quantity over its target, minus one", "1"),
     Column("output_size", "int", "features per timestep of the output"),
+    Column("predicted", "floats", "of a test sequence: seq_len outputs, then outputs fed back"),
+    Column("expected", "floats", "what these should have been"),
     Column("tf32_matmul", "bool", "matrix products may use TF32"),
     Column("tf32_cudnn", "bool", "cuDNN kernels may use TF32"),
     Column("threads", "int", "intra-op threads while measuring"),
@@ -427,6 +429,7 @@ def write_tables(frame: pd.DataFrame, directory: Path) -> list[Path]:
     plain = frame.copy()
     plain.attrs = {}
     plain.to_parquet(parquet, index=False)
-    plain["samples"] = [json.dumps(s) if isinstance(s, list) else "" for s in plain["samples"]]
+    for name in (column.name for column in SCHEMA.values() if column.kind == "floats"):
+        plain[name] = [json.dumps(v) if isinstance(v, list) else "" for v in plain[name]]
     plain.to_csv(csv, index=False)
     return [csv, parquet]

@@ -56,12 +56,14 @@ class ModelSpec:
         target: `module:factory`; the factory is called with those of `input_size, hidden_size,
             num_layers, bidirectional, seq_len` that its signature names.
         summary: One line on what it is.
+        equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
     name: str
     family: str
     target: str
     summary: str
+    equation: str = ""
 
     def factory(self) -> Callable[..., Any]:
         """Import the factory."""
@@ -189,6 +191,15 @@ class ModelRegistry(Registry[ModelSpec]):
 
 
 _M = "benchsuite.models"
+_LSTM = (
+    "i, f, o = σ(W x(t) + U h(t−1) + b); g = tanh(W x(t) + U h(t−1) + b);"
+    " c(t) = f ⊙ c(t−1) + i ⊙ g; h(t) = o ⊙ tanh c(t)"
+)
+_GRU = (
+    "r, z = σ(W x(t) + U h(t−1) + b); n = tanh(W x(t) + b + r ⊙ (U h(t−1) + b));"
+    " h(t) = (1 − z) ⊙ n + z ⊙ h(t−1)"
+)
+_TCN = "block i: h ← relu(h + relu(D relu(D h))), D h(t) = b + Σₖ Wₖ h(t − k·2ⁱ)"
 
 MODELS = ModelRegistry(
     "model",
@@ -198,57 +209,70 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_cell",
             "LSTM written by hand: eight Linears a step, unrolled in Python",
+            _LSTM,
         ),
         ModelSpec(
             "lstm_peephole",
             "recurrent",
             f"{_M}.lstm:lstm_peephole",
             "LSTM whose gates also see the cell state, through full matrices",
+            "as lstm_cell, with V c(t−1) inside i and f, and V c(t) inside o",
         ),
         ModelSpec(
             "lstm_peephole_diag",
             "recurrent",
             f"{_M}.lstm:lstm_peephole_diag",
             "LSTM with diagonal peepholes (Graves 2013)",
+            "as lstm_cell, with p ⊙ c(t−1) inside i and f, and p ⊙ c(t) inside o",
         ),
         ModelSpec(
             "lstm_fused",
             "recurrent",
             f"{_M}.lstm:lstm_fused",
             "the same LSTM with stacked gates and the input projection outside the loop",
+            _LSTM,
         ),
         ModelSpec(
             "lstm",
             "recurrent",
             f"{_M}.library:lstm",
             "torch.nn.LSTM: cuDNN on CUDA, oneDNN or ATen on CPU",
+            _LSTM,
         ),
         ModelSpec(
             "gru_cell",
             "recurrent",
             f"{_M}.gru:gru_cell",
             "GRU written by hand: six Linears a step, unrolled in Python",
+            _GRU,
         ),
         ModelSpec(
-            "gru", "recurrent", f"{_M}.library:gru", "torch.nn.GRU: cuDNN on CUDA, ATen on CPU"
+            "gru",
+            "recurrent",
+            f"{_M}.library:gru",
+            "torch.nn.GRU: cuDNN on CUDA, ATen on CPU",
+            _GRU,
         ),
         ModelSpec(
             "tcn",
             "convolutional",
             f"{_M}.conv:tcn",
             "dilated causal residual TCN, just deep enough to see the whole sequence",
+            _TCN,
         ),
         ModelSpec(
             "tcn_fixed",
             "convolutional",
             f"{_M}.conv:tcn_fixed",
             "the same TCN at a depth of four blocks, whatever the sequence length",
+            _TCN,
         ),
         ModelSpec(
             "conv",
             "convolutional",
             f"{_M}.conv:conv",
             "causal CNN without dilation or residuals, four layers",
+            "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
         ),
     ],
 )

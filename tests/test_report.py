@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from benchsuite import units
-from benchsuite.analysis import fit_power, newest, scaling
+from benchsuite.analysis import fit_power, newest, scaling, verdict
 from benchsuite.errors import UsageError
 from benchsuite.records import to_frame
 from benchsuite.report import write_report
+from benchsuite.report.fields import field_figures
+from benchsuite.report.waves import wave_figures
 
 
 @pytest.fixture
@@ -94,7 +96,10 @@ def test_what_is_written(study, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {path.name for path in written.values()} == names
     assert {"index.html", "summary.md", "records.csv", "records.parquet"} <= names
-    assert sum(name.endswith(".svg") for name in names) == 4
+    drawn = [name for name in names if name.endswith(".svg")]
+    assert len(drawn) >= 4
+    for name in drawn:
+        assert len(pd.read_csv(tmp_path / "out" / name.replace(".svg", ".csv"))), name
     assert len(pd.read_parquet(tmp_path / "out" / "records.parquet")) == len(study)
 
 
@@ -106,7 +111,9 @@ def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
     assert "no such device" in page
     assert page.count("<tr>") > 2 * (16 + 16)
     assert "match=width" in page
-    assert "infer, lowest latency: " in page
+    # 1e-6 T against the better of 2e-6 T and 1e-7 T^1.5, which is the lower one below T = 100.
+    assert "infer: convolution (tcn) is faster in 6 of 8 shapes" in page
+    assert "recurrence (lstm_cell) is faster in 2, by 1.2× in the median" in page
 
 
 def test_an_unbounded_field_is_an_answer_and_no_failure(make_record, tmp_path):
@@ -127,11 +134,8 @@ def test_the_summary_names_exponents(study, tmp_path):
 def test_the_page_takes_nothing_from_outside(study, tmp_path):
     page = write_report(study, tmp_path)["index"].read_text()
     linked = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
-    local = {"data:,", "records.csv", "records.parquet", "crossovers.csv"} | {
-        p.name for p in tmp_path.glob("*.svg")
-    }
-    assert linked <= local
-    assert "<script" not in page
+    assert linked <= {"data:,"} | {path.name for path in tmp_path.iterdir()}
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|<link[^>]+stylesheet|<script src", page)
     assert "@import" not in page
     assert len(page) < 5_000_000
 
@@ -176,18 +180,67 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(index.as_uri())
-        assert page.locator("figure svg").count() == 4
+        assert page.locator("figure > svg").count() >= 4
         box = page.locator("figure svg").first.bounding_box()
         assert box["width"] > 300
         assert box["height"] > 100
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         ink = page.evaluate("getComputedStyle(document.body).color")
         assert ink == ("rgb(31, 35, 40)" if scheme == "light" else "rgb(230, 237, 243)")
-        label = page.locator("figure svg").first.get_attribute("aria-label")
-        assert "match=width" in label
+        for figure in page.locator("figure").all():
+            assert "match=" in figure.locator("svg").first.get_attribute("aria-label")
+            links = [a.get_attribute("href") for a in figure.locator("figcaption a").all()]
+            assert all((index.parent / link).exists() for link in links)
+            assert {Path(link).suffix for link in links} == {".svg", ".csv"}
         browser.close()
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.mark.browser
+def test_tables_sort_and_filter(study, tmp_path):
+    """By keyboard too; numbers by value and not by their text, what has none last."""
+    from playwright.sync_api import sync_playwright
+
+    index = write_report(study, tmp_path)["index"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page()
+        page.goto(index.as_uri())
+        box = page.locator("#tables [data-table]").first
+        rows = box.locator("tbody tr")
+        total = rows.count()
+        head = box.locator("thead th", has_text="lstm_cell")
+        column = box.locator("thead th").all_inner_texts().index("lstm_cell")
+
+        def values():
+            cells = [row.locator("td").nth(column) for row in rows.all()]
+            return [float(cell.get_attribute("data-v") or "nan") for cell in cells]
+
+        before = values()
+        head.locator("button").press("Enter")
+        assert head.get_attribute("aria-sort") == "ascending"
+        known = [value for value in values() if value == value]
+        assert known == sorted(known)
+        assert np.isnan(values()[-1]) == any(value != value for value in before)
+        head.locator("button").press("Enter")
+        assert [value for value in values() if value == value] == known[::-1]
+        head.locator("button").press("Enter")
+        assert str(values()) == str(before)
+
+        box.locator("input").fill("train 512")
+        shown = [row for row in rows.all() if row.is_visible()]
+        assert 0 < len(shown) < total
+        assert all({"train", "512"} <= set(row.inner_text().split()) for row in shown)
+        assert box.locator("output").inner_text() == f"{len(shown)} of {total} rows"
+        box.locator("input").fill("")
+        assert all(row.is_visible() for row in rows.all())
+        page.emulate_media(media="print")
+        assert not box.locator("input").is_visible()
+        browser.close()
 
 
 def test_ci_has_a_browser():
@@ -213,3 +266,101 @@ def test_ci_has_a_browser():
 )
 def test_values_for_people(value, unit, text):
     assert units.show(value, unit) == text
+
+
+def test_the_verdict_finds_the_planted_winners(make_record):
+    """Convolution wins at short lengths, loses at long ones, and ties where values are equal."""
+    rng = np.random.default_rng(0)
+
+    def rows():
+        for t in (64, 128, 256, 512, 1024):
+            for model, value in (("lstm", 1e-5 * t), ("tcn", 1e-5 * t * (t / 256) ** 0.7)):
+                samples = value * rng.normal(1, 0.01, 12)
+                yield make_record(
+                    model=model,
+                    seq_len=t,
+                    value=float(np.median(samples)),
+                    samples=samples.tolist(),
+                )
+
+    found = verdict(newest(to_frame(rows())))
+    winners = found.cells.set_index("seq_len")["winner"]
+    assert winners[[64, 128]].eq("convolutional").all()
+    assert winners[[512, 1024]].eq("recurrent").all()
+    assert winners[256] == ""
+    assert found.cells.set_index("seq_len")["ratio"][512] == pytest.approx(2**0.7, rel=0.05)
+    (sentence, *_) = found.sentences()
+    assert "(at T = 64 to 128)" in sentence
+    assert "(at T = 512 to 1024)" in sentence
+    assert "1 of 5 cannot be told apart" in sentence
+
+
+def test_a_model_that_sees_too_little_does_not_compete(make_record):
+    own = {"seq_len": 512}
+    records = [
+        make_record(model="lstm", value=1.0, **own),
+        make_record(model="tcn", value=3.0, **own),
+        make_record(model="conv", value=0.1, **own),
+        make_record(model="conv", measure="receptive_field", unit="step", value=9.0, **own),
+        make_record(model="tcn", measure="receptive_field", unit="step", value=1021.0, **own),
+    ]
+    found = verdict(newest(to_frame(records)))
+    assert found.cells["convolutional"].tolist() == ["tcn"]
+    assert found.blind == {"conv": 9}
+    assert any("conv (9 steps)" in sentence for sentence in found.sentences())
+
+
+def test_the_sine_picture_shows_the_recorded_outputs(make_record):
+    wave = np.sin(np.arange(80) / 5)
+    own = {"measure": "sine_error", "unit": "1", "seq_len": 40, "mode": "train"}
+    good = make_record(
+        model="lstm",
+        value=1e-5,
+        provenance={"predicted": wave.tolist(), "expected": wave.tolist()},
+        **own,
+    )
+    lost = make_record(
+        model="tcn",
+        value=1e-3,
+        provenance={"predicted": [*wave[:40], *[0.0] * 40], "expected": wave.tolist()},
+        **own,
+    )
+    (figure,) = wave_figures(newest(to_frame([good, lost])))
+    assert len(figure.data) == 160
+    assert figure.data.query("model == 'lstm'")["predicted"].tolist() == pytest.approx(
+        wave.tolist()
+    )
+    assert "lstm: error 1e-05, within half the amplitude for all 40 steps alone." in figure.alt
+    assert "tcn: error 0.001, off by half the amplitude after 1 steps alone." in figure.alt
+
+
+def test_the_field_figure_needs_two_lengths(make_record):
+    own = {"measure": "receptive_field", "unit": "step", "model": "tcn"}
+    records = [make_record(seq_len=t, value=2.0 * t, **own) for t in (64, 128)]
+    endless = make_record(
+        model="lstm",
+        measure="receptive_field",
+        status="skipped",
+        reason="unbounded: the whole past",
+    )
+    (figure,) = field_figures(newest(to_frame([*records, endless])))
+    assert figure.data["value"].tolist() == [128.0, 256.0]
+    assert "Without end: lstm." in figure.alt
+    assert not list(field_figures(newest(to_frame(records[:1]))))
+
+
+def test_the_page_of_many_records_stays_small(make_record, tmp_path):
+    """Tables and figures are capped; what is left out is said, and is in the files."""
+    records = [
+        make_record(model=model, seq_len=t, batch_size=b, hidden_size=h, seed=s, value=1e-5 * t)
+        for model in ("lstm", "tcn")
+        for t in (64, 128)
+        for b in (1, 2, 3, 4, 5)
+        for h in (32, 64, 96, 128, 160)
+        for s in range(10)
+    ]
+    page = write_report(to_frame(records), tmp_path)["index"].read_text()
+    assert len(page) < 2_000_000
+    assert "more rows are in the file" in page
+    assert "of which are in the data only" in page
+    assert page.count("<figure") <= 20

@@ -6,8 +6,9 @@ from benchsuite.analysis.crossover import crossover_sentence, crossover_surface,
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
 from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
-from benchsuite.analysis.select import LINE, measured, newest, problems
+from benchsuite.analysis.select import LINE, measured, newest, problems, told_axis
 from benchsuite.analysis.surface import Surface, fit_surface
+from benchsuite.analysis.verdict import Verdict, verdict
 
 __all__ = [
     "LINE",
@@ -18,6 +19,7 @@ __all__ = [
     "Noise",
     "PowerFit",
     "Surface",
+    "Verdict",
     "advise",
     "compare",
     "crossover_sentence",
@@ -35,5 +37,7 @@ __all__ = [
     "problems",
     "scaling",
     "spread",
+    "told_axis",
+    "verdict",
     "within",
 ]

@@ -44,3 +44,8 @@ def problems(frame: pd.DataFrame) -> pd.DataFrame:
 def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Rows of one measure that have a positive value: what a logarithm can be taken of."""
     return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]
+
+
+def told_axis(name: str, value: object) -> str:
+    """An axis' value for people, where the axis is not plain from the value: "seed=3", "train"."""
+    return str(value) if name in {"mode", "device", "dtype"} else f"{name}={value}"

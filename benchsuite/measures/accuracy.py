@@ -9,19 +9,25 @@ task's.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.measures import Reading
 from benchsuite.registry import TASKS
-from benchsuite.scoring import test_error
+from benchsuite.scoring import continuation, test_error
 from benchsuite.study import Budget
 from benchsuite.tasks import Task, make_task
-from benchsuite.training import train
+from benchsuite.training import Trained, train
 from benchsuite.workload import Workload
 
 STEPS = 200
+#: Outputs that a picture of the closed loop goes on for.
+PICTURED = 256
 #: Share of the timeout that training may take; the rest is for set-up and the test set.
 TIME_SHARE = 0.7
 
@@ -60,8 +66,24 @@ def error(task: str, workload: Workload, budget: Budget) -> Reading:
             "width": trained.built.width,
             "match_deviation": trained.built.match_deviation,
             "output_size": made.output_size,
+            **_picture(trained),
         },
     )
+
+
+def _picture(trained: Trained) -> dict[str, Any]:
+    """Columns `predicted` and `expected`, where the task goes on by itself."""
+    loop = trained.task.closed_loop
+    if loop is None:
+        return {}
+    seen = continuation(trained, dataclasses.replace(loop, steps=PICTURED))
+    predicted = np.concatenate([seen.observed_RT[0], seen.generated_RS[0]])
+    expected = np.concatenate([trained.task.test.y[0, :, 0].numpy(), seen.truth_RS[0]])
+    end = int(np.isfinite(predicted).cumprod().sum())  # where it left all bounds
+    return {
+        "predicted": [float(f"{value:.4g}") for value in predicted[:end]],
+        "expected": [float(f"{value:.4g}") for value in expected[:end]],
+    }
 
 
 def _made(task: str, workload: Workload) -> Task:

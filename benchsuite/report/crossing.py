@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis
-from benchsuite.registry import MEASURES
+from benchsuite.registry import MODELS
+from benchsuite.report.tables import Cell, Table, plain
 
 #: Measures whose lines are compared.
 COMPARED = ("latency", "peak_memory")
@@ -32,11 +33,12 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
 
 
 def crossing_words(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """A sentence per measure, mode and pair of models."""
+    """A sentence per measure, mode and pair of a recurrent and a convolutional model."""
     return [
         f"{measure.replace('_', ' ')}, {mode}: {_pair(str(a), str(b), rows)}."
         for measure, table in tables.items()
         for (mode, a, b), rows in table.groupby(["mode", "a", "b"], sort=False)
+        if MODELS.get(str(a)).family != MODELS.get(str(b)).family
     ]
 
 
@@ -59,26 +61,35 @@ def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
 
 
 def crossing_section(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """What the page shows of each measure: words, the axes that vary, rows, and how many more."""
+    """What the page shows of each measure: words and a table of all lines."""
     shown = []
     for measure, table in tables.items():
+        name = measure.replace("_", " ")
         keys = [n for n in analysis.LINE if n != "input_size" and table[n].nunique() > 1]
-        top = table.head(_ROWS)
+        rows = [
+            [
+                *(plain(row[key]) for key in keys),
+                plain(f"{row['a']}, {row['b']}"),
+                Cell("–", "")
+                if pd.isna(row["seq_len"])
+                else Cell(f"{row['seq_len']:.0f}", row["seq_len"]),
+                plain(analysis.crossover_sentence(row)),
+            ]
+            for row in table.head(_ROWS).to_dict("records")
+        ]
+        heads = [*keys, "models", "T*", "where they cross"]
+        more = max(0, len(table) - _ROWS)
         shown.append(
             {
-                "measure": measure.replace("_", " "),
-                "summary": MEASURES.get(measure).summary,
+                "measure": name,
                 "words": crossing_words({measure: table}),
-                "keys": keys,
-                "rows": [
-                    {
-                        "keys": [row[key] for key in keys],
-                        "pair": f"{row['a']}, {row['b']}",
-                        "answer": analysis.crossover_sentence(row),
-                    }
-                    for row in top.to_dict("records")
-                ],
-                "more": len(table) - len(top),
+                "table": Table(
+                    f"{name}: every pair and line", "", "", heads, len(keys), rows, more
+                ),
             }
         )
     return shown
+
+
+def _length(seq_len: float) -> Cell:
+    return Cell("–", "") if pd.isna(seq_len) else Cell(f"{seq_len:.0f}", seq_len)

@@ -30,6 +30,7 @@ def cards(traces: Path, directory: Path) -> Iterator[dict[str, Any]]:
     for found in read_explanations(traces):
         shares = sorted(found["shares"].items(), key=lambda item: -item[1])
         yield {
+            "model": found["case"].partition("-T")[0],
             "case": found["case"],
             "bound": found["bound"],
             "seconds": units.show(found["seconds"], "s"),

@@ -1,10 +1,11 @@
-"""Figures as SVG: small multiples over batch and hidden size, one colour per model."""
+"""Scaling figures: small multiples over batch and hidden size, one colour per model."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,13 @@ from benchsuite import analysis, units
 from benchsuite.case import AXES
 from benchsuite.report.drawing import Figure, house_style, look, svg_of
 
+T = TypeVar("T")
+
 _PANEL = ("batch_size", "hidden_size")
+#: Panels in a row and in a column at most; the data beside the figure have them all.
+_SIDE = 3
+#: Figures of a page at most.
+_FIGURES = 8
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 
@@ -32,42 +39,63 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
     fixed = [name for name in analysis.LINE if name not in panel]
     ok = chosen[(chosen["status"] == "ok") & (chosen["value"] > 0)]
     told = [name for name in fixed if ok[name].nunique() > 1 or name in {"device", "dtype"}]
+    drawn = 0
     for measure in measures:
         rows = ok[ok["measure"] == measure]
         if rows["seq_len"].nunique() < 2:
             continue
+        noise = analysis.floor(rows, measure)
         for _, part in rows.groupby(fixed, sort=False):
+            if drawn == _FIGURES:
+                return
+            drawn += 1
             first = part.iloc[0]
             own = [
                 str(first["mode"]),
-                *(_told(n, first[n]) for n in told if n not in {"mode", "match"}),
+                *(analysis.told_axis(n, first[n]) for n in told if n not in {"mode", "match"}),
             ]
             what = measure.replace("_", " ")
             title = f"{what} against sequence length: {', '.join(own)}; match={first['match']}"
             name = re.sub(r"[^a-z0-9]+", "-", f"{measure}-{'-'.join(own)}-{first['match']}".lower())
-            lines = analysis.scaling(part, measure)
+            shown = _shown(part)
+            lines = analysis.laws(shown, measure, noise=noise)
             yield Figure(
                 name=name.strip("-"),
                 title=title,
-                caption=_caption(part, measure),
+                caption=_caption(part, shown, noise),
                 alt=_alt(lines, what),
-                svg=_draw(part, lines, title, name),
+                svg=_draw(shown, lines, noise, title, name),
                 data=part[_DATA],
-                table=lines,
             )
 
 
-def _told(name: str, value: object) -> str:
-    return str(value) if name in {"device", "dtype"} else f"{name}={value}"
+def evenly(values: Iterable[T], count: int) -> list[T]:
+    """At most `count` of the values, both ends among them."""
+    every: Sequence[T] = list(values)
+    if len(every) <= count:
+        return list(every)
+    return [every[round(i * (len(every) - 1) / (count - 1))] for i in range(count)]
 
 
-def _caption(part: pd.DataFrame, measure: str) -> str:
+def _shown(part: pd.DataFrame) -> pd.DataFrame:
+    for name in _PANEL:
+        part = part[part[name].isin(evenly(sorted(part[name].unique()), _SIDE))]
+    return part
+
+
+def _caption(part: pd.DataFrame, shown: pd.DataFrame, noise: analysis.Noise) -> str:
     timed = (part["n_samples"] > 1).any()
-    how = "Medians with 95 % intervals" if timed else "Exact values"
+    bands = (
+        "bands: where 95 % of repetitions in another process would lie"
+        if noise.source != "none"
+        else "bands: 95 % intervals of the medians"
+    )
+    less = len(part) - len(shown)
     return (
-        f"{how} of {measure.replace('_', ' ')}; n = {len(part)} cases. Thin lines are the fitted"
-        " power laws, exponents in the legends. Equal in all models:"
-        f" {', '.join(sorted(part['match'].unique()))}."
+        f"{'Medians; ' + bands if timed else 'Exact values'}. n = {len(part)} cases"
+        f"{f', {less} of which are in the data only' if less else ''}; match:"
+        f" {', '.join(sorted(part['match'].unique()))} held equal. Thin lines: a + b·T, fitted;"
+        " in the legends the exponent of the power law."
     )
 
 
@@ -80,7 +108,9 @@ def _alt(lines: pd.DataFrame, what: str) -> str:
     return f"Small multiples over batch and hidden size. {what} grows: {', '.join(told)}."
 
 
-def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str:
+def _draw(
+    part: pd.DataFrame, lines: pd.DataFrame, noise: analysis.Noise, title: str, salt: str
+) -> str:
     batches = sorted(part["batch_size"].unique())
     widths = sorted(part["hidden_size"].unique())
     unit = str(part["unit"].iloc[0])
@@ -96,7 +126,7 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
             for axes, width in zip(row, widths, strict=True):
                 here = (part["batch_size"] == batch) & (part["hidden_size"] == width)
                 fits = lines[(lines["batch_size"] == batch) & (lines["hidden_size"] == width)]
-                _panel(axes, part[here], fits, divisor)
+                _panel(axes, part[here], fits, noise, divisor)
                 axes.set_title(f"B={batch}, H={width}", fontsize=9)
         for axes in panels[-1]:
             axes.set_xlabel("sequence length T")
@@ -105,32 +135,28 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
         return svg_of(canvas)
 
 
-def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -> None:
+def _panel(
+    axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, noise: analysis.Noise, divisor: float
+) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.grid(visible=True, which="major")
     for model in dict.fromkeys(part["model"]):
         points = part[part["model"] == model].sort_values("seq_len")
         x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
-        low, high = (points[c].to_numpy(float) / divisor for c in ("ci_low", "ci_high"))
+        half = 1.96 * analysis.spread(points, noise)
         colour, marker = look(str(model))
-        fit = fits[fits["model"] == model]
         label = str(model)
-        if len(fit):
-            exponent, factor = float(fit["exponent"].iloc[0]), float(fit["factor"].iloc[0])
-            label = f"{model}  T^{exponent:.2f}"
-            axes.plot(x, factor * x**exponent / divisor, color=colour, linewidth=0.8, alpha=0.7)
-        axes.errorbar(
-            x,
-            y,
-            yerr=np.vstack([y - low, high - y]).clip(0),
-            fmt=marker,
-            color=colour,
-            markersize=4,
-            elinewidth=1,
-            capsize=2,
-            label=label,
-        )
+        for fit in fits[fits["model"] == model].to_dict("records")[:1]:
+            label = f"{model}  T^{fit['exponent']:.2f}"
+            at: Any = np.geomspace(x[0], x[-1], 32)
+            line = (fit["overhead"] + fit["slope"] * at) / divisor
+            axes.plot(at, line, color=colour, linewidth=0.8, alpha=0.7)
+        if half.any():
+            axes.fill_between(
+                x, y * np.exp(-half), y * np.exp(half), color=colour, alpha=0.18, linewidth=0
+            )
+        axes.plot(x, y, marker, color=colour, markersize=4, label=label)
     lengths = sorted(part["seq_len"].unique())
     if len(lengths) <= 8:
         axes.set_xticks([float(t) for t in lengths], [str(t) for t in lengths])

@@ -1,0 +1,88 @@
+"""What the page says in words: what was measured, what failed, with what and how."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from benchsuite import analysis, units
+from benchsuite.records import SCHEMA
+from benchsuite.registry import MACHINE
+from benchsuite.report.fields import UNBOUNDED
+from benchsuite.study import shipped
+
+_ENVIRONMENT = (
+    *("machine", "cpu", "cores", "memory", "gpu", "gpu_memory", "driver", "cuda", "cudnn", "os"),
+    *("python", "torch", "numpy", "benchsuite", "asv_runner", "threads", "tf32_matmul"),
+    *("tf32_cudnn", "governor", "load", "commit", "dirty", "tree"),
+)
+#: Cases named for one reason.
+_NAMED = 60
+
+
+def facts(chosen: pd.DataFrame) -> dict[str, Any]:
+    """Names and counts."""
+    by_status = chosen["status"].value_counts()
+    started = datetime.fromtimestamp(float(chosen["started_at"].min()), UTC)
+    studies = [study for study in dict.fromkeys(chosen["study"]) if study] or ["records"]
+    return {
+        "studies": studies,
+        "command": command(studies),
+        "cpu": next((cpu for cpu in chosen["cpu"] if cpu), "unknown processor"),
+        "gpus": [gpu for gpu in dict.fromkeys(chosen["gpu"]) if gpu],
+        "started": f"{started:%Y-%m-%d %H:%M} UTC",
+        "cases": chosen.loc[chosen["model"] != MACHINE, "case"].nunique(),
+        "measurements": len(chosen),
+        "counts": ", ".join(f"{n:,} {status}" for status, n in by_status.items()),
+        "unstable": int(chosen["warning"].str.startswith(("unstable", "few")).sum()),
+        "matches": sorted(chosen["match"].unique()),
+        "problems": problems(chosen),
+        "environment": environment(chosen),
+    }
+
+
+def command(studies: list[str]) -> str:
+    """What makes such a page again: one command, where the study is a shipped one."""
+    if len(studies) == 1 and studies[0] in shipped():
+        return f"benchsuite run {studies[0]} --trace && benchsuite report {studies[0]}"
+    return ""
+
+
+def problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
+    """What has no value, gathered by reason; failures before skips."""
+    rows = analysis.problems(chosen)
+    answers = (rows["status"] == "skipped") & rows["reason"].str.startswith(UNBOUNDED)
+    rows = rows[~answers]
+    gathered = [
+        {
+            "status": status,
+            "reason": reason,
+            "count": len(same),
+            "cases": [f"{row.case} {row.measure}" for row in same.head(_NAMED).itertuples()],
+            "more": max(0, len(same) - _NAMED),
+        }
+        for (status, reason), same in rows.groupby(["status", "reason"], sort=False)
+    ]
+    return sorted(gathered, key=lambda found: found["status"] == "skipped")
+
+
+def environment(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(name, value, meaning) of what the numbers were measured with."""
+    rows = []
+    for name in _ENVIRONMENT:
+        column = SCHEMA[name]
+        values = chosen[name].dropna()
+        distinct = [value for value in dict.fromkeys(values) if value != ""]
+        if not distinct:
+            continue
+        if name == "load":
+            text = f"{values.min():.2f} to {values.max():.2f}"
+        elif column.unit == "B":
+            text = ", ".join(units.show(float(value), "B") for value in distinct)
+        else:
+            text = ", ".join(map(str, distinct))
+        rows.append((re.sub("_", " ", name), text, column.help))
+    return rows

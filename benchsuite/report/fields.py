@@ -1,0 +1,89 @@
+"""The figure of what models see: receptive field and effective field against sequence length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from benchsuite.analysis import measured, problems
+from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
+
+#: How the reason of a skipped `receptive_field` begins where that is the answer: no number.
+UNBOUNDED = "unbounded"
+_NAME = "receptive-field"
+
+
+def unbounded(frame: pd.DataFrame) -> list[str]:
+    """Models whose receptive field has no end."""
+    rows = problems(frame)
+    rows = rows[rows["measure"] == "receptive_field"]
+    return list(dict.fromkeys(rows.loc[rows["reason"].str.startswith(UNBOUNDED), "model"]))
+
+
+def field_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
+    """One figure, where fields were measured at two sequence lengths or more."""
+    shape = ["model", "seq_len"]
+    seen = pd.concat([measured(chosen, name) for name in ("receptive_field", "erf95")])
+    # One line a model: of several shapes at one length, whose fields may differ, the greatest.
+    best = seen.sort_values("value").drop_duplicates([*shape, "measure"], keep="last")
+    if best["seq_len"].nunique() < 2:
+        return
+    endless = unbounded(chosen)
+    first = best.iloc[0]
+    title = f"what an output sees: match={first['match']}"
+    yield Figure(
+        name=_NAME,
+        title=title,
+        caption=(
+            "Solid: timesteps that an output may depend on, by formula; recurrences"
+            f" ({', '.join(endless) or 'none here'}) have no end. Dashed: timesteps that hold 95 %"
+            " of the gradient norm before training (erf95). Grey: the whole sequence. n ="
+            f" {len(best)} fields; match: {', '.join(sorted(best['match'].unique()))} held equal."
+        ),
+        alt=_alt(best, endless),
+        svg=_draw(best, title),
+        data=best[[*shape, "hidden_size", "match", "measure", "value"]],
+    )
+
+
+def _alt(best: pd.DataFrame, endless: list[str]) -> str:
+    longest = best[best["seq_len"] == best["seq_len"].max()]
+    told = [f"{r.model} {r.measure} {r.value:.0f}" for r in longest.itertuples()]
+    words = f"At T = {best['seq_len'].max()}, in steps: {', '.join(told)}."
+    return words + (f" Without end: {', '.join(endless)}." if endless else "")
+
+
+def _draw(best: pd.DataFrame, title: str) -> str:
+    with house_style(_NAME):
+        canvas = Canvas(figsize=(6.5, 3.8), layout="constrained")
+        axes = canvas.subplots()
+        lengths = [float(length) for length in sorted(best["seq_len"].unique())]
+        axes.plot(lengths, lengths, color=INK, linewidth=4, alpha=0.15)
+        for (measure, model), own in best.groupby(["measure", "model"], sort=False):
+            rows = own.sort_values("seq_len")
+            colour, marker = look(str(model))
+            whole = measure == "receptive_field"
+            axes.plot(
+                rows["seq_len"].to_numpy(float),
+                rows["value"].to_numpy(float),
+                "-" if whole else "--",
+                marker=marker,
+                color=colour,
+                markersize=4,
+                linewidth=1.3,
+                label=f"{model}: {'field' if whole else 'erf95'}",
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.grid(visible=True, which="major")
+        axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:g}"))
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("sequence length T")
+        axes.set_ylabel("timesteps")
+        axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        return svg_of(canvas)

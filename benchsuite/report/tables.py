@@ -1,0 +1,209 @@
+"""Tables of the page: every case by measure, laws, and any frame."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from benchsuite import analysis, units
+from benchsuite.registry import MEASURES
+from benchsuite.report.fields import UNBOUNDED
+
+#: Values of all tables together, so that the page stays small; the files beside it have them all.
+_CELLS = 12_000
+_ROWS = 400
+#: Rows of a table that a figure or a law stands behind.
+_FEW = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value of a table: what is shown, what it sorts by, what hovering tells, its mark."""
+
+    text: str
+    sort: float | str
+    detail: str = ""
+    mark: str = ""  # "", "best", "unstable" or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that can be sorted and filtered.
+
+    Attributes:
+        title: Its name; a measure's.
+        summary: One line on what it holds.
+        note: What holds for all of its rows.
+        heads: Column names.
+        keys: How many of the columns, from the left, say what a row is about.
+        rows: Cells.
+        more: Rows that only the file beside the page has.
+    """
+
+    title: str
+    summary: str
+    note: str
+    heads: Sequence[str]
+    keys: int
+    rows: Sequence[Sequence[Cell]]
+    more: int = 0
+
+
+def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
+    """A table per measure: a row per shape, a column per model."""
+    known = MEASURES.names()
+    measures = sorted(
+        dict.fromkeys(chosen["measure"]),
+        key=lambda name: known.index(name) if name in known else len(known),
+    )
+    models = chosen["model"].nunique()
+    limit = max(1, min(_ROWS, _CELLS // max(1, models * len(measures))))
+    names = [*analysis.LINE, "seq_len"]
+    for measure in measures:
+        rows = chosen[chosen["measure"] == measure]
+        own = list(dict.fromkeys(rows["model"]))
+        shown = [n for n in names if n == "seq_len" or _varies(rows, n)]
+        shapes = rows[names].drop_duplicates().sort_values(names)
+        top = shapes.head(limit)
+        if len(top) < len(shapes):
+            rows = rows.merge(top, on=names)
+        spec = MEASURES.get(measure) if measure in MEASURES.names() else None
+        fixed = [n for n in names if n not in {*shown, "input_size"}]
+        yield Table(
+            title=str(measure),
+            summary=spec.summary if spec else "",
+            note=", ".join(f"{name}={rows[name].iloc[0]}" for name in fixed),
+            heads=[*shown, *own],
+            keys=len(shown),
+            rows=[_row(shape, shown, own) for _, shape in rows.groupby(names)],
+            more=len(shapes) - len(top),
+        )
+
+
+def _varies(rows: pd.DataFrame, name: str) -> bool:
+    if name == "input_size":
+        return bool((rows["input_size"] != rows["hidden_size"]).any())
+    return bool(rows[name].nunique() > 1)
+
+
+def _row(shape: pd.DataFrame, shown: list[str], models: list[str]) -> list[Cell]:
+    """One shape's values: its records, one per model, beside each other."""
+    measure = str(shape["measure"].iloc[0])
+    ranked = measure not in MEASURES.names() or MEASURES.get(measure).direction == "lower"
+    values = shape.loc[(shape["status"] == "ok") & ranked, "value"]
+    best = float(values.min()) if len(values) > 1 else None
+    records = {record["model"]: record for record in shape.to_dict("records")}
+    keys = [plain(shape[name].iloc[0]) for name in shown]
+    return keys + [_cell(records.get(model), best) for model in models]
+
+
+def plain(value: Any) -> Cell:
+    """A value as it is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(str(value), float(value) if number else str(value))
+
+
+def _cell(record: Mapping[Hashable, Any] | None, best: float | None) -> Cell:
+    if record is None:
+        return Cell("", "", "not in the study", "none")
+    if record["status"] == "skipped" and str(record["reason"]).startswith(UNBOUNDED):
+        return Cell(UNBOUNDED, float("inf"), str(record["reason"]))
+    if record["status"] != "ok":
+        return Cell(str(record["status"]), "", str(record["reason"]), "none")
+    unit, value = str(record["unit"]), float(record["value"])
+    parts = []
+    if record["n_samples"] > 1:
+        interval = f"{units.show(record['ci_low'], unit)} to {units.show(record['ci_high'], unit)}"
+        parts.append(f"95 % interval {interval}, {record['n_samples']} samples")
+    parts += [str(record[name]) for name in ("kernel", "warning") if record[name]]
+    if record["match"] != "width":
+        parts.append(f"width {record['width']}, {record['match_deviation']:+.1%} of the target")
+    shaky = str(record["warning"]).startswith(("unstable", "few"))
+    mark = "unstable" if shaky else "best" if value == best else ""
+    return Cell(units.show(value, unit), value, "; ".join(parts), mark)
+
+
+def law_table(laws: pd.DataFrame, measure: str, unit: str) -> Table:
+    """How each line grows with sequence length (see `analysis.laws`)."""
+    keys = _keys(laws)
+    rows = [
+        [
+            *(plain(row[key]) for key in keys),
+            _between(row, "overhead", unit),
+            _between(row, "slope", unit),
+            Cell(f"{row['exponent']:.2f}", row["exponent"], _ends(row, "exponent")),
+            plain(row["regime"]),
+            Cell("–", "") if pd.isna(row["changes_at"]) else _between(row, "changes_at", "step"),
+        ]
+        for row in laws.head(_FEW).to_dict("records")
+    ]
+    return Table(
+        title=f"{measure.replace('_', ' ')}: scaling laws",
+        summary="a + b·T, the exponent of c·T^p, and which regime a line is in",
+        note="Hover over a value for its 95 % interval, noise between processes included.",
+        heads=[*keys, "a", "b, per timestep", "p", "regime", "changes at T"],
+        keys=len(keys),
+        rows=rows,
+        more=max(0, len(laws) - _FEW),
+    )
+
+
+def memory_table(lines: pd.DataFrame, memory: float | None) -> Table:
+    """Bytes per timestep, and the longest sequence that fits (see `analysis.memory_lines`)."""
+    keys = _keys(lines)
+    rows = []
+    for row in lines.head(_FEW).to_dict("records"):
+        slopes = "exact" if row["exact"] else f"{row['low']:,.0f} to {row['high']:,.0f} B"
+        cells = [
+            *(plain(row[key]) for key in keys),
+            Cell(f"{row['slope']:,.0f} B", row["slope"], slopes),
+            Cell("yes" if row["exact"] else "no", int(row["exact"]), slopes),
+        ]
+        if memory is not None:
+            longest = row["largest_seq_len"]
+            none = pd.isna(longest)
+            cells.append(Cell("any" if none else f"{longest:,}", float("inf" if none else longest)))
+        rows.append(cells)
+    heads = [*keys, "per timestep", "a line to the byte"]
+    if memory is not None:
+        heads.append(f"longest T in {units.show(memory, 'B')}")
+    return Table(
+        title="peak memory: bytes per timestep",
+        summary="how much each further timestep holds, and what would fit into this machine",
+        note="The longest T follows the line beyond what was measured.",
+        heads=heads,
+        keys=len(keys),
+        rows=rows,
+        more=max(0, len(lines) - _FEW),
+    )
+
+
+def frame_table(frame: pd.DataFrame, title: str) -> Table:
+    """Any frame, as it is; numbers to four digits."""
+    shown = frame.head(_FEW)
+    rows = [
+        [
+            Cell(f"{value:.4g}", float(value)) if isinstance(value, float) else plain(value)
+            for value in row
+        ]
+        for row in shown.itertuples(index=False)
+    ]
+    names = [str(name).replace("_", " ") for name in frame.columns]
+    return Table(title, "", "", names, len(names), rows, max(0, len(frame) - _FEW))
+
+
+def _keys(frame: pd.DataFrame) -> list[str]:
+    names = [n for n in analysis.LINE if n != "input_size" and frame[n].nunique() > 1]
+    return ["model", *names]
+
+
+def _between(row: Mapping[Hashable, Any], name: str, unit: str) -> Cell:
+    low, high = (units.show(row[f"{name}_{end}"], unit) for end in ("low", "high"))
+    return Cell(units.show(row[name], unit), row[name], f"{low} to {high}")
+
+
+def _ends(row: Mapping[Hashable, Any], name: str) -> str:
+    return f"{row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}"
