@@ -14,7 +14,7 @@ from benchsuite.analysis.select import measured
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
 from benchsuite.case import AXES, DEFAULTS, Value
 from benchsuite.errors import UsageError
-from benchsuite.registry import MODELS
+from benchsuite.registry import MACHINE, MODELS
 from benchsuite.study import shipped
 from benchsuite.units import show
 
@@ -94,7 +94,8 @@ def advise(
 
 
 def _of_kind(frame: pd.DataFrame, point: Mapping[str, Value]) -> pd.DataFrame:
-    """The records that differ from the point in nothing but what is interpolated."""
+    """The records of models that differ from the point in nothing but what is interpolated."""
+    frame = frame[frame["model"] != MACHINE]
     for name in AXES:
         if name in {"model", *INTERPOLATED}:
             continue

@@ -88,11 +88,11 @@ def _show(advice: Advice) -> None:
     def interval(of: dict[str, float] | None, unit: str) -> str:
         if of is None:
             return "–"
-        return f"{show(of['value'], unit)} ({show(of['low'], unit)} to {show(of['high'], unit)})"
+        return f"{show(of['value'], unit)}\n{show(of['low'], unit)} to {show(of['high'], unit)}"
 
     extra = list(dict.fromkeys(k for e in advice.ranking for k in e if k.endswith("_error")))
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "latency", "memory", "parameters", "field", *extra, "reason"):
+    for name in ("model", "latency", "memory", "parameters", "field", *extra):
         table.add_column(name, overflow="fold")
     for entry in advice.ranking:
         table.add_row(
@@ -102,10 +102,11 @@ def _show(advice: Advice) -> None:
             show(entry.get("parameters"), "1"),
             _field(entry.get("receptive_field")),
             *(show(entry.get(name), "1") for name in extra),
-            entry["reason"],
         )
     if advice.ranking:
         Console().print(table)
+        for entry in advice.ranking:
+            print(f"{entry['model']}: {entry['reason']}")
     else:
         print("no model is left")
     for gone in advice.excluded:

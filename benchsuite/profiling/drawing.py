@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchsuite.profiling.memory import MemoryTimeline
 
 _COLOURS = {"activations": "#0072B2", "gradients": "#E0A800", "workspace": "#999999"}
-_POINTS = 1200
+_POINTS = 500
 
 
 def memory_figure(timeline: MemoryTimeline) -> str:
