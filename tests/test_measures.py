@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,11 +16,13 @@ from benchsuite.building import Sizes
 from benchsuite.case import Case
 from benchsuite.errors import UsageError
 from benchsuite.matching import solve
+from benchsuite.measures import machine
+from benchsuite.measures.machine import copy, product
 from benchsuite.measures.memory import cpu_peak
 from benchsuite.measures.timing import time_step, warm_up
 from benchsuite.records import RecordFile, read_rows
-from benchsuite.registry import MEASURES, MODELS
-from benchsuite.study import Budget
+from benchsuite.registry import MACHINE, MEASURES, MODELS
+from benchsuite.study import Budget, load_study
 from benchsuite.workload import Workload, prepare
 
 NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
@@ -408,3 +411,31 @@ def test_an_interrupt_is_noted_and_goes_on_up(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         measure(Case(model="lstm"), "parameters", file=file)
     assert [row.get("reason") for row in read_rows(file.path)] == [None, "interrupted"]
+
+
+def test_the_machine_is_measured_once_per_device_dtype_and_threads():
+    study = load_study("quick").with_device("cpu").derive({"dtype": ["float32", "float64"]})
+    cases = study.cases("matmul_rate")
+    assert [case.dtype for case in cases] == ["float32", "float64"]
+    assert {case.model for case in cases} == {MACHINE}
+    assert {(case.seq_len, case.batch_size, case.hidden_size) for case in cases} == {(1, 1, 1)}
+    assert MACHINE not in {case.model for case in study.cases()}
+
+
+@pytest.mark.parametrize(("name", "what"), [("matmul_rate", product), ("copy_bandwidth", copy)])
+def test_a_ceiling_is_work_over_time(name, what, monkeypatch):
+    monkeypatch.setitem(machine._SIDE, "cpu", 64)
+    monkeypatch.setitem(machine._BYTES, "cpu", 1 << 16)
+    case = Case(model=MACHINE, seq_len=1, batch_size=1, hidden_size=1, dtype="float64")
+    record = measure(case, name, budget=Budget(min_run_time=0.02, max_run_time=0.05))
+    assert record.status == "ok", record.reason
+    assert record.value == pytest.approx(np.median(record.samples))
+    step, work = what(torch.device("cpu"), torch.float64)
+    assert work == (2 * 64**3 if name == "matmul_rate" else 2 << 16)
+    step()
+    assert 1e6 < record.value < 1e14
+
+
+def test_no_study_takes_the_machine_for_a_model():
+    with pytest.raises(UsageError, match="machine"):
+        load_study("quick").derive({"model": [MACHINE]})
