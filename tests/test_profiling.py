@@ -516,14 +516,14 @@ def test_a_sweep_keeps_a_trace_of_each_model_and_mode(tmp_path):
 def test_the_report_tells_and_links_the_explanation(tmp_path, make_record):
     place = tmp_path / "traces" / CELL.id
     place.mkdir(parents=True)
-    told = explain(gpu(kernel_us=10, gap_us=30).frame(), name="<b>case</b>")
+    told = explain(gpu(kernel_us=10, gap_us=30).frame(), name="lstm-T8-<b>case</b>")
     (place / "explanation.json").write_text(json.dumps(told.to_dict()))
     (place / "timeline.html").write_text("page")
     (tmp_path / "traces" / "broken").mkdir()
     (tmp_path / "traces" / "broken" / "explanation.json").write_text('{"torn')
     frame = records_frame([make_record()])
     page = write_report(frame, tmp_path / "report", traces=tmp_path / "traces")["index"].read_text()
-    assert "&lt;b&gt;case&lt;/b&gt;: launch-bound" in page
+    assert "lstm-T8-&lt;b&gt;case&lt;/b&gt;: <strong>launch-bound</strong>" in page
     assert "GPU is idle for 75 %" in page
     (link,) = re.findall(r'<a href="([^"]*timeline.html)"', page)
     assert (tmp_path / "report" / link).read_text() == "page"
