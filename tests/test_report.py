@@ -307,7 +307,7 @@ def test_a_model_that_sees_too_little_does_not_compete(make_record):
     found = verdict(newest(to_frame(records)))
     assert found.cells["convolutional"].tolist() == ["tcn"]
     assert found.blind == {"conv": 9}
-    assert any("conv (9 steps)" in sentence for sentence in found.sentences())
+    assert any("conv (9 steps)" in sentence for sentence in found.limits())
 
 
 def test_the_sine_picture_shows_the_recorded_outputs(make_record):

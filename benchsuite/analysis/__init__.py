@@ -8,7 +8,7 @@ from benchsuite.analysis.noise import Noise, floor, spread, within
 from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
 from benchsuite.analysis.select import LINE, measured, newest, problems, told_axis
 from benchsuite.analysis.surface import Surface, fit_surface
-from benchsuite.analysis.verdict import Verdict, verdict
+from benchsuite.analysis.verdict import Verdict, unrolled, verdict
 
 __all__ = [
     "LINE",
@@ -38,6 +38,7 @@ __all__ = [
     "scaling",
     "spread",
     "told_axis",
+    "unrolled",
     "verdict",
     "within",
 ]

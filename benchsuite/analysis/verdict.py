@@ -36,21 +36,25 @@ class Verdict:
     blind: dict[str, int]
 
     def sentences(self) -> list[str]:
-        """The verdict in words: a sentence for each mode (device, dtype …), and its limits."""
+        """The verdict in words: a sentence for each mode (device, dtype …)."""
         if not len(self.cells):
             return []
         names = [n for n in LINE if n not in {"batch_size", "hidden_size", "input_size"}]
         told = [n for n in names if self.cells[n].nunique() > 1 or n == "mode"]
-        found = [
+        return [
             _sentence(", ".join(told_axis(n, v) for n, v in zip(told, key, strict=True)), cells)
             for key, cells in self.cells.groupby(told, sort=False)
         ]
+
+    def limits(self) -> list[str]:
+        """What the verdict does not hold for, and how sure it is."""
+        found = []
         if self.blind:
             models = " and ".join(
                 f"{model} ({steps:,} steps)" for model, steps in self.blind.items()
             )
             found.append(f"Left out where it sees less than the sequence: {models}.")
-        if self.noise.source != "none":
+        if len(self.cells) and self.noise.source != "none":
             least = np.expm1(_Z * np.sqrt(2) * self.noise.between)
             found.append(
                 f"Another run would move a value by about {self.noise.between:.1%}; differences"
@@ -96,6 +100,13 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         winner=np.select([log > half, log < -half], FAMILIES, ""),
     )
     return Verdict(cells, noise, blind)
+
+
+def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without recurrent models that ran in a library's own kernel."""
+    recurrent = [spec.name for spec in MODELS if spec.family == "recurrent"]
+    looped = frame["kernel"].str.startswith("Python loop")
+    return frame[looped | ~frame["model"].isin(recurrent)]
 
 
 def _short_sighted(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series[Any]:

@@ -75,6 +75,7 @@ def write_report(
         crossings = crossing.crossing_tables(chosen)
         written["crossovers"] = crossing.write_crossings(crossings, directory)
         found = analysis.verdict(chosen)
+        words = _verdict_words(chosen, found)
         page = (
             _templates()
             .get_template("page.html.j2")
@@ -82,7 +83,7 @@ def write_report(
                 **facts(chosen),
                 version=__version__,
                 older=len(frame) - len(chosen),
-                verdict=found.sentences(),
+                verdict=words,
                 noise=found.noise,
                 sections=[_shown(section) for section in sections],
                 cards=list(cards.cards(chosen, traces, directory, {})),
@@ -93,7 +94,7 @@ def write_report(
         written["index"] = directory / "index.html"
         written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(chosen, found, laws, crossings), encoding="utf-8")
+        written["summary"].write_text(_summary(chosen, words, laws, crossings), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -176,9 +177,21 @@ def _shown(section: Section) -> dict[str, Any]:
     }
 
 
+def _verdict_words(chosen: pd.DataFrame, found: analysis.Verdict) -> list[str]:
+    """The verdict, and the same for recurrences without a library's kernel where some had one."""
+    loops = analysis.verdict(analysis.unrolled(chosen))
+    words = found.sentences()
+    if set(loops.cells["recurrent"]) != set(found.cells["recurrent"]):
+        words += [
+            f"Recurrence unrolled in Python, without a library's kernel; {sentence}"
+            for sentence in loops.sentences()
+        ]
+    return words + found.limits()
+
+
 def _summary(
     chosen: pd.DataFrame,
-    found: analysis.Verdict,
+    verdict: Sequence[str],
     laws: pd.DataFrame,
     crossings: dict[str, pd.DataFrame],
 ) -> str:
@@ -189,9 +202,9 @@ def _summary(
         "",
         f"{told['cpu']}; {told['counts']}.",
         "",
-        *(f"- {sentence}" for sentence in found.sentences()),
+        *(f"- {sentence}" for sentence in verdict),
     ]
-    words = crossing.crossing_words(crossings)
+    words = [words for words in crossing.crossing_words(crossings) if " cross in " in words]
     if words:
         lines += ["", "Where the lines cross:", "", *(f"- {sentence}" for sentence in words)]
     if len(laws):

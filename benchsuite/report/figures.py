@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchsuite import analysis, units
 from benchsuite.case import AXES
@@ -23,7 +23,7 @@ _PANEL = ("batch_size", "hidden_size")
 #: Panels in a row and in a column at most; the data beside the figure have them all.
 _SIDE = 3
 #: Figures of a page at most.
-_FIGURES = 8
+_FIGURES = 6
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 
@@ -162,6 +162,6 @@ def _panel(
         axes.set_xticks([float(t) for t in lengths], [str(t) for t in lengths])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     if len(part):
         axes.legend(fontsize=7, frameon=False, loc="upper left")
