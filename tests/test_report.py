@@ -180,7 +180,7 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(index.as_uri())
-        assert page.locator("figure > svg").count() >= 4
+        assert page.locator("figure svg").count() >= 4
         box = page.locator("figure svg").first.bounding_box()
         assert box["width"] > 300
         assert box["height"] > 100

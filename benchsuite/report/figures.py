@@ -95,7 +95,7 @@ def _caption(part: pd.DataFrame, shown: pd.DataFrame, noise: analysis.Noise) -> 
         f"{'Medians; ' + bands if timed else 'Exact values'}. n = {len(part)} cases"
         f"{f', {less} of which are in the data only' if less else ''}; match:"
         f" {', '.join(sorted(part['match'].unique()))} held equal. Thin lines: a + b·T, fitted;"
-        " in the legends the exponent of the power law."
+        " in the legend the exponents of the power laws, from the flattest to the steepest panel."
     )
 
 
@@ -117,7 +117,7 @@ def _draw(
     divisor, unit_name = units.scale_for(float(part["value"].median()), unit)
     with house_style(salt):
         canvas = Canvas(
-            figsize=(max(3.3 * len(widths) + 0.6, 6.5), 2.7 * len(batches) + 0.9),
+            figsize=(max(3.0 * len(widths) + 0.6, 6.5), 2.3 * len(batches) + 1.3),
             layout="constrained",
         )
         canvas.suptitle(textwrap.fill(title, 90), fontsize=10)
@@ -128,11 +128,32 @@ def _draw(
                 fits = lines[(lines["batch_size"] == batch) & (lines["hidden_size"] == width)]
                 _panel(axes, part[here], fits, noise, divisor)
                 axes.set_title(f"B={batch}, H={width}", fontsize=9)
+        drawn = {
+            line.get_label(): line
+            for line in (line for axes in panels.flat for line in axes.get_lines())
+            if line.get_marker() != "None"
+        }
+        canvas.legend(
+            handles=list(drawn.values()),
+            labels=[_label(str(model), lines) for model in drawn],
+            loc="outside lower center",
+            ncols=3,
+            fontsize=8,
+            frameon=False,
+        )
         for axes in panels[-1]:
             axes.set_xlabel("sequence length T")
         for axes in panels[:, 0]:
             axes.set_ylabel(unit_name or "count")
         return svg_of(canvas)
+
+
+def _label(model: str, lines: pd.DataFrame) -> str:
+    exponents = lines.loc[lines["model"] == model, "exponent"]
+    if not len(exponents):
+        return model
+    low, high = f"{exponents.min():.2f}", f"{exponents.max():.2f}"
+    return f"{model}  T^{low}" + ("" if low == high else f" to {high}")
 
 
 def _panel(
@@ -146,9 +167,7 @@ def _panel(
         x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
         half = 1.96 * analysis.spread(points, noise)
         colour, marker = look(str(model))
-        label = str(model)
         for fit in fits[fits["model"] == model].to_dict("records")[:1]:
-            label = f"{model}  T^{fit['exponent']:.2f}"
             at: Any = np.geomspace(x[0], x[-1], 32)
             line = (fit["overhead"] + fit["slope"] * at) / divisor
             axes.plot(at, line, color=colour, linewidth=0.8, alpha=0.7)
@@ -156,12 +175,10 @@ def _panel(
             axes.fill_between(
                 x, y * np.exp(-half), y * np.exp(half), color=colour, alpha=0.18, linewidth=0
             )
-        axes.plot(x, y, marker, color=colour, markersize=4, label=label)
+        axes.plot(x, y, marker, color=colour, markersize=4, label=str(model))
     lengths = sorted(part["seq_len"].unique())
     if len(lengths) <= 8:
         axes.set_xticks([float(t) for t in lengths], [str(t) for t in lengths])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    if len(part):
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
