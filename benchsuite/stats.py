@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Above this IQR/median a timing is called unstable (the limit of torch.utils.benchmark).
 UNSTABLE_SPREAD = 0.10
@@ -45,7 +49,25 @@ def summarise(samples: Sequence[float]) -> Summary:
     """
     if not samples:
         raise ValueError("no samples to summarise")
-    ordered = sorted(samples)
+    return _summary(sorted(samples))
+
+
+def summarise_columns(samples: np.ndarray) -> Summary:
+    """The same of many sets of equally many samples at once.
+
+    Args:
+        samples: One set per column, (samples, sets); at least one sample.
+
+    Returns:
+        A summary whose attributes are arrays, (sets), but for `n`.
+    """
+    ordered = samples.copy()
+    ordered.sort(axis=0)
+    return _summary(ordered)
+
+
+def _summary(ordered: Any) -> Summary:
+    """Of sorted numbers, or of rows of numbers sorted along the first axis."""
     n = len(ordered)
     low, high = _median_ranks(n)
     return Summary(
@@ -58,7 +80,7 @@ def summarise(samples: Sequence[float]) -> Summary:
     )
 
 
-def _quantile(ordered: Sequence[float], q: float) -> float:
+def _quantile(ordered: Any, q: float) -> Any:
     """Linear interpolation between order statistics (numpy's default)."""
     position = q * (len(ordered) - 1)
     below = math.floor(position)
