@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,24 @@ def summarise_columns(samples: np.ndarray) -> Summary:
     ordered = samples.copy()
     ordered.sort(axis=0)
     return _summary(ordered)
+
+
+def stacked(rows: Sequence[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of equally many numbers as one matrix each, for all of them to be computed at once.
+
+    Args:
+        rows: Sequences of numbers; empty ones are left out.
+
+    Yields:
+        (places of these rows, the rows themselves), of shapes (n,) and (n, numbers).
+    """
+    import numpy as np
+
+    lengths = np.fromiter(map(len, rows), int, len(rows))
+    order = np.argsort(lengths, kind="stable")
+    first = np.flatnonzero(np.diff(lengths[order], prepend=0))
+    for places in np.split(order, first)[1:]:
+        yield places, np.array([rows[place] for place in places])
 
 
 def _summary(ordered: Any) -> Summary:

@@ -118,22 +118,23 @@ def _with_statistics(frame: pd.DataFrame) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from benchsuite.stats import summarise_columns
+    from benchsuite.stats import stacked, summarise_columns
 
-    value, samples = frame["value"].to_numpy(float), frame["samples"].to_numpy()
+    value = frame["value"].to_numpy(float)
     ok = (frame["status"] == "ok").to_numpy(bool) & ~np.isnan(value)
-    counts = pd.Series([len(own) if own else 0 for own in samples])[ok]
-    statistics = {name: np.full(len(frame), np.nan) for name in ("ci_low", "ci_high", "q25", "q75")}
-    alike: dict[Any, Any] = counts.groupby(counts).groups
-    for count, rows in alike.items():
-        if count == 1:
-            continue
-        summary = summarise_columns(np.array([samples[row] for row in rows]).T) if count else None
-        for name, column in statistics.items():
-            column[rows] = getattr(summary, name) if summary else value[rows]
-    number = np.zeros(len(frame), int)
-    number[counts.index] = np.maximum(counts, 1)
-    return frame.assign(**statistics, n_samples=pd.array(number, dtype="Int64"))[list(SCHEMA)]
+    samples = [
+        own if own and usable else () for own, usable in zip(frame["samples"], ok, strict=True)
+    ]
+    count = np.fromiter(map(len, samples), int, len(samples))
+    exact = np.where(ok & (count == 0), value, np.nan)
+    derived = {name: exact.copy() for name in ("ci_low", "ci_high", "q25", "q75")}
+    for rows, sets in stacked(samples):
+        if sets.shape[1] > 1:
+            summary = summarise_columns(sets.T)
+            for name, column in derived.items():
+                column[rows] = getattr(summary, name)
+    number = np.where(ok, np.maximum(count, 1), 0)
+    return frame.assign(**derived, n_samples=pd.array(number, dtype="Int64"))[list(SCHEMA)]
 
 
 def write_tables(frame: pd.DataFrame, directory: Path) -> list[Path]:
