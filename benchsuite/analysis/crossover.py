@@ -69,13 +69,13 @@ def _pair(both: pd.DataFrame) -> pd.DataFrame:
     ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
     sigma = np.hypot(both["sigma_a"].to_numpy(float), both["sigma_b"].to_numpy(float))
 
-    def fit(lines: np.ndarray) -> dict[str, Any]:
+    def fit(lines: np.ndarray) -> pd.DataFrame:
         return _cross(T[lines], ratio[lines], sigma[lines])
 
     return by_line(both, LINE, fit, COLUMNS[2:], least=1)
 
 
-def _cross(T: Floats, ratio: Floats, sigma: Floats) -> dict[str, Any]:
+def _cross(T: Floats, ratio: Floats, sigma: Floats) -> pd.DataFrame:
     """The columns from `verdict` on of lines of one length, (lines, lengths), lengths ascending.
 
     `ratio` is log a - log b.
@@ -97,13 +97,15 @@ def _cross(T: Floats, ratio: Floats, sigma: Floats) -> dict[str, Any]:
         last = turns[once].argmax(1)
         first = before[once, last]
         at[:, once] = _zero(T[once], ratio[once], sigma[once], first, last)
-    return {
-        "verdict": verdict,
-        **dict(zip(("seq_len", "low", "high"), at, strict=True)),
-        "a_below": _told(T, side < 0),
-        "b_below": _told(T, side > 0),
-        "n": T.shape[1],
-    }
+    return pd.DataFrame(
+        {
+            "verdict": verdict,
+            **dict(zip(("seq_len", "low", "high"), at, strict=True)),
+            "a_below": _told(T, side < 0),
+            "b_below": _told(T, side > 0),
+            "n": T.shape[1],
+        }
+    )
 
 
 def _zero(T: Floats, ratio: Floats, sigma: Floats, first: Places, last: Places) -> Floats:

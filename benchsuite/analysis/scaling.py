@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,9 +75,9 @@ def scaling(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     ok = ok[(lines["seq_len"].transform("nunique") > 1) & (lines["value"].transform("min") > 0)]
     T, value = ok["seq_len"].to_numpy(float), ok["value"].to_numpy(float)
 
-    def fit(line: np.ndarray) -> dict[str, Any]:
-        found = _power(T[line], value[line])
-        return {**dict(zip(_COLUMNS, found, strict=False)), "n": line.shape[1]}
+    def fit(lines: np.ndarray) -> pd.DataFrame:
+        found = np.column_stack(_power(T[lines], value[lines]))
+        return pd.DataFrame(found, columns=list(_COLUMNS[:-1])).assign(n=lines.shape[1])
 
     return by_line(ok, keys, fit, _COLUMNS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 def by_line(
     rows: pd.DataFrame,
     keys: Sequence[str],
-    fit: Callable[[np.ndarray], Mapping[str, Any]],
+    fit: Callable[[np.ndarray], pd.DataFrame],
     columns: Sequence[str],
     *,
     least: int = 2,
@@ -65,17 +65,17 @@ def by_line(
         rows: One row per line and sequence length.
         keys: Columns that tell one line from another.
         fit: Gets the row numbers of all lines of one number of lengths, (lines, lengths), in order
-            of rows; gives a value per line for each of `columns`.
-        columns: Their names.
+            of rows; gives a row per line.
+        columns: Names of its columns.
         least: Lines of fewer lengths are left out.
     """
     lines: dict[Any, Any] = rows.groupby(list(keys), sort=False).indices
     names = list(lines)
     found = [
-        pd.DataFrame(fit(index), index=places, columns=list(columns))
+        fit(index).set_axis(places)
         for places, index in stacked(list(lines.values()))
         if index.shape[1] >= least
     ]
-    fitted = pd.concat(found).sort_index() if found else pd.DataFrame(columns=list(columns))
+    fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
     named = pd.DataFrame([names[place] for place in fitted.index], columns=list(keys))
-    return pd.concat([named, fitted.reset_index(drop=True)], axis=1)
+    return pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
