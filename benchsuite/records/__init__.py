@@ -7,7 +7,7 @@ first one alone, which `load_records` reads as `crashed`. Nothing is ever rewrit
 `SCHEMA` is the one table of columns, types and units.
 """
 
-from benchsuite.records.frame import load_records, to_frame, write_tables
+from benchsuite.records.frame import load_records, to_frame
 from benchsuite.records.reading import FILE_NAME, latest, read_rows, record_files, settle
 from benchsuite.records.record import Record, RecordFile
 from benchsuite.records.schema import (
@@ -19,6 +19,7 @@ from benchsuite.records.schema import (
     Column,
     Status,
 )
+from benchsuite.records.tables import write_tables
 
 __all__ = [
     "CRASHED",
