@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Above this IQR/median a timing is called unstable (the limit of torch.utils.benchmark).
 UNSTABLE_SPREAD = 0.10
@@ -45,7 +49,43 @@ def summarise(samples: Sequence[float]) -> Summary:
     """
     if not samples:
         raise ValueError("no samples to summarise")
-    ordered = sorted(samples)
+    return _summary(sorted(samples))
+
+
+def summarise_columns(samples: np.ndarray) -> Summary:
+    """The same of many sets of equally many samples at once.
+
+    Args:
+        samples: One set per column, (samples, sets); at least one sample.
+
+    Returns:
+        A summary whose attributes are arrays, (sets), but for `n`.
+    """
+    ordered = samples.copy()
+    ordered.sort(axis=0)
+    return _summary(ordered)
+
+
+def stacked(rows: Sequence[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of equally many numbers as one matrix each, for all of them to be computed at once.
+
+    Args:
+        rows: Sequences of numbers; empty ones are left out.
+
+    Yields:
+        (places of these rows, the rows themselves), of shapes (n,) and (n, numbers).
+    """
+    import numpy as np
+
+    lengths = np.fromiter(map(len, rows), int, len(rows))
+    order = np.argsort(lengths, kind="stable")
+    first = np.flatnonzero(np.diff(lengths[order], prepend=0))
+    for places in np.split(order, first)[1:]:
+        yield places, np.array([rows[place] for place in places])
+
+
+def _summary(ordered: Any) -> Summary:
+    """Of sorted numbers, or of rows of numbers sorted along the first axis."""
     n = len(ordered)
     low, high = _median_ranks(n)
     return Summary(
@@ -58,7 +98,7 @@ def summarise(samples: Sequence[float]) -> Summary:
     )
 
 
-def _quantile(ordered: Sequence[float], q: float) -> float:
+def _quantile(ordered: Any, q: float) -> Any:
     """Linear interpolation between order statistics (numpy's default)."""
     position = q * (len(ordered) - 1)
     below = math.floor(position)

@@ -103,6 +103,13 @@ def test_what_is_written(study, tmp_path):
     assert len(pd.read_parquet(tmp_path / "out" / "records.parquet")) == len(study)
 
 
+def test_a_report_to_publish_has_its_table_gzipped(study, tmp_path):
+    written = write_report(study, tmp_path, compress=True)
+    assert written["csv"].name == "records.csv.gz"
+    assert len(pd.read_csv(written["csv"])) == len(study)
+    assert 'href="records.csv.gz"' in written["index"].read_text()
+
+
 def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
     page = write_report(study, tmp_path)["index"].read_text()
     assert "128 µs" in page  # lstm, T=64, B=1: 2e-6 · 64

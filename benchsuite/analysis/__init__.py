@@ -3,9 +3,10 @@
 from benchsuite.analysis.advice import Advice, advise
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
+from benchsuite.analysis.laws import Law, fit_law, laws
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
-from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
+from benchsuite.analysis.scaling import PowerFit, fit_power, scaling
 from benchsuite.analysis.select import LINE, measured, newest, problems, told_axis
 from benchsuite.analysis.surface import Surface, fit_surface
 from benchsuite.analysis.verdict import Verdict, unrolled, verdict

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.noise import Floats, Noise, floor, spread
-from benchsuite.analysis.select import LINE, measured
+from benchsuite.analysis.select import LINE, by_line, measured
 
+Places = np.ndarray[Any, np.dtype[np.int64]]
 #: One-sided 5 %: "at every length" is claimed only if it holds at each (Berger 1982), uncorrected.
 _Z_ALWAYS = 1.645
 #: Two-sided 5 %, asked of both sides of a crossing at once.
@@ -47,81 +49,99 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     noise = noise or floor(frame, measure)
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)), sigma=spread(rows, noise))
     rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
-    models = list(dict.fromkeys(rows["model"]))
-    by_model = {model: rows[rows["model"] == model] for model in models}
     keys = [*LINE, "seq_len"]
-    found: list[dict[str, Any]] = []
-    for a, b in itertools.combinations(models, 2):
-        both = by_model[a][[*keys, "log", "sigma"]].merge(
-            by_model[b][[*keys, "log", "sigma"]], on=keys, suffixes=("_a", "_b")
-        )
-        both["ratio"] = both["log_a"] - both["log_b"]
-        both["noise"] = np.hypot(both["sigma_a"], both["sigma_b"])
-        for key, T, ratio, sigma in _lines(both):
-            own = {**dict(zip(LINE, key, strict=True)), "a": a, "b": b}
-            found.append({**own, **_cross(T, ratio, sigma)})
-    return pd.DataFrame(found, columns=[*LINE, *COLUMNS])
+    by_model = {
+        model: rows.loc[rows["model"] == model, [*keys, "log", "sigma"]]
+        for model in dict.fromkeys(rows["model"])
+    }
+    found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
+    for a, b in itertools.combinations(by_model, 2):
+        both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
+        if len(both):
+            found.append(_pair(both).assign(a=a, b=b))
+    return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
 
 
-def _lines(both: pd.DataFrame) -> Iterator[tuple[Any, Floats, Floats, Floats]]:
-    """(line, lengths, log ratios, their noise), lengths ascending."""
+def _pair(both: pd.DataFrame) -> pd.DataFrame:
+    """The table of two models, but for their names."""
     both = both.sort_values("seq_len", kind="stable")
-    T, ratio, noise = (both[n].to_numpy(float) for n in ("seq_len", "ratio", "noise"))
-    for key, rows in both.groupby(list(LINE), sort=False).indices.items():
-        yield key, T[rows], ratio[rows], noise[rows]
+    T = both["seq_len"].to_numpy(float)
+    ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
+    sigma = np.hypot(both["sigma_a"].to_numpy(float), both["sigma_b"].to_numpy(float))
+
+    def fit(lines: np.ndarray) -> pd.DataFrame:
+        return _cross(T[lines], ratio[lines], sigma[lines])
+
+    return by_line(both, LINE, fit, COLUMNS[2:], least=1)
 
 
-def _cross(T: Floats, ratio: Floats, sigma: Floats) -> dict[str, Any]:
-    """The columns from `verdict` on; `ratio` is log a - log b."""
-    exact = not (sigma > 0).any()
+def _cross(T: Floats, ratio: Floats, sigma: Floats) -> pd.DataFrame:
+    """The columns from `verdict` on of lines of one length, (lines, lengths), lengths ascending.
+
+    `ratio` is log a - log b.
+    """
     z = ratio / np.maximum(sigma, _NO_NOISE)
     side = np.where(np.abs(z) > _Z_SIDE, np.sign(z), 0.0)
-    clear = np.flatnonzero(side)
-    turns = clear[:-1][side[clear[:-1]] != side[clear[1:]]] if len(clear) else clear
-    told = {
-        "seq_len": np.nan,
-        "low": np.nan,
-        "high": np.nan,
-        "a_below": _told(T[side < 0]),
-        "b_below": _told(T[side > 0]),
-        "n": len(T),
-    }
-    if (z < -_Z_ALWAYS).all():
-        return {"verdict": "a always", **told}
-    if (z > _Z_ALWAYS).all():
-        return {"verdict": "b always", **told}
-    if not len(turns):
-        return {"verdict": "not separable", **told}
-    if len(turns) > 1:
-        return {"verdict": "crosses repeatedly", **told}
-    first = int(turns[0])
-    last = int(clear[np.searchsorted(clear, first) + 1])
-    own = slice(first, last + 1)
-    told["seq_len"], told["low"], told["high"] = _zero(T[own], ratio[own], sigma[own], exact)
-    return {"verdict": "crosses", **told}
+    # The last clear length before each one, or -1; a turn is a clear length on the other side.
+    clear = np.maximum.accumulate(np.where(side != 0, np.arange(T.shape[1]), -1), axis=1)
+    before = np.hstack([np.full((len(T), 1), -1), clear[:, :-1]])
+    turns = (before >= 0) & (side * np.take_along_axis(side, before, 1) < 0)
+    verdict = np.select(
+        [(z < -_Z_ALWAYS).all(1), (z > _Z_ALWAYS).all(1), ~turns.any(1), turns.sum(1) > 1],
+        ["a always", "b always", "not separable", "crosses repeatedly"],
+        "crosses",
+    )
+    at = np.full((3, len(T)), np.nan)
+    once = np.flatnonzero(verdict == "crosses")
+    if len(once):
+        last = turns[once].argmax(1)
+        first = before[once, last]
+        at[:, once] = _zero(T[once], ratio[once], sigma[once], first, last)
+    return pd.DataFrame(
+        {
+            "verdict": verdict,
+            **dict(zip(("seq_len", "low", "high"), at, strict=True)),
+            "a_below": _told(T, side < 0),
+            "b_below": _told(T, side > 0),
+            "n": T.shape[1],
+        }
+    )
 
 
-def _zero(T: Floats, ratio: Floats, sigma: Floats, exact: bool) -> tuple[float, float, float]:
-    """T* and its interval between the first and the last length, whose ratios differ in sign."""
+def _zero(T: Floats, ratio: Floats, sigma: Floats, first: Places, last: Places) -> Floats:
+    """T* and its interval, (3, lines), between two lengths whose ratios differ in sign."""
     x = np.log(T)
-    slope, level = np.polyfit(x, ratio, 1, w=None if exact else 1 / np.maximum(sigma, _NO_NOISE))
-    if exact:
-        low, high = x[0], x[-1]
-    else:
-        rising = np.sign(ratio[-1])
-        low = _root(x[:2], rising * ratio[:2] + _Z_SIDE * sigma[:2])
-        high = _root(x[-2:], rising * ratio[-2:] - _Z_SIDE * sigma[-2:])
-    at = np.clip(-level / slope, low, high)
-    return float(np.exp(at)), float(np.exp(low)), float(np.exp(high))
+    exact = np.all(sigma == 0, axis=1)
+    own = (np.arange(T.shape[1]) >= first[:, None]) & (np.arange(T.shape[1]) <= last[:, None])
+    weight = own / np.where(exact[:, None], 1.0, np.maximum(sigma, _NO_NOISE)) ** 2
+    weight /= weight.sum(1, keepdims=True)
+    x_mean, mean = (weight * x).sum(1), (weight * ratio).sum(1)
+    dx = x - x_mean[:, None]
+    slope = (weight * dx * ratio).sum(1) / (weight * dx**2).sum(1)
+    line = np.arange(len(T))
+    rising = np.sign(ratio[line, last])[:, None]
+    low = _root(x, rising * ratio + _Z_SIDE * sigma, first)
+    high = _root(x, rising * ratio - _Z_SIDE * sigma, last - 1)
+    low, high = np.where(exact, x[line, first], low), np.where(exact, x[line, last], high)
+    return np.exp([np.clip(x_mean - mean / slope, low, high), low, high])
 
 
-def _root(x: Floats, y: Floats) -> float:
-    """Where the straight line between two points passes zero."""
-    return float(x[0] - y[0] * (x[1] - x[0]) / (y[1] - y[0]))
+def _root(x: Floats, y: Floats, first: Places) -> Floats:
+    """Where each row's straight line between two neighbouring points passes zero."""
+    line = np.arange(len(x))
+    x_0, y_0, x_1, y_1 = x[line, first], y[line, first], x[line, first + 1], y[line, first + 1]
+    return np.asarray(x_0 - y_0 * (x_1 - x_0) / (y_1 - y_0), float)
 
 
-def _told(lengths: Floats) -> str:
-    return ", ".join(f"{length:g}" for length in lengths)
+def _told(T: Floats, chosen: np.ndarray) -> list[str]:
+    """The lengths chosen of each row, in words; few sets of lengths are told again and again."""
+    sets = (lengths[own].tobytes() for lengths, own in zip(T, chosen, strict=True))
+    return [_words(lengths) for lengths in sets]
+
+
+@functools.lru_cache
+def _words(lengths: bytes) -> str:
+    return ", ".join(f"{length:g}" for length in np.frombuffer(lengths))
 
 
 def crossover_sentence(row: Mapping[Any, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,18 +94,21 @@ def memory_lines(
     Returns:
         A frame with the columns of `LINE`, `model, slope, low, high, base, exact, longest, n`.
     """
+    keys = [*LINE, "model"]
+    rows = measured(frame, measure).drop_duplicates([*keys, "seq_len"], keep="last")
+    T, value = rows["seq_len"].to_numpy(float), rows["value"].to_numpy(float)
     found = []
-    for key, line in measured(frame, measure).groupby([*LINE, "model"], sort=False):
-        own = line.drop_duplicates("seq_len", keep="last")
-        fit = fit_memory(own["seq_len"].to_numpy(float), own["value"].to_numpy(float))
+    lines: dict[Any, Any] = rows.groupby(keys, sort=False).indices
+    for key, line in lines.items():
+        fit = fit_memory(T[line], value[line])
         if fit is None:
             continue
-        row = {**dict(zip([*LINE, "model"], key, strict=True)), **_columns(fit)}
+        row = {**dict(zip(keys, key, strict=True)), **_columns(fit)}
         if memory is not None:
             row["largest_seq_len"] = fit.largest_seq_len(memory)
         found.append(row)
     extra = [] if memory is None else ["largest_seq_len"]
-    table = pd.DataFrame(found, columns=[*LINE, "model", *_COLUMNS, *extra])
+    table = pd.DataFrame(found, columns=[*keys, *_COLUMNS, *extra])
     return table if memory is None else table.astype({"largest_seq_len": "Int64"})
 
 

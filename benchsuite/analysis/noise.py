@@ -10,6 +10,7 @@ the interval of either. Two parts are told apart, both as standard deviations of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.select import LINE, measured
+from benchsuite.stats import stacked
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 _BLOCKS = 12
@@ -56,15 +58,24 @@ def within(samples: object) -> float:
     Args:
         samples: Raw samples in the order they were taken; anything but a list counts as exact: 0.
     """
-    if not isinstance(samples, list | tuple | np.ndarray) or len(samples) < 2:
-        return 0.0
-    values = np.asarray(samples, float)
-    if values.min() <= 0:
-        return 0.0
-    count = len(values) if len(values) < 8 else min(_BLOCKS, len(values) // 2)
-    size = len(values) // count
-    blocks = np.log(np.median(values[: count * size].reshape(count, size), axis=1))
-    return float(blocks.std(ddof=1) / np.sqrt(count))
+    return float(withins([samples])[0])
+
+
+def withins(samples: Iterable[object]) -> Floats:
+    """`within` of many processes, those of equally many samples at once."""
+    sets = [own if isinstance(own, list | tuple | np.ndarray) else () for own in samples]
+    found = np.zeros(len(sets))
+    for places, values in stacked(sets):
+        number = values.shape[1]
+        usable = (values > 0).all(1)
+        if number < 2 or not usable.any():
+            continue
+        count = number if number < 8 else min(_BLOCKS, number // 2)
+        size = number // count
+        blocks = values[usable, : count * size].reshape(-1, count, size)
+        logs = np.log(np.median(blocks, axis=2))
+        found[places[usable]] = logs.std(1, ddof=1) / np.sqrt(count)
+    return found
 
 
 def floor(frame: pd.DataFrame, measure: str) -> Noise:
@@ -98,7 +109,7 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
 
 def _without(variance: float, rows: pd.DataFrame) -> float:
     """What is left of a variance of log values after each process's own part."""
-    own = np.median([within(samples) ** 2 for samples in rows["samples"].head(_LINES)])
+    own = np.median(withins(rows["samples"].head(_LINES)) ** 2)
     return float(np.sqrt(max(variance - own, 0.0)))
 
 
@@ -124,6 +135,6 @@ def _off_smooth(rows: pd.DataFrame) -> list[float]:
 
 def spread(frame: pd.DataFrame, noise: Noise) -> Floats:
     """Standard deviation of each row's log value: its own part and the floor together."""
-    own = np.array([within(samples) for samples in frame["samples"]], float)
+    own = withins(frame["samples"])
     timed = frame["n_samples"].to_numpy(float) > 1
     return np.asarray(np.sqrt(own**2 + np.where(timed, noise.between**2, 0.0)), float)

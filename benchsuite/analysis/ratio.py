@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from benchsuite.analysis.noise import Floats, Noise, within
+from benchsuite.analysis.noise import Floats, Noise, withins
 
 #: Changes below this are not worth a verdict.
 THRESHOLD = 0.05
@@ -37,7 +37,7 @@ def processes_of(rows: pd.DataFrame) -> dict[str, Processes]:
     """By case; an attempt that is there twice (the same file named twice) counts once."""
     rows = rows.drop_duplicates("uid")
     log = np.log(rows["value"].to_numpy(float))
-    own = np.array([within(samples) for samples in rows["samples"]], float)
+    own = withins(rows["samples"])
     found = rows.groupby("case", sort=False).indices
     return {str(case): Processes(log[index], own[index]) for case, index in found.items()}
 

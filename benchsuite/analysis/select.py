@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from benchsuite.case import AXES
 from benchsuite.errors import UsageError
+from benchsuite.stats import stacked
 
 #: What a line over sequence length holds fixed, besides the model.
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
@@ -44,6 +49,36 @@ def problems(frame: pd.DataFrame) -> pd.DataFrame:
 def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Rows of one measure that have a positive value: what a logarithm can be taken of."""
     return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]
+
+
+def by_line(
+    rows: pd.DataFrame,
+    keys: Sequence[str],
+    fit: Callable[[np.ndarray], pd.DataFrame],
+    columns: Sequence[str],
+    *,
+    least: int = 2,
+) -> pd.DataFrame:
+    """What is fitted to every line, in the order of their first rows.
+
+    Args:
+        rows: One row per line and sequence length.
+        keys: Columns that tell one line from another.
+        fit: Gets the row numbers of all lines of one number of lengths, (lines, lengths), in order
+            of rows; gives a row per line.
+        columns: Names of its columns.
+        least: Lines of fewer lengths are left out.
+    """
+    lines: dict[Any, Any] = rows.groupby(list(keys), sort=False).indices
+    names = list(lines)
+    found = [
+        fit(index).set_axis(places)
+        for places, index in stacked(list(lines.values()))
+        if index.shape[1] >= least
+    ]
+    fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
+    named = pd.DataFrame([names[place] for place in fitted.index], columns=list(keys))
+    return pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
 
 
 def told_axis(name: str, value: object) -> str:

@@ -23,6 +23,9 @@ def report(
         Path | None, typer.Option("-o", "--output", help="Directory of the report.")
     ] = None,
     machine: Machine = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Gzip records.csv, for a report to publish.")
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +40,9 @@ def report(
     for problem in frame.attrs["problems"]:
         say(f"note: {problem}")
     traces = (path if path.is_dir() else path.parent) / "traces"
-    written = write_report(frame, output or directory, machine=machine, traces=traces)
+    written = write_report(
+        frame, output or directory, machine=machine, traces=traces, compress=compress
+    )
     if as_json:
         print_json({name: str(file) for name, file in written.items()})
     else:

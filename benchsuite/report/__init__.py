@@ -41,6 +41,7 @@ def write_report(
     *,
     machine: str | None = None,
     traces: Path | None = None,
+    compress: bool = False,
 ) -> dict[str, Path]:
     """Write `index.html`, `summary.md`, tables and figures with their data.
 
@@ -49,6 +50,7 @@ def write_report(
         directory: Created if need be; files of the same names are replaced.
         machine: Which machine's records, where there are several.
         traces: Directory of the traces that belong to the records, if any.
+        compress: Gzip the CSV of all records, for a report that is published.
 
     Returns:
         What was written, by name: index, summary, csv, parquet, crossovers, scaling, memory, each
@@ -60,7 +62,7 @@ def write_report(
     chosen = analysis.newest(frame, machine=machine)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        csv, parquet = write_tables(frame, directory)
+        csv, parquet = write_tables(frame, directory, compress=compress)
         written = {"csv": csv, "parquet": parquet}
         laws, lines = analysis.laws(chosen, "latency"), _memory_lines(chosen)
         for name, table in (("scaling", laws), ("memory", lines)):
@@ -82,6 +84,7 @@ def write_report(
             .render(
                 **facts(chosen),
                 version=__version__,
+                files=[csv.name, parquet.name],
                 older=len(frame) - len(chosen),
                 verdict=words,
                 noise=found.noise,

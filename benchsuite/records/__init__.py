@@ -1,0 +1,42 @@
+"""Records: one row per case × measure, appended to disk as soon as it is known.
+
+A record file is JSON Lines. Each attempt writes a row with status `started` before anything is
+built and a second row, under the same `uid`, when it has ended; a process that is killed leaves the
+first one alone, which `load_records` reads as `crashed`. Nothing is ever rewritten.
+
+`SCHEMA` is the one table of columns, types and units.
+"""
+
+from benchsuite.records.frame import load_records, to_frame
+from benchsuite.records.reading import FILE_NAME, latest, read_rows, record_files, settle
+from benchsuite.records.record import Record, RecordFile
+from benchsuite.records.schema import (
+    CRASHED,
+    FINAL,
+    INTERRUPTED,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Column,
+    Status,
+)
+from benchsuite.records.tables import write_tables
+
+__all__ = [
+    "CRASHED",
+    "FILE_NAME",
+    "FINAL",
+    "INTERRUPTED",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Column",
+    "Record",
+    "RecordFile",
+    "Status",
+    "latest",
+    "load_records",
+    "read_rows",
+    "record_files",
+    "settle",
+    "to_frame",
+    "write_tables",
+]

@@ -1,0 +1,140 @@
+"""Record files as one tidy frame."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.errors import UsageError
+from benchsuite.records.reading import (
+    MEASUREMENT,
+    Row,
+    attempts,
+    last_that_counts,
+    read_rows,
+    record_files,
+)
+from benchsuite.records.record import Record
+from benchsuite.records.schema import INTERRUPTED, SCHEMA
+from benchsuite.records.tables import LISTS, frame_of, read_parquet, stored_schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Rows held as objects at a time: few enough for the processor's cache.
+_BATCH = 1_000
+
+
+def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFrame:
+    """Read record files into a tidy frame: one row per case × measure, columns of `SCHEMA`.
+
+    Args:
+        path: A record file, a study's directory, a directory with several of them, or the
+            `records.parquet` of a report.
+        every_attempt: Keep superseded attempts too; otherwise the latest of each measurement stays.
+
+    Returns:
+        The frame; `frame.attrs["problems"]` lists lines that could not be read.
+
+    Raises:
+        UsageError: if there are no records.
+    """
+    path = Path(path)
+    problems: list[str] = []
+    if path.suffix == ".parquet" and path.is_file():
+        frame = read_parquet(path)
+    else:
+        frame = _attempts_of(record_files(path), problems)
+    if not len(frame):
+        first = f": {problems[0]}" if problems else ""
+        raise UsageError(f"no readable record in {str(path)!r}{first}")
+    if not every_attempt:
+        key = frame.groupby(list(MEASUREMENT), dropna=False, sort=False).ngroup()
+        frame = frame.iloc[last_that_counts(key, frame["reason"] != INTERRUPTED)]
+    frame = _with_statistics(frame.reset_index(drop=True))
+    frame.attrs["problems"] = problems
+    return frame
+
+
+def _attempts_of(files: list[Path], problems: list[str]) -> pd.DataFrame:
+    """One row per attempt, in the order they began: `reading.settle`, but as columns."""
+    places: list[int] = []
+
+    def ended() -> Iterator[Row]:
+        for file in files:
+            before = len(places)  # every attempt has a row, so no place is taken yet
+            for place, row in attempts(read_rows(file, problems)):
+                places.append(before + place)
+                yield row
+
+    with _no_collection():
+        frame = _columns(ended())
+    last = dict(zip(places, range(len(places)), strict=True))
+    return frame.iloc[[last[place] for place in sorted(last)]]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Rows hold no cycles: looking for some, again and again, takes a quarter of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def to_frame(rows: Iterable[Mapping[str, Any] | Record]) -> pd.DataFrame:
+    """Rows or records as a frame with all columns of `SCHEMA`, statistics derived from samples."""
+    return _with_statistics(
+        _columns(item.to_row() if isinstance(item, Record) else item for item in rows)
+    )
+
+
+def _columns(rows: Iterator[Mapping[str, Any]]) -> pd.DataFrame:
+    """The columns that are stored; texts that are missing are empty."""
+    import pyarrow as pa
+
+    schema = stored_schema()
+    empty = {name: "" if SCHEMA[name].kind == "str" else None for name in schema.names}
+    batches: list[pa.RecordBatch] = []
+    lists: dict[str, list[list[float] | None]] = {name: [] for name in LISTS}
+    while batch := list(itertools.islice(rows, _BATCH)):
+        columns = [[row.get(name, none) for row in batch] for name, none in empty.items()]
+        arrays = [pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)]
+        batches.append(pa.record_batch(arrays, schema))
+        for name, values in lists.items():
+            values += [None if (own := row.get(name)) is None else list(own) for row in batch]
+    return frame_of(pa.Table.from_batches(batches, schema), lists)
+
+
+def _with_statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the interval, the quartiles and the number of samples; all samples of one count at once.
+
+    An exact value is its own interval; one sample says nothing of its spread.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from benchsuite.stats import stacked, summarise_columns
+
+    value = frame["value"].to_numpy(float)
+    ok = (frame["status"] == "ok").to_numpy(bool) & ~np.isnan(value)
+    samples = [
+        own if own and usable else () for own, usable in zip(frame["samples"], ok, strict=True)
+    ]
+    count = np.fromiter(map(len, samples), int, len(samples))
+    exact = np.where(ok & (count == 0), value, np.nan)
+    derived = {name: exact.copy() for name in ("ci_low", "ci_high", "q25", "q75")}
+    for rows, sets in stacked(samples):
+        if sets.shape[1] > 1:
+            summary = summarise_columns(sets.T)
+            for name, column in derived.items():
+                column[rows] = getattr(summary, name)
+    number = np.where(ok, np.maximum(count, 1), 0)
+    return frame.assign(**derived, n_samples=pd.array(number, dtype="Int64"))[list(SCHEMA)]

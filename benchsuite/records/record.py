@@ -1,0 +1,127 @@
+"""One record, and the file that it is appended to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchsuite.case import Case
+from benchsuite.errors import BenchsuiteError
+from benchsuite.records.schema import PROVENANCE, SCHEMA_VERSION, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one attempt to measure one case gave.
+
+    Attributes are columns of `SCHEMA`; those of the environment are in `provenance`.
+    """
+
+    case: Case
+    measure: str
+    unit: str
+    version: str
+    status: Status = "started"
+    value: float | None = None
+    samples: tuple[float, ...] = ()
+    number: int = 1
+    reason: str = ""
+    warning: str = ""
+    study: str = ""
+    machine: str = ""
+    commit: str = ""
+    run: str = ""
+    timeout: float | None = None
+    min_run_time: float | None = None
+    started_at: float = field(default_factory=time.time)
+    duration: float | None = None
+    setup_duration: float | None = None
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> Record:
+        """A copy with some values changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_row(self) -> dict[str, Any]:
+        """The flat row that is stored; empty values are left out."""
+        row: dict[str, Any] = {**self.case.as_dict(), "case": self.case.id}
+        for item in dataclasses.fields(self):
+            if item.name not in {"case", "provenance"}:
+                row[item.name] = getattr(self, item.name)
+        row.update(self.provenance)
+        row["schema"] = SCHEMA_VERSION
+        return {key: value for key, value in row.items() if value not in (None, "", ())}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Record:
+        """Rebuild a record from a stored row."""
+        names = {item.name for item in dataclasses.fields(cls)} - {"case", "provenance", "samples"}
+        return cls(
+            case=Case.from_row(row),
+            samples=tuple(row.get("samples", ())),
+            provenance={c.name: row[c.name] for c in PROVENANCE if c.name in row},
+            **{name: row[name] for name in names if name in row},
+        )
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes a finished measurement the same one: asked before measuring it again."""
+        own = self.provenance
+        return (
+            self.case.id,
+            self.measure,
+            self.version,
+            self.machine,
+            self.commit,
+            str(own.get("tree", "")),
+            str(own.get("torch", "")),
+            str(own.get("source", "")),
+            str(self.min_run_time),
+        )
+
+
+class RecordFile:
+    """An append-only file of records, safe for several processes and for being killed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Record) -> None:
+        """Write one row in one piece and hand it to the disk.
+
+        Raises:
+            BenchsuiteError: if it cannot be written, saying why.
+        """
+        # allow_nan: a row that JSON readers elsewhere reject must never be written.
+        line = json.dumps(record.to_row(), allow_nan=False, separators=(",", ":")) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                if self._is_torn(descriptor):
+                    line = "\n" + line
+                data = line.encode()
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(28, "the disk is full")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise BenchsuiteError(
+                f"cannot write to {self.path}: {error.strerror}; free some space or choose"
+                " another place with --home"
+            ) from error
+
+    @staticmethod
+    def _is_torn(descriptor: int) -> bool:
+        """Whether the last line lacks its end, because its writer was killed or the disk full."""
+        size = os.fstat(descriptor).st_size
+        return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
