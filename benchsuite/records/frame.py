@@ -6,6 +6,7 @@ import gc
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from benchsuite.records.reading import (
     Row,
     attempts,
     last_that_counts,
-    read_rows,
     record_files,
+    rows_as,
 )
 from benchsuite.records.record import Record
 from benchsuite.records.schema import INTERRUPTED, SCHEMA
@@ -64,10 +65,10 @@ def _attempts_of(files: list[Path], problems: list[str]) -> pd.DataFrame:
     """One row per attempt, in the order they began: `reading.settle`, but as columns."""
     places: list[int] = []
 
-    def ended() -> Iterator[Row]:
+    def ended() -> Iterator[Any]:
         for file in files:
             before = len(places)  # every attempt has a row, so no place is taken yet
-            for place, row in attempts(read_rows(file, problems)):
+            for place, row in attempts(rows_as(Row, file, problems)):
                 places.append(before + place)
                 yield row
 
@@ -91,25 +92,26 @@ def _no_collection() -> Iterator[None]:
 
 def to_frame(rows: Iterable[Mapping[str, Any] | Record]) -> pd.DataFrame:
     """Rows or records as a frame with all columns of `SCHEMA`, statistics derived from samples."""
+    dicts = (item.to_row() if isinstance(item, Record) else item for item in rows)
     return _with_statistics(
-        _columns(item.to_row() if isinstance(item, Record) else item for item in rows)
+        _columns(Row(**{name: row[name] for name in row if name in SCHEMA}) for row in dicts)
     )
 
 
-def _columns(rows: Iterator[Mapping[str, Any]]) -> pd.DataFrame:
-    """The columns that are stored; texts that are missing are empty."""
+def _columns(rows: Iterator[Any]) -> pd.DataFrame:
+    """The columns that are stored, of objects of type `Row`."""
     import pyarrow as pa
 
     schema = stored_schema()
-    empty = {name: "" if SCHEMA[name].kind == "str" else None for name in schema.names}
+    columns = [(attrgetter(column.name), column.type) for column in schema]
     batches: list[pa.RecordBatch] = []
     lists: dict[str, list[list[float] | None]] = {name: [] for name in LISTS}
     while batch := list(itertools.islice(rows, _BATCH)):
-        columns = [[row.get(name, none) for row in batch] for name, none in empty.items()]
-        arrays = [pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)]
+        arrays = [pa.array(list(map(own, batch)), kind) for own, kind in columns]
         batches.append(pa.record_batch(arrays, schema))
         for name, values in lists.items():
-            values += [None if (own := row.get(name)) is None else list(own) for row in batch]
+            own = attrgetter(name)
+            values += [None if own(row) is None else list(own(row)) for row in batch]
     return frame_of(pa.Table.from_batches(batches, schema), lists)
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -18,7 +18,6 @@ from benchsuite.errors import UsageError
 from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSION
 
 FILE_NAME = "records.jsonl"
-Row = dict[str, Any]
 
 #: The next attempt of a run starts within this, once one has been killed at its limit.
 _KILL_SECONDS = 120.0
@@ -39,22 +38,47 @@ _TYPES: dict[str, Any] = {
     "bool": bool,
     "floats": list[float],
 }
-_REQUIRED = (*AXES, "uid", "status")
-#: `SCHEMA` as a type: its decoder checks a line while parsing it, ten times as fast as `json` alone
-#: parses it; what it rejects is looked at again by `_fault_of`, which has the words.
-_decode: Callable[[bytes], Row] = msgspec.json.Decoder(
-    TypedDict(  # type: ignore[operator]
-        "Row",
-        {
-            **{name: NotRequired[_TYPES[column.kind]] for name, column in SCHEMA.items()},
-            **{name: _TYPES[SCHEMA[name].kind] for name in _REQUIRED},
-            "schema": Annotated[int, msgspec.Meta(le=SCHEMA_VERSION)],
-        },
-    )
-).decode
+_COLUMNS = {name: _TYPES[column.kind] for name, column in SCHEMA.items()}
+_COLUMNS["schema"] = Annotated[int, msgspec.Meta(le=SCHEMA_VERSION)]
+_REQUIRED = (*AXES, "uid", "status", "schema")
 
 
-def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[Row]:
+class _RowBase(msgspec.Struct):
+    """What `attempts` asks of a row, whether it is a `Row` or a dict."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = getattr(self, name)
+        return default if value is None else value
+
+    def __or__(self, changes: Mapping[str, Any]) -> Any:
+        return msgspec.structs.replace(self, **changes)
+
+
+#: `SCHEMA` as a type, for the fastest way into a frame; missing texts are empty, others None.
+Row: Any = msgspec.defstruct(
+    "Row",
+    [
+        *((name, _COLUMNS[name]) for name in _REQUIRED),
+        *(
+            (name, kind, "" if SCHEMA[name].kind == "str" else None)
+            for name, kind in _COLUMNS.items()
+            if name not in _REQUIRED
+        ),
+    ],
+    bases=(_RowBase,),
+    gc=False,
+)
+#: The same as a type of dicts, which have what was written and no more.
+_DICT: Any = TypedDict(  # type: ignore[misc]
+    "_DICT",
+    {name: kind if name in _REQUIRED else NotRequired[kind] for name, kind in _COLUMNS.items()},
+)
+
+
+def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of one file as they were written; lines that are none are reported and passed over.
 
     Args:
@@ -64,16 +88,27 @@ def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[Row]:
     Raises:
         UsageError: if the file cannot be read.
     """
+    return rows_as(_DICT, path, problems)
+
+
+def rows_as(kind: Any, path: Path, problems: list[str] | None = None) -> Iterator[Any]:
+    """The same as objects of a type made from `SCHEMA`.
+
+    Its decoder checks a line while parsing it, several times as fast as `json` parses alone; what
+    it rejects is looked at again for the words.
+    """
+    decode = msgspec.json.Decoder(kind).decode
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    row = _decode(line)
+                    row = decode(line)
                 except (ValueError, RecursionError):
                     if not line.strip():
                         continue
-                    row, fault = _explain(line)
-                    if fault:
+                    try:
+                        row = msgspec.convert(_parse(line), kind)
+                    except ValueError as fault:
                         if problems is not None:
                             problems.append(f"{path.name}, line {number}: {fault}")
                         continue
@@ -82,15 +117,21 @@ def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[Row]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _explain(line: bytes) -> tuple[Row, str]:
-    """What was rejected, and why: it may be a record all the same, but for a column not ours."""
+def _parse(line: bytes) -> dict[str, Any]:
+    """A line that was rejected; it may be a record all the same, but for a column not ours.
+
+    Raises:
+        ValueError: saying why it is none.
+    """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         torn = "" if line.endswith(b"\n") else " (the last line: its writer was stopped)"
-        return {}, f"not a record, passed over{torn}"
+        raise ValueError(f"not a record, passed over{torn}") from None
     fault = _fault_of(row)
-    return row, f"{fault}, passed over" if fault else ""
+    if fault:
+        raise ValueError(f"{fault}, passed over")
+    return row  # type: ignore[no-any-return]
 
 
 def _fault_of(row: object) -> str:
@@ -125,15 +166,18 @@ def _fits(value: object, kind: str) -> bool:
             )
 
 
-def attempts(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     """What became of every attempt: its place in the order of beginning, and its row.
 
     Ends come as they are read, so that only what is under way is held; a later end of an attempt
     replaces an earlier one. Attempts without an end come last: their process was killed, at its
     limit if the next one started only after that (asv kills what does not listen), else it crashed.
+
+    Args:
+        rows: All of type `Row`, or all dicts.
     """
     places: dict[str, int] = {}
-    begun: dict[int, tuple[Row, Row | None]] = {}  # those under way, and what began after each
+    begun: dict[int, tuple[Any, Any]] = {}  # those under way, and what began after each
     for row in rows:
         count = len(places)
         place = places.setdefault(row["uid"], count)
@@ -145,16 +189,16 @@ def attempts(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:
         elif place == count:
             begun[place] = (row, None)
     for place, (row, after) in begun.items():
-        yield place, {**row, **_epitaph(row, after)}
+        yield place, row | _epitaph(row, after)
 
 
-def settle(rows: Iterable[Row]) -> list[Row]:
+def settle(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per attempt, in the order they began: its end, or what must have happened."""
     found = dict(attempts(rows))
     return [found[place] for place in sorted(found)]
 
 
-def _epitaph(row: Row, after: Row | None) -> Row:
+def _epitaph(row: Any, after: Any) -> dict[str, str]:
     """Status and reason of an attempt that has no end, from itself and the next attempt."""
     began = row.get("started_at", 0.0)
     limit = row.get("timeout", math.inf)
@@ -168,7 +212,7 @@ def _epitaph(row: Row, after: Row | None) -> Row:
     return {"status": "crashed", "reason": why}
 
 
-def latest(rows: Iterable[Row]) -> list[Row]:
+def latest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last attempt of each measurement, whatever came of it; an interrupted one is none."""
     rows = list(rows)
     keys = [tuple(str(row.get(name, "")) for name in MEASUREMENT) for row in rows]

@@ -1,0 +1,210 @@
+"""Reading records fast: the same frame as by the plain way, whatever the file holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import zip_longest
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchsuite.errors import UsageError
+from benchsuite.records import SCHEMA, load_records, to_frame, write_tables
+from benchsuite.records.reading import MEASUREMENT, Row, _fault_of
+from benchsuite.stats import stacked, summarise
+
+DTYPES = {"str": "str", "int": "Int64", "float": "float64", "bool": "boolean", "floats": "object"}
+
+
+def plain_frame(lines, *, every_attempt):
+    """What `load_records` gives, row by row and with nothing but json and pandas."""
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not _fault_of(row):
+            rows.append(row)
+    attempts = {}
+    for row in rows:
+        if row["uid"] not in attempts or row["status"] != "started":
+            attempts[row["uid"]] = row
+    order = list(attempts.values())
+    settled = []
+    for row, after in zip_longest(order, order[1:]):
+        if row["status"] == "started":
+            gap = after["started_at"] - row["started_at"] if after else 0
+            why = f"killed after its limit of {row['timeout']:g} s"
+            if not row["timeout"] < gap < row["timeout"] + 120:
+                began = pd.Timestamp(row["started_at"], unit="s")
+                why = f"its process ended without a result (started {began:%Y-%m-%d %H:%M:%S} UTC)"
+            status = "timeout" if "killed" in why else "crashed"
+            settled.append({**row, "status": status, "reason": why})
+        else:
+            settled.append(row)
+    latest = {}
+    for row in settled:
+        key = tuple(row.get(name) for name in MEASUREMENT)
+        if key not in latest or row.get("reason") != "interrupted":
+            latest[key] = row
+    kept = settled if every_attempt else list(latest.values())
+    columns = {
+        name: pd.Series([row.get(name) for row in kept], dtype=DTYPES[column.kind])
+        for name, column in SCHEMA.items()
+    }
+    frame = pd.DataFrame(columns)
+    texts = [name for name, column in SCHEMA.items() if column.kind == "str"]
+    frame[texts] = frame[texts].fillna("")
+    for place, row in enumerate(kept):
+        samples, value = row.get("samples"), row.get("value")
+        if row["status"] != "ok" or value is None:
+            own = {"n_samples": 0}
+        elif not samples:
+            own = {**dict.fromkeys(("ci_low", "ci_high", "q25", "q75"), value), "n_samples": 1}
+        elif len(samples) == 1:
+            own = {"n_samples": 1}
+        else:
+            summary = summarise(samples)
+            own = {n: getattr(summary, n) for n in ("ci_low", "ci_high", "q25", "q75")}
+            own["n_samples"] = len(samples)
+        for name, number in own.items():
+            frame.loc[place, name] = number
+    return frame
+
+
+@pytest.fixture
+def nasty(make_record, tmp_path):
+    """Lines of all kinds that a record file may hold after a bad week."""
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def attempt(number, *ends, **own):
+        own = {"timeout": 10.0, "started_at": 1.7e9 + number, "run": "r", **own}
+        start = make_record(status="started", uid=f"u{number}", **own).to_row()
+        rows.append(start)
+        rows.extend({**start, **end} for end in ends)
+
+    for number in range(60):
+        count = int(rng.integers(0, 14))
+        samples = rng.lognormal(0, 0.1, count).tolist()
+        value = float(np.median(samples)) if count else 3.5
+        end = {"status": "ok", "value": value, "samples": samples, "width": number}
+        attempt(number, end, seq_len=1 + number % 40)  # some are measured again
+    attempt(60, seq_len=100)  # crashed
+    attempt(75, seq_len=101)  # the one before was killed at its limit of 10 s; this one crashed
+    attempt(76, {"status": "failed", "reason": "interrupted"}, seq_len=3)
+    attempt(77, {"status": "failed", "reason": "interrupted"}, seq_len=102)
+    attempt(78, {"status": "ok", "value": 1}, {"status": "failed", "reason": "b"}, seq_len=103)
+    attempt(79, {"status": "skipped", "reason": "zu groß: 𝓗, \"'\\ \u2028\n"}, seq_len=104)
+    attempt(80, {"status": "ok", "value": 2, "samples": [1, 2.5], "later": [{"x": None}]})
+    attempt(81, {"status": "oom", "dirty": True, "min_run_time": 1}, seq_len=105)
+    interleaved = [rows[-1] | {"uid": uid, "status": s} for s in ("started", "ok") for uid in "xy"]
+    rows += [{**row, "commit": row["uid"], "value": 7.0} for row in interleaved]
+    lines = [json.dumps(row, ensure_ascii=number % 2 == 0) for number, row in enumerate(rows)]
+    good = rows[1]
+    for bad in (
+        {**good, "schema": 2},
+        {**good, "seq_len": 1.5},
+        {**good, "seq_len": 1 << 70},
+        {**good, "seq_len": True},
+        {**good, "value": math.nan},
+        {**good, "value": None},
+        {**good, "value": 10**400},
+        {**good, "samples": [1.0, "x"]},
+        {**good, "samples": [math.inf]},
+        {**good, "case": "\ud800"},
+        {**good, "dirty": 1},
+        {name: value for name, value in good.items() if name != "batch_size"},
+        [good],
+        "text",
+    ):
+        lines.insert(int(rng.integers(0, len(lines))), json.dumps(bad))
+    lines.insert(9, lines[8][:-30])  # torn in the middle of the file
+    lines[20:20] = ["", "  ", "[" * 100_000]
+    path = tmp_path / "study" / "records.jsonl"
+    path.parent.mkdir()
+    # Not UTF-8, Windows' line ends, and a last line that its writer did not end.
+    path.write_bytes("\r\n".join(lines).encode() + b'\n{"case": "\xff"}\n' + lines[3].encode()[:-9])
+    return path
+
+
+@pytest.mark.parametrize("every_attempt", [False, True])
+def test_the_fast_way_gives_what_the_plain_way_gives(nasty, every_attempt):
+    frame = load_records(nasty, every_attempt=every_attempt)
+    expected = plain_frame(nasty.read_bytes().split(b"\n"), every_attempt=every_attempt)
+    problems = frame.attrs.pop("problems")
+    pd.testing.assert_frame_equal(frame, expected, rtol=1e-14)
+    assert [own for own in frame["samples"] if own] == [own for own in expected["samples"] if own]
+    assert {type(own) for own in frame["samples"]} == {list, type(None)}
+    assert set(frame["status"]) == {"ok", "crashed", "timeout", "failed", "skipped", "oom"}
+    assert len(problems) == 18
+    assert len([p for p in problems if ": not a record, passed over" in p]) == 6
+    assert len([p for p in problems if "its writer was stopped" in p]) == 1
+    assert any("value = 'nan' is not of type float" in p for p in problems)
+    assert any("schema 2 is newer than 1; update benchsuite, passed over" in p for p in problems)
+
+
+def test_files_of_a_directory_stay_apart(nasty):
+    """The same uids in another file are other attempts."""
+    one = load_records(nasty, every_attempt=True)
+    other = nasty.parent / "more" / "records.jsonl"
+    other.parent.mkdir()
+    other.write_bytes(nasty.read_bytes())
+    both = load_records(nasty.parent, every_attempt=True)
+    pd.testing.assert_frame_equal(both, pd.concat([one, one], ignore_index=True))
+    assert len(load_records(nasty.parent)) == len(load_records(nasty))
+
+
+def test_a_parquet_file_of_a_report_loads_as_the_records_did(nasty, tmp_path):
+    frame = load_records(nasty)
+    _, parquet = write_tables(frame, tmp_path / "report")
+    frame.attrs["problems"] = []
+    pd.testing.assert_frame_equal(load_records(parquet), frame)
+    frame.drop(columns="case").to_parquet(parquet)
+    with pytest.raises(UsageError, match="is no table of records"):
+        load_records(parquet)
+    parquet.write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match="is no table of records"):
+        load_records(parquet)
+
+
+@given(
+    name=st.sampled_from(sorted(SCHEMA)),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+        | st.sampled_from([1 << 63, (1 << 63) - 1, -(1 << 63), 10**309, "\ud800", 5e-324]),
+        st.lists,
+        max_leaves=4,
+    ),
+)  # fmt: skip
+def test_the_words_and_the_decoder_agree(name, value):
+    """A value is a fault for `_fault_of` if and only if the decoder rejects it."""
+    from benchsuite.case import Case
+
+    row = {**Case(model="lstm").as_dict(), "uid": "u", "status": "ok", "schema": 1, name: value}
+    line = json.dumps(row)
+    try:
+        msgspec.json.decode(line, type=Row)
+    except ValueError:
+        assert _fault_of(json.loads(line))
+    else:
+        assert not _fault_of(json.loads(line))
+
+
+def test_equally_long_rows_are_stacked():
+    rows = [[3, 4], (), [1, 2], [5], np.array([6, 7])]
+    found = {len(places): (places.tolist(), own.tolist()) for places, own in stacked(rows)}
+    assert found == {1: ([3], [[5]]), 3: ([0, 2, 4], [[3, 4], [1, 2], [6, 7]])}
+    assert list(stacked([])) == list(stacked([[]])) == []
+
+
+def test_a_frame_of_rows_keeps_unknown_columns_out(make_record):
+    frame = to_frame([{**make_record(samples=[1.0, 2.0]).to_row(), "later": 1}])
+    assert list(frame.columns) == list(SCHEMA)
+    assert frame["samples"][0] == [1.0, 2.0]
