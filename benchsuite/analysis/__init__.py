@@ -3,14 +3,18 @@
 from benchsuite.analysis.advice import Advice, advise
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
+from benchsuite.analysis.fastest import families, family_of, fastest, field_of
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
+from benchsuite.analysis.pareto import pareto
+from benchsuite.analysis.roofline import ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
-from benchsuite.analysis.select import LINE, measured, newest, problems
+from benchsuite.analysis.select import LINE, UNBOUNDED, measured, newest, problems
 from benchsuite.analysis.surface import Surface, fit_surface
 
 __all__ = [
     "LINE",
+    "UNBOUNDED",
     "Advice",
     "Comparison",
     "Law",
@@ -19,10 +23,15 @@ __all__ = [
     "PowerFit",
     "Surface",
     "advise",
+    "ceilings",
     "compare",
     "crossover_sentence",
     "crossover_surface",
     "crossovers",
+    "families",
+    "family_of",
+    "fastest",
+    "field_of",
     "fit_law",
     "fit_memory",
     "fit_power",
@@ -32,7 +41,10 @@ __all__ = [
     "measured",
     "memory_lines",
     "newest",
+    "pareto",
     "problems",
+    "roofline",
+    "roofline_words",
     "scaling",
     "spread",
     "within",

@@ -1,0 +1,237 @@
+"""Panels of tiles beneath each other, narrow enough for a phone; each tile says what it is.
+
+Tiles are opaque and their text is chosen against their own colour, so both are the same on a light
+and on a dark page. Tiles without a value are translucent and written in the page's ink.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, to_rgb
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
+
+from benchsuite.report.drawing import INK, house_style, svg_of
+
+#: Points; a phone shows about 350 of them in its width.
+WIDTH = 324.0
+_FONT, _SMALL = 9.0, 8.0
+_LINE = 1.2  # of a font's size, from one line of text to the next
+_GLYPH = 0.6  # of a font's size, the width of a letter
+_STRIP = 5.0
+_GAP = 1.0
+_DARK, _LIGHT = "#111111", "#ffffff"
+_NONE = "#8888884d"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One cell.
+
+    Attributes:
+        lines: Text, a line each.
+        colour: What fills it; "" where it has no value.
+        strips: Colours of narrow strips at its foot.
+    """
+
+    lines: tuple[str, ...]
+    colour: str = ""
+    strips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A bar across one row, with the range it may lie in; in columns, 0 is the first's centre."""
+
+    row: int
+    at: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A table of tiles.
+
+    Attributes:
+        title: Above it.
+        columns: Labels, from the left.
+        rows: Labels, from the top.
+        tiles: By (row, column); what is missing was not in the study and is hatched.
+        marks: Bars across rows.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[str]
+    tiles: dict[tuple[int, int], Tile]
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A colour scale above the panels: `colours` from 0 to 1, labels at places between."""
+
+    colours: Colormap
+    labels: Sequence[tuple[float, str]]
+    title: str
+
+
+def ink_on(colour: str | tuple[float, ...]) -> str:
+    """Black or white, whichever contrasts more (WCAG 2.2, relative luminance)."""
+    channels = np.asarray(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return _DARK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else _LIGHT
+
+
+def fitted(text: str, columns: int, margin: float) -> list[str]:
+    """A model's name in lines that fit a tile of a panel with so many columns."""
+    room = max(int((WIDTH - margin) / columns / (_GLYPH * _SMALL)), 4)
+    name = text.rpartition(":")[2]
+    if len(name) <= room:
+        return [name]
+    head, under, tail = name.partition("_")
+    parts = [f"{head}{under}", tail] if tail else [name]
+    return [part if len(part) <= room else f"{part[: room - 1]}…" for part in parts]
+
+
+def draw_tiles(
+    panels: Sequence[Panel],
+    title: str,
+    salt: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    margin: float,
+    scale: Scale | None = None,
+) -> str:
+    """All panels as an SVG document.
+
+    Args:
+        panels: At least one.
+        title: Above all.
+        salt: The figure's name.
+        xlabel, ylabel: Of every panel; x stands beneath the last one.
+        margin: Points left of the tiles, for the rows' labels.
+        scale: What the colours mean, where they are numbers.
+    """
+    heading = textwrap.wrap(title, 52)
+    lines = max((len(tile.lines) for panel in panels for tile in panel.tiles.values()), default=1)
+    strips = any(tile.strips for panel in panels for tile in panel.tiles.values())
+    row = max(lines, 1) * _SMALL * _LINE + 7 + (_STRIP if strips else 0)
+    top = len(heading) * 13.0 + 6
+    bar = 42.0 if scale else 0.0
+    heights = [row * len(panel.rows) for panel in panels]
+    height = top + bar + sum(h + 36 for h in heights) + 16
+    with house_style(salt):
+        canvas = Canvas(figsize=(WIDTH / 72, height / 72))
+
+        def place(y: float, h: float, x: float = margin, w: float = WIDTH - margin - 4) -> Axes:
+            """Axes at points from the top left."""
+            return canvas.add_axes((x / WIDTH, 1 - (y + h) / height, w / WIDTH, h / height))
+
+        for number, line in enumerate(heading):
+            y = 1 - (11 + 13 * number) / height
+            canvas.text(4 / WIDTH, y, line, fontsize=10, fontweight="bold")
+        if scale:
+            _draw_scale(place, scale, top)
+        y = top + bar
+        for panel, own in zip(panels, heights, strict=True):
+            axes = place(y + 18, own)
+            _draw_panel(axes, panel, row)
+            axes.set_ylabel(ylabel)
+            y += own + 36
+        axes.set_xlabel(xlabel)
+        return svg_of(canvas)
+
+
+def _draw_scale(place: Callable[..., Axes], scale: Scale, y: float) -> None:
+    axes = place(y + 15, 8)
+    steps = 40
+    for step in range(steps):
+        axes.add_patch(
+            Rectangle((step / steps, 0), 1.01 / steps, 1, fc=scale.colours((step + 0.5) / steps))
+        )
+    axes.set_xticks([at for at, _ in scale.labels], [label for _, label in scale.labels])
+    axes.yaxis.set_major_locator(NullLocator())
+    axes.tick_params(length=2, labelsize=_SMALL)
+    axes.set_title(scale.title, fontsize=_SMALL, loc="left", pad=3)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _draw_panel(axes: Axes, panel: Panel, height: float) -> None:
+    axes.set_xlim(-0.5, len(panel.columns) - 0.5)
+    axes.set_ylim(len(panel.rows) - 0.5, -0.5)
+    axes.set_title(panel.title, fontsize=_FONT, loc="left", pad=4)
+    axes.set_xticks(range(len(panel.columns)), panel.columns)
+    axes.set_yticks(range(len(panel.rows)), panel.rows)
+    axes.tick_params(length=0, pad=3)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    point = 1 / height
+    inset = _GAP * point
+    for y in range(len(panel.rows)):
+        for x in range(len(panel.columns)):
+            tile = panel.tiles.get((y, x))
+            corner = (x - 0.48, y - 0.5 + inset)
+            size = (0.96, 1 - 2 * inset)
+            if tile is None:
+                style = {"fc": "none", "ec": "#88888866", "hatch": "////", "linewidth": 0}
+                axes.add_patch(Rectangle(corner, *size, **style))  # type: ignore[arg-type]
+            else:
+                _draw_tile(axes, tile, (x, y), corner, size, point)
+    for mark in panel.marks:
+        _draw_mark(axes, mark)
+
+
+def _draw_tile(
+    axes: Axes,
+    tile: Tile,
+    centre: tuple[int, int],
+    corner: tuple[float, float],
+    size: tuple[float, float],
+    point: float,
+) -> None:
+    x, y = centre
+    axes.add_patch(Rectangle(corner, *size, fc=tile.colour or _NONE, ec="none"))
+    foot = 0.0
+    if tile.strips:
+        foot = _STRIP * point
+        width = size[0] / len(tile.strips)
+        for number, colour in enumerate(tile.strips):
+            left = corner[0] + number * width
+            axes.add_patch(
+                Rectangle((left, corner[1] + size[1] - foot), width, foot, fc=colour, ec="none")
+            )
+    ink = ink_on(tile.colour) if tile.colour else INK
+    step = _SMALL * _LINE * point
+    start = y - foot / 2 - step * (len(tile.lines) - 1) / 2
+    for number, line in enumerate(tile.lines):
+        axes.text(
+            x,
+            start + number * step,
+            line,
+            color=ink,
+            fontsize=_SMALL,
+            ha="center",
+            va="center_baseline",
+        )
+
+
+def _draw_mark(axes: Axes, mark: Mark) -> None:
+    """Dark on a light rim, to be seen on any tile and on any page."""
+    for colour, extra in ((_LIGHT, 2.5), (_DARK, 0.0)):
+        style = {"color": colour, "solid_capstyle": "butt"}
+        ends = (mark.row - 0.46, mark.row + 0.46)
+        axes.add_line(Line2D([mark.at, mark.at], ends, linewidth=2.5 + extra, **style))  # type: ignore[arg-type]
+        foot = [mark.row + 0.44] * 2
+        axes.add_line(Line2D([mark.low, mark.high], foot, linewidth=1.2 + extra / 2, **style))  # type: ignore[arg-type]
