@@ -56,24 +56,15 @@ def within(samples: object) -> float:
     Args:
         samples: Raw samples in the order they were taken; anything but a list counts as exact: 0.
     """
-    if not _is_sampled(samples):
+    if not isinstance(samples, list | tuple | np.ndarray) or len(samples) < 2:
         return 0.0
-    return float(_errors(np.asarray([samples], float))[0])
-
-
-def _is_sampled(samples: Any) -> bool:
-    return isinstance(samples, list | tuple | np.ndarray) and len(samples) > 1
-
-
-def _errors(values: Floats) -> Floats:
-    """`within` of each row of equally many samples."""
-    n = values.shape[1]
-    count = n if n < 8 else min(_BLOCKS, n // 2)
-    size = n // count
-    medians = np.median(values[:, : count * size].reshape(len(values), count, size), axis=2)
-    usable = values.min(axis=1) > 0
-    blocks = np.log(np.where(usable[:, None], medians, 1.0))
-    return np.asarray(blocks.std(axis=1, ddof=1) / np.sqrt(count), float)
+    values = np.asarray(samples, float)
+    if values.min() <= 0:
+        return 0.0
+    count = len(values) if len(values) < 8 else min(_BLOCKS, len(values) // 2)
+    size = len(values) // count
+    blocks = np.log(np.median(values[: count * size].reshape(count, size), axis=1))
+    return float(blocks.std(ddof=1) / np.sqrt(count))
 
 
 def floor(frame: pd.DataFrame, measure: str) -> Noise:
@@ -133,11 +124,6 @@ def _off_smooth(rows: pd.DataFrame) -> list[float]:
 
 def spread(frame: pd.DataFrame, noise: Noise) -> Floats:
     """Standard deviation of each row's log value: its own part and the floor together."""
-    samples = frame["samples"].to_numpy(object)
-    lengths = np.array([len(s) if _is_sampled(s) else 0 for s in samples], int)
-    own = np.zeros(len(frame))
-    for length in np.unique(lengths[lengths > 0]):  # row by row it takes seconds for a large study
-        alike = np.flatnonzero(lengths == length)
-        own[alike] = _errors(np.array([samples[row] for row in alike], float))
+    own = np.array([within(samples) for samples in frame["samples"]], float)
     timed = frame["n_samples"].to_numpy(float) > 1
     return np.asarray(np.sqrt(own**2 + np.where(timed, noise.between**2, 0.0)), float)
