@@ -6,13 +6,15 @@ from benchsuite.analysis.crossover import crossover_sentence, crossover_surface,
 from benchsuite.analysis.fastest import families, family_of, fastest, field_of
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
-from benchsuite.analysis.pareto import pareto
+from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured, newest, problems
+from benchsuite.analysis.speedup import speedups
 from benchsuite.analysis.surface import Surface, fit_surface
 
 __all__ = [
+    "CLEARLY",
     "LINE",
     "UNBOUNDED",
     "Advice",
@@ -46,6 +48,7 @@ __all__ = [
     "roofline",
     "roofline_words",
     "scaling",
+    "speedups",
     "spread",
     "within",
 ]

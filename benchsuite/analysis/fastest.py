@@ -52,8 +52,8 @@ def fastest(
     best = rows[rows["place"] == 0].set_index("shape")
     second = rows[rows["place"] == 1].set_index("shape")
     apart = rows["log"] - rows["shape"].map(best["log"])
-    both = np.hypot(rows["sigma"], rows["shape"].map(best["sigma"])).clip(lower=_NO_NOISE)
-    tied = rows[(rows["place"] > 0) & (apart / both < _Z)]
+    own, lowest = rows["sigma"].to_numpy(float), rows["shape"].map(best["sigma"]).to_numpy(float)
+    tied = rows[(rows["place"] > 0) & (apart / np.maximum(np.hypot(own, lowest), _NO_NOISE) < _Z)]
     failed = tried[tried["status"] != "ok"]
     words = failed["model"] + " " + failed["status"]
 
@@ -64,7 +64,7 @@ def fastest(
     table["ties"] = tied.groupby("shape")["model"].agg(", ".join)
     table["models"] = rows.groupby("shape").size()
     table["without"] = words.groupby(failed["shape"]).agg(", ".join)
-    texts = {name: "" for name in ("model", "runner_up", "ties", "without")}
+    texts = dict.fromkeys(("model", "runner_up", "ties", "without"), "")
     table = table.fillna({**texts, "models": 0}).astype({"models": int})
     return table.sort_values(SHAPE, kind="stable").reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""Time against error against field: the models that no other one beats in both."""
+"""Time against error against field: what more time buys."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from benchsuite.case import AXES
 _SAME = [name for name in AXES if name != "mode"]
 #: Points compete where all of this is equal.
 CONTEST = [name for name in AXES if name not in {"model", "hidden_size", "input_size", "seed"}]
+#: Errors are those of one training; less than this factor is no difference.
+CLEARLY = 1.05
 COLUMNS = ("latency", "latency_low", "latency_high", "error", "field", "status", "reason", "front")
 
 
@@ -28,8 +30,8 @@ def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
         A row per timed case whose every axis but the mode equals that of a case with an error or a
         failed training, with all axes and: `latency` (s) and its interval, `error` (NaN where the
         training failed), `status` and `reason` of the training, `field` (steps; infinite where
-        unbounded, NaN where not known), `front`: whether no case of the same contest (`CONTEST`)
-        has a latency and an error as low, and one of them lower.
+        unbounded, NaN where not known), `front`: whether its error is lower, by more than 5 %
+        (`CLEARLY`), than that of every faster case on the front of the same contest (`CONTEST`).
     """
     timed = measured(frame, "latency").drop_duplicates(list(AXES), keep="last")
     timed = timed.assign(field=field_of(frame)[timed.index])
@@ -45,20 +47,18 @@ def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     return joined.assign(front=front)[[*AXES, *COLUMNS]]
 
 
-def front_of(one: Floats, other: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether no other point is as low in both and lower in one; NaN is never on the front.
+def front_of(latency: Floats, error: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether an error is clearly lower than that of every case which is as fast.
 
     Args:
-        one, other: (n,) what should be low.
+        latency: (n,).
+        error: (n,); NaN is never on the front.
     """
-    found = np.zeros(len(one), bool)
-    usable = np.flatnonzero(~(np.isnan(one) | np.isnan(other)))
-    order = usable[np.lexsort((other[usable], one[usable]))]
+    found = np.zeros(len(latency), bool)
+    usable = np.flatnonzero(~(np.isnan(latency) | np.isnan(error)))
     lowest = np.inf
-    last = np.nan
-    for point in order:
-        # In ascending order of `one`: new lows of `other`, and doubles of the last one.
-        if other[point] < lowest or (other[point] == lowest and one[point] == last):
-            found[point] = True
-            lowest, last = other[point], one[point]
+    for case in usable[np.lexsort((error[usable], latency[usable]))]:
+        if error[case] < lowest / CLEARLY:
+            found[case] = True
+            lowest = error[case]
     return found

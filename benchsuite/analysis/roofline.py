@@ -43,7 +43,8 @@ _KEPT = [*_COUNTED, "device", "dtype"]
 _Z = 1.960
 COLUMNS = (
     *("latency", "flops", "bytes", "intensity", "achieved", "bound_time", "bound"),
-    *("fraction", "low", "high", *CEILINGS, "tf32"),
+    *("fraction", "low", "high", "tf32"),
+    *(f"{name}{end}" for name in CEILINGS for end in ("", "_low", "_high")),
 )
 
 
@@ -87,8 +88,8 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
         `bound_time` (s), `flops` (FLOP), `bytes` (B, the least that must move), `intensity`
         (FLOP/B), `achieved` (FLOP/s), `bound` ("compute" or "memory", whichever needs longer),
         `fraction` (bound_time over latency, not clipped at one) with its 95 % interval `low` to
-        `high`, the two ceilings, and `tf32`: whether convolutions and recurrent layers may use
-        TF32 while the ceiling is one of IEEE float32, which they may then exceed.
+        `high`, the two ceilings with theirs, and `tf32`: whether convolutions and recurrent layers
+        may use TF32 while the ceiling is one of IEEE float32, which they may then exceed.
     """
     noise = noise or floor(frame, "latency")
     rows = measured(frame, "latency").drop_duplicates("case", keep="last")
@@ -178,14 +179,13 @@ def _model_words(table: pd.DataFrame) -> Iterator[str]:
         own = [f"{n}={v}" for n, v in zip(where, values, strict=True) if n in told]
         batches = rows.groupby("batch_size")["fraction"].agg(["median", "count"])
         ends = batches.iloc[sorted({0, len(batches) - 1})]
-        parts = [f"{_percent(m)} at B={batch}" for batch, m in ends["median"].items()]
+        parts = [f"{_percent(m)} (B={batch})" for batch, m in ends["median"].items()]
         counts = " and ".join(map(str, dict.fromkeys(ends["count"])))
-        best = rows.loc[rows["fraction"].idxmax()]
+        best = rows.sort_values("fraction").iloc[-1]
         yield (
-            f"{', '.join([*own, str(mode)])}: `{model}` reaches of what the machine can"
-            f" {' and '.join(parts)} (median of {counts} cases); best"
-            f" {_percent(best['fraction'])} at T={best['seq_len']}, B={best['batch_size']},"
-            f" H={best['hidden_size']}"
+            f"{', '.join([*own, str(mode)])}: `{model}` reaches {' to '.join(parts)} of what the"
+            f" machine can (median of {counts} cases); best {_percent(best['fraction'])} at"
+            f" T={best['seq_len']}, B={best['batch_size']}, H={best['hidden_size']}"
         )
 
 

@@ -12,7 +12,7 @@ from benchsuite.report.drawing import Figure, look
 from benchsuite.report.slices import Slice, left_out, slices, some
 from benchsuite.report.tiles import Mark, Panel, Tile, draw_tiles, fitted
 
-_SHOWN = ("batch_size", "hidden_size")
+_SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS = 8, 8, 4
 _MARGIN = 40.0
 #: Names in a tile; more are counted.
@@ -35,11 +35,14 @@ def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[F
         return
     noise = analysis.floor(chosen, measure)
     field = analysis.field_of(chosen)[tried.index]
-    seeing = tried[field >= tried["seq_len"].astype(float)]
+    blind = field < tried["seq_len"].astype(float)
+    seeing = tried[~blind]
     yield from _maps(tried, measure, noise, "")
-    if 0 < len(seeing) < len(tried) and seeing["model"].nunique() > 1:
+    if blind.any() and seeing["model"].nunique() > 1:
+        note = f" Left out where they see less: {', '.join(tried.loc[blind, 'model'].unique())}."
         unknown = tried.loc[field.isna(), "model"].unique()
-        note = f" The field of {', '.join(unknown)} was not measured." if len(unknown) else ""
+        if len(unknown):
+            note += f" Not known, and taken to see all: {', '.join(unknown)}."
         yield from _maps(seeing, measure, noise, note, seeing=True)
 
 
@@ -85,9 +88,9 @@ def _figure(part: Slice, crossed: pd.DataFrame, title: str, name: str, note: str
         panels, title, name, xlabel="sequence length T", ylabel="batch size B", margin=_MARGIN
     )
     caption = (
-        "The model with the lowest median and by what factor the next one is slower; ≈ and the"
-        " colours at a tile's foot: models that it cannot be told from within the noise between"
-        f" processes (95 % of a pair). n = {len(cells)} shapes. Grey: no model has a value; models"
+        "The model with the lowest value, and the next one's over it; ≈ and the colours at a tile's"
+        " foot: models that it cannot be told from within the noise between processes (95 % of a"
+        f" pair). n = {len(cells)} shapes. Grey: no model has a value; models"
         " without one are named with their status. Hatched: not in the study."
     )
     if any(panel.marks for panel in panels):
@@ -134,8 +137,10 @@ def _tile(row: dict[str, object] | dict[object, object], columns: int) -> Tile:
         return Tile(tuple(failed))
     ties = str(row["ties"]).split(", ") if row["ties"] else []
     lines = fitted(str(row["model"]), columns, _MARGIN)
-    if ties:
-        lines[-1] += " ≈" if len(ties) == 1 else f" ≈{len(ties)}"
+    if len(ties) == 1:
+        lines.append(f"≈ {fitted(ties[0], columns, _MARGIN)[0]}")
+    elif ties:
+        lines.append(f"≈ {len(ties)} others")
     elif row["runner_up"]:
         lines.append(_factor(float(row["ratio"])))  # type: ignore[arg-type]
     strips = tuple(look(model)[0] for model in ties)
@@ -171,9 +176,15 @@ def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
         counts = won["model"].value_counts()
         told = ", ".join(f"{model} in {n} of {len(cells)}" for model, n in counts.items())
         words.append(f"Lowest: {told} shapes.")
+        if 1 < won["batch_size"].nunique() <= _MOST_BATCHES:
+            tops = []
+            for batch, own in won.groupby("batch_size"):
+                top = own["model"].value_counts()
+                tops.append(f"{top.index[0]} in {top.iloc[0]} of {len(own)} at B={batch}")
+            words.append(f"Most often: {', '.join(tops)}.")
         ties = int((~won["separable"]).sum())
         if ties:
-            words.append(f"In {ties} of them the next one cannot be told apart.")
+            words.append(f"In {ties} of them another model cannot be told from the lowest.")
     empty = len(cells) - len(won)
     if empty:
         words.append(f"No model has a value in {empty} of {len(cells)} shapes.")

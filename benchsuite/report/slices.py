@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite import analysis
+from benchsuite.case import AXES
 
 #: Figures of one kind; of more the first are drawn, and the last caption says so.
 MOST = 4
+_SHORT = {"seq_len": "T", "batch_size": "B", "hidden_size": "H"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +34,35 @@ class Slice:
     rows: pd.DataFrame
 
 
-def slices(rows: pd.DataFrame, shown: Collection[str], *, most: int = MOST) -> list[Slice]:
+def slices(
+    rows: pd.DataFrame, shown: Collection[str], *, named: Collection[str] = (), most: int = MOST
+) -> list[Slice]:
     """Divide rows by the axes that a figure does not show.
 
     Args:
         rows: With all axes.
-        shown: Axes that the figure shows; input_size belongs to hidden_size where it equals it.
+        shown: Axes that the figure shows, besides the model; input_size belongs to hidden_size
+            where it equals it.
+        named: Axes to be named in words even where they do not vary.
         most: Slices at most, in the order of the rows.
     """
     if not len(rows):
         return []
     same = bool((rows["input_size"] == rows["hidden_size"]).all())
     hidden = {*shown, "input_size"} if same and "hidden_size" in shown else {*shown}
-    fixed = [name for name in analysis.LINE if name not in hidden]
+    fixed = [name for name in AXES if name not in hidden and name != "model"]
+    always = {"device", "dtype", *named}
     told = [
         name
         for name in fixed
-        if name not in {"mode", "match"}
-        and (name in {"device", "dtype"} or rows[name].nunique() > 1)
+        if name not in {"mode", "match"} and (name in always or rows[name].nunique() > 1)
     ]
     groups: dict[Any, Any] = rows.groupby(fixed, sort=False).indices
     found = []
     for key, own in list(groups.items())[:most]:
         value = dict(zip(fixed, key, strict=True))
         parts = [str(value["mode"])] if "mode" in value else []
-        parts += [str(value[n]) if n in {"device", "dtype"} else f"{n}={value[n]}" for n in told]
+        parts += [_told(n, value[n]) for n in told]
         words = f"{', '.join(parts)}; match={value['match']}"
         slug = re.sub(r"[^a-z0-9]+", "-", words.lower().replace("match=", "")).strip("-")
         found.append(Slice(words, slug, "", rows.iloc[own]))
@@ -68,6 +73,10 @@ def slices(rows: pd.DataFrame, shown: Collection[str], *, most: int = MOST) -> l
         note += " out; records.csv has all rows."
         found[-1] = Slice(last.words, last.slug, note, last.rows)
     return found
+
+
+def _told(name: str, value: object) -> str:
+    return str(value) if name in {"device", "dtype"} else f"{_SHORT.get(name, name)}={value}"
 
 
 def _varying(rows: pd.DataFrame, names: list[str]) -> list[str]:

@@ -84,9 +84,9 @@ class Scale:
     title: str
 
 
-def ink_on(colour: str | tuple[float, ...]) -> str:
+def ink_on(colour: str) -> str:
     """Black or white, whichever contrasts more (WCAG 2.2, relative luminance)."""
-    channels = np.asarray(to_rgb(colour))
+    channels = np.array(to_rgb(colour), float)
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ (0.2126, 0.7152, 0.0722))
     return _DARK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else _LIGHT
@@ -119,7 +119,8 @@ def draw_tiles(
         panels: At least one.
         title: Above all.
         salt: The figure's name.
-        xlabel, ylabel: Of every panel; x stands beneath the last one.
+        xlabel: Of all panels, beneath the last one.
+        ylabel: Of every panel.
         margin: Points left of the tiles, for the rows' labels.
         scale: What the colours mean, where they are numbers.
     """
@@ -150,7 +151,12 @@ def draw_tiles(
             axes.set_ylabel(ylabel)
             y += own + 36
         axes.set_xlabel(xlabel)
-        return svg_of(canvas)
+        return narrow(svg_of(canvas))
+
+
+def narrow(svg: str) -> str:
+    """An SVG that in a page keeps to a phone's width, whatever the page's style does to others."""
+    return svg.replace("<svg ", '<svg style="min-width: 0; max-width: 29rem" ', 1)
 
 
 def _draw_scale(place: Callable[..., Axes], scale: Scale, y: float) -> None:
@@ -229,9 +235,9 @@ def _draw_tile(
 
 def _draw_mark(axes: Axes, mark: Mark) -> None:
     """Dark on a light rim, to be seen on any tile and on any page."""
-    for colour, extra in ((_LIGHT, 2.5), (_DARK, 0.0)):
+    for colour, extra in ((_LIGHT, 1.6), (_DARK, 0.0)):
         style = {"color": colour, "solid_capstyle": "butt"}
         ends = (mark.row - 0.46, mark.row + 0.46)
-        axes.add_line(Line2D([mark.at, mark.at], ends, linewidth=2.5 + extra, **style))  # type: ignore[arg-type]
+        axes.add_line(Line2D([mark.at, mark.at], ends, linewidth=2 + extra, **style))  # type: ignore[arg-type]
         foot = [mark.row + 0.44] * 2
-        axes.add_line(Line2D([mark.low, mark.high], foot, linewidth=1.2 + extra / 2, **style))  # type: ignore[arg-type]
+        axes.add_line(Line2D([mark.low, mark.high], foot, linewidth=1.2 + extra, **style))  # type: ignore[arg-type]
