@@ -87,7 +87,8 @@ def families(
     """
     noise = noise or floor(frame, measure)
     rows = measured(frame, measure)
-    rows = rows.assign(model=rows["model"].map(family_of).map(_FAMILIES)).dropna(subset="model")
+    own = {model: _FAMILIES.get(family_of(model)) for model in rows["model"].unique()}
+    rows = rows.assign(model=rows["model"].map(own)).dropna(subset="model")
     rows = rows.sort_values("value", kind="stable").drop_duplicates([*SHAPE, "model"])
     # Recurrence first, for it to be the table's a.
     return crossovers(rows.sort_values("model", ascending=False), measure, noise=noise)
@@ -98,21 +99,22 @@ def family_of(model: str) -> str:
     return MODELS.get(model).family if model in MODELS.names() else "outside"
 
 
-def field_of(frame: pd.DataFrame) -> pd.Series[float]:
+def field_of(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series[float]:
     """The receptive field of each row's model at its sequence length, in steps.
 
     Args:
         frame: Records; fields may be measured at one batch and hidden size, they depend on neither.
+        rows: Of any measure.
 
     Returns:
-        By the frame's index: the smallest field measured of that model at that length, infinity
+        By the rows' index: the smallest field measured of that model at that length, infinity
         where it is unbounded (as of every recurrent model), NaN where it is not known.
     """
     own = frame[frame["measure"] == "receptive_field"]
     unbounded = (own["status"] == "skipped") & own["reason"].str.startswith(UNBOUNDED)
     known = own.assign(steps=own["value"].where(~unbounded, np.inf))
     steps = known.groupby(["model", "seq_len"])["steps"].min()
-    at = pd.MultiIndex.from_frame(frame[["model", "seq_len"]])
-    found = pd.Series(steps.reindex(at).to_numpy(float), index=frame.index)
-    recurrent = frame["model"].map(family_of) == "recurrent"
-    return found.mask(found.isna() & recurrent, np.inf)
+    at = pd.MultiIndex.from_frame(rows[["model", "seq_len"]])
+    found = pd.Series(steps.reindex(at).to_numpy(float), index=rows.index)
+    recurrent = [m for m in rows["model"].unique() if family_of(m) == "recurrent"]
+    return found.mask(found.isna() & rows["model"].isin(recurrent), np.inf)

@@ -34,7 +34,7 @@ def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
         (`CLEARLY`), than that of every faster case on the front of the same contest (`CONTEST`).
     """
     timed = measured(frame, "latency").drop_duplicates(list(AXES), keep="last")
-    timed = timed.assign(field=field_of(frame)[timed.index])
+    timed = timed.assign(field=field_of(frame, timed))
     names = {"value": "latency", "ci_low": "latency_low", "ci_high": "latency_high"}
     timed = timed.rename(columns=names)[[*AXES, *names.values(), "field"]]
     trained = frame[frame["measure"] == measure].drop_duplicates(_SAME, keep="last")

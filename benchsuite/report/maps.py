@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,8 +16,7 @@ from benchsuite.report.tiles import Mark, Panel, Tile, draw_tiles, fitted
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS = 8, 8, 4
 _MARGIN = 40.0
-#: Names in a tile; more are counted.
-_NAMES = 1
+_MOST_STRIPS = 4
 
 
 def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
@@ -34,7 +34,7 @@ def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[F
     if tried["model"].nunique() < 2:
         return
     noise = analysis.floor(chosen, measure)
-    field = analysis.field_of(chosen)[tried.index]
+    field = analysis.field_of(chosen, tried)
     blind = field < tried["seq_len"].astype(float)
     seeing = tried[~blind]
     yield from _maps(tried, measure, noise, "")
@@ -91,12 +91,12 @@ def _figure(part: Slice, crossed: pd.DataFrame, title: str, name: str, note: str
         "The model with the lowest value, and the next one's over it; ≈ and the colours at a tile's"
         " foot: models that it cannot be told from within the noise between processes (95 % of a"
         f" pair). n = {len(cells)} shapes. Grey: no model has a value; models"
-        " without one are named with their status. Hatched: not in the study."
+        " without one are named or counted with their status. Hatched: not in the study."
     )
     if any(panel.marks for panel in panels):
         caption += (
-            " Bars: T* where the best recurrent and the best convolutional model cross, with its"
-            " 95 % interval."
+            " Black marks: T* where the best recurrent and the best convolutional model cross, with"
+            " its 95 % interval."
         )
     drawn = left_out(
         T=(len(lengths), cells["seq_len"].nunique()),
@@ -125,26 +125,28 @@ def _tiles(
 
 
 def _tile(row: dict[str, object] | dict[object, object], columns: int) -> Tile:
-    without = str(row["without"]).split(", ") if row["without"] else []
-    failed: list[str] = []
-    for entry in without[:_NAMES]:
-        model, _, status = entry.rpartition(" ")
-        failed += [*fitted(model, columns, _MARGIN), status]
-    if len(without) > _NAMES:
-        statuses = dict.fromkeys(entry.rpartition(" ")[2] for entry in without)
-        failed = [f"{len(without)}×", *statuses]
+    failed = _failed(str(row["without"]), columns)
     if not row["model"]:
         return Tile(tuple(failed))
     ties = str(row["ties"]).split(", ") if row["ties"] else []
     lines = fitted(str(row["model"]), columns, _MARGIN)
     if len(ties) == 1:
-        lines.append(f"≈ {fitted(ties[0], columns, _MARGIN)[0]}")
+        head, *rest = fitted(ties[0], columns, _MARGIN)
+        lines += [f"≈ {head}", *rest]
     elif ties:
         lines.append(f"≈ {len(ties)} others")
     elif row["runner_up"]:
         lines.append(_factor(float(row["ratio"])))  # type: ignore[arg-type]
-    strips = tuple(look(model)[0] for model in ties)
+    strips = tuple(look(model)[0] for model in ties[:_MOST_STRIPS])
     return Tile((*lines, *failed), look(str(row["model"]))[0], strips)
+
+
+def _failed(without: str, columns: int) -> list[str]:
+    """One model that has no value by its name, several by how many have which status."""
+    entries = [entry.rpartition(" ") for entry in without.split(", ") if entry]
+    if len(entries) == 1:
+        return [*fitted(entries[0][0], columns, _MARGIN), entries[0][2]]
+    return [f"{count} {status}" for status, count in Counter(e[2] for e in entries).items()]
 
 
 def _factor(ratio: float) -> str:

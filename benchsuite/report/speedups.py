@@ -49,9 +49,9 @@ def _figure(part: Slice, measure: str) -> Figure:
     lengths, batches, widths = (some(rows[axis], most) for axis, most in axes)
     order = [(batch, width) for batch in batches for width in widths]
     models = list(dict.fromkeys(rows["model"]))
-    # float() of the largest doubling: log2 of nothing at all is NaN, and the scale then one.
     reach = np.abs(np.log2(rows["speedup"].dropna().to_numpy(float)))
-    end = float(np.clip(np.ceil(reach.max()) if len(reach) else 1.0, *_ENDS))
+    # Whole doublings; a hair less, for a factor of four not to become one of eight.
+    end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))
     panels = [
         Panel(
             title=fitted(model, 1, _MARGIN)[0],
