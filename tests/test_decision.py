@@ -493,7 +493,7 @@ def test_what_is_too_much_to_draw_is_said_and_in_the_data(grid):
     many = {"lstm": lambda t, b, h: 1.0, "tcn": lambda t, b, h: 2.0}
     frame = grid(many, lengths=range(1, 13), batches=range(1, 11), widths=range(1, 8))
     (figure,) = crossover_maps(frame)
-    assert "Drawn: 8 of 12 T, 8 of 10 B, 4 of 7 H; the CSV has all." in figure.caption
+    assert "Drawn: 8 of 12 T, 6 of 10 B, 4 of 7 H; the CSV has all." in figure.caption
     assert len(figure.data) == 12 * 10 * 7
     assert {"H=1", "H=7"} <= set(texts(figure))
 

@@ -14,7 +14,7 @@ from benchsuite.report.slices import Slice, left_out, slices, some
 from benchsuite.report.tiles import Mark, Panel, Tile, draw_tiles, fitted
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
-_MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS = 8, 8, 4
+_MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS = 8, 6, 4
 _MARGIN = 40.0
 _MOST_STRIPS = 4
 
