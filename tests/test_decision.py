@@ -189,11 +189,11 @@ def test_words_name_model_batch_and_the_best_shape(machine, case):
     words = roofline_words(roofline(to_frame(rows)))
     assert words[0] == (
         "infer: `lstm` reaches 2% (B=1) to 33% (B=32) of what the machine can (median of 3 cases);"
-        " best 50% at T=30, B=32, H=64"
+        " best 50% at T=30, B=32, H=64."
     )
     table = roofline(to_frame(rows))
     both = pd.concat([table, table.assign(model="gru")], ignore_index=True)
-    assert roofline_words(both, most=1)[1] == "1 more lines are in the table"
+    assert roofline_words(both, most=1)[1] == "1 more lines are in the table."
 
 
 # --- fastest, families, speed-ups, fields

@@ -7,7 +7,7 @@ from benchsuite.analysis.fastest import families, family_of, fastest, field_of
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
 from benchsuite.analysis.pareto import CLEARLY, pareto
-from benchsuite.analysis.roofline import ceilings, roofline, roofline_words
+from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import Law, PowerFit, fit_law, fit_power, laws, scaling
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured, newest, problems
 from benchsuite.analysis.speedup import speedups
@@ -25,6 +25,7 @@ __all__ = [
     "PowerFit",
     "Surface",
     "advise",
+    "bound_words",
     "ceilings",
     "compare",
     "crossover_sentence",

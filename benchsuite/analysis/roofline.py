@@ -142,31 +142,40 @@ def _least_bytes(rows: pd.DataFrame) -> pd.Series[float]:
 
 
 def roofline_words(table: pd.DataFrame, *, most: int = 24) -> list[str]:
-    """Sentences on a table of `roofline`, a model and a mode at a time.
+    """Sentences on a table of `roofline`: a model and a mode at a time, then `bound_words`.
 
     Args:
         table: From `roofline`; an empty one gives no sentence.
-        most: Lines told at most; a last one says how many are left.
+        most: Of the first kind at most; another one says how many are left.
+    """
+    lines = list(_model_words(table)) if len(table) else []
+    left = len(lines) - most
+    rest = [f"{left} more lines are in the table."] if left > 0 else []
+    return lines[:most] + rest + bound_words(table)
+
+
+def bound_words(table: pd.DataFrame) -> list[str]:
+    """What bounds the cases of a table of `roofline`, and what to know where they exceed it.
+
+    Args:
+        table: From `roofline`; an empty one gives no sentence.
     """
     if not len(table):
         return []
-    lines = list(_model_words(table))
-    left = len(lines) - most
-    lines = lines[:most] + ([f"{left} more lines are in the table"] if left > 0 else [])
     memory = int((table["bound"] == "memory").sum())
-    lines.append(f"the bound is arithmetic in {len(table) - memory} of {len(table)} cases")
-    lines[-1] += f" and memory in {memory}" if memory else ""
+    found = f"The bound is arithmetic in {len(table) - memory} of {len(table)} cases"
+    lines = [found + (f" and memory in {memory}." if memory else ".")]
     above = table[table["fraction"] > 1]
     if len(above):
         lines.append(
             f"{len(above)} of {len(table)} cases are above the bound, up to"
             f" {_percent(above['fraction'].max())}: their data stay in a cache, or the ceilings"
-            " were measured too low"
+            " were measured too low."
         )
     if table["tf32"].any():
         lines.append(
-            "ceilings are those of IEEE float32, while convolutions and recurrent layers of cuDNN"
-            " may use TF32 and exceed them"
+            "Ceilings are those of IEEE float32, while convolutions and recurrent layers of cuDNN"
+            " may use TF32 and exceed them."
         )
     return lines
 
@@ -185,7 +194,7 @@ def _model_words(table: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{', '.join([*own, str(mode)])}: `{model}` reaches {' to '.join(parts)} of what the"
             f" machine can (median of {counts} cases); best {_percent(best['fraction'])} at"
-            f" T={best['seq_len']}, B={best['batch_size']}, H={best['hidden_size']}"
+            f" T={best['seq_len']}, B={best['batch_size']}, H={best['hidden_size']}."
         )
 
 

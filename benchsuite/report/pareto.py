@@ -148,7 +148,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         )
     axes.margins(0.18, 0.15)
     for axis, name in ((axes.xaxis, "latency"), (axes.yaxis, "error")):
-        narrow_span = good[name].max() < 100 * good[name].min()
+        narrow_span = good[name].max() < 20 * good[name].min()
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow_span else (1.0,)))
         axis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: units.show(seconds, "s")))
