@@ -3,16 +3,22 @@
 from benchsuite.analysis.advice import Advice, advise
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
+from benchsuite.analysis.fastest import families, family_of, fastest, field_of
 from benchsuite.analysis.laws import Law, fit_law, laws
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import Noise, floor, spread, within
+from benchsuite.analysis.pareto import CLEARLY, pareto
+from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import PowerFit, fit_power, scaling
-from benchsuite.analysis.select import LINE, measured, newest, problems, told_axis
+from benchsuite.analysis.select import LINE, UNBOUNDED, measured, newest, problems, told_axis
+from benchsuite.analysis.speedup import speedups
 from benchsuite.analysis.surface import Surface, fit_surface
 from benchsuite.analysis.verdict import Verdict, unrolled, verdict
 
 __all__ = [
+    "CLEARLY",
     "LINE",
+    "UNBOUNDED",
     "Advice",
     "Comparison",
     "Law",
@@ -22,10 +28,16 @@ __all__ = [
     "Surface",
     "Verdict",
     "advise",
+    "bound_words",
+    "ceilings",
     "compare",
     "crossover_sentence",
     "crossover_surface",
     "crossovers",
+    "families",
+    "family_of",
+    "fastest",
+    "field_of",
     "fit_law",
     "fit_memory",
     "fit_power",
@@ -35,8 +47,12 @@ __all__ = [
     "measured",
     "memory_lines",
     "newest",
+    "pareto",
     "problems",
+    "roofline",
+    "roofline_words",
     "scaling",
+    "speedups",
     "spread",
     "told_axis",
     "unrolled",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.select import measured
+from benchsuite.analysis.select import UNBOUNDED, measured
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
 from benchsuite.case import AXES, DEFAULTS, Value
 from benchsuite.errors import UsageError
@@ -227,8 +227,8 @@ def _field(rows: pd.DataFrame, model: str, at: Point) -> int | str | None:
     field among shorter lengths.
     """
     own = rows[rows["measure"] == "receptive_field"]
-    if own["reason"].str.startswith("unbounded").any():
-        return "unbounded"
+    if own["reason"].str.startswith(UNBOUNDED).any():
+        return UNBOUNDED
     ok = own[own["status"] == "ok"]
     if len(ok):
         T, field = ok["seq_len"].to_numpy(float), ok["value"].to_numpy(float)
@@ -236,12 +236,12 @@ def _field(rows: pd.DataFrame, model: str, at: Point) -> int | str | None:
             return int(max([at[0], *field[at[0] >= T]]))
         return int(max(field[at[0] >= T], default=field.min()))
     family = MODELS.get(model).family if model in MODELS.names() else "outside"
-    return "unbounded" if family == "recurrent" else None
+    return UNBOUNDED if family == "recurrent" else None
 
 
 def _too_short(entry: Mapping[str, Any], need: int | None) -> str:
     field = entry.get("receptive_field")
-    if need is None or field == "unbounded":
+    if need is None or field == UNBOUNDED:
         return ""
     if field is None:
         return "its receptive field was not measured (--measure receptive_field)"

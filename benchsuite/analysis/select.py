@@ -14,6 +14,8 @@ from benchsuite.stats import stacked
 
 #: What a line over sequence length holds fixed, besides the model.
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
+#: How the reason begins where a skipped receptive field is an answer: it is as long as the past.
+UNBOUNDED = "unbounded"
 _IDENTITY = ("case", "measure")
 
 

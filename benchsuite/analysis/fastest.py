@@ -1,0 +1,120 @@
+"""Which model is fastest at each shape, how surely, and where recurrence and convolution cross."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.analysis.crossover import crossovers
+from benchsuite.analysis.noise import Noise, floor, spread
+from benchsuite.analysis.select import LINE, UNBOUNDED, measured
+from benchsuite.registry import MODELS
+
+SHAPE = [*LINE, "seq_len"]
+#: Names of the two families where each stands for its best model.
+RECURRENCE, CONVOLUTION = "recurrence", "convolution"
+_FAMILIES = {"recurrent": RECURRENCE, "convolutional": CONVOLUTION}
+#: Two-sided 5 %.
+_Z = 1.960
+#: Far below the noise of any clock: the least difference of exact values counts.
+_NO_NOISE = 1e-12
+COLUMNS = ("model", "value", "runner_up", "ratio", "separable", "ties", "models", "without")
+
+
+def fastest(
+    frame: pd.DataFrame, measure: str = "latency", *, noise: Noise | None = None
+) -> pd.DataFrame:
+    """The lowest value at each shape, and what it is not separable from.
+
+    A model ties with the lowest if its log ratio to it is within 1.96 standard deviations of both
+    together. The lowest of several noisy values is lower than it would be if measured again, so
+    a narrow win beside many models is less sure than the 95 % of a single pair.
+
+    Args:
+        frame: One row per case and measure (see `newest`).
+        measure: One for which lower is better.
+        noise: The floor; by default estimated from the frame (see `noise.floor`).
+
+    Returns:
+        A row per shape (`SHAPE`) at which the measure was tried, by sequence length: `model` and
+        `value` of the lowest ("" and NaN where none has a value), `runner_up`: the next lowest
+        ("" if alone) and `ratio`, its value over the lowest; `separable` from every other model;
+        `ties`: models it is not separable from, nearest first, joined by ", "; `models`: how many
+        have a value; `without`: who has none and why, such as "tcn oom, gru timeout".
+    """
+    tried = frame[frame["measure"] == measure].drop_duplicates([*SHAPE, "model"], keep="last")
+    tried = tried.assign(shape=tried.groupby(SHAPE, sort=False).ngroup())
+    rows = measured(tried, measure)
+    noise = noise or floor(frame, measure)
+    rows = rows.assign(log=np.log(rows["value"].to_numpy(float)), sigma=spread(rows, noise))
+    rows = rows.sort_values("log", kind="stable")
+    rows["place"] = rows.groupby("shape").cumcount()
+    best = rows[rows["place"] == 0].set_index("shape")
+    second = rows[rows["place"] == 1].set_index("shape")
+    apart = rows["log"] - rows["shape"].map(best["log"])
+    own, lowest = rows["sigma"].to_numpy(float), rows["shape"].map(best["sigma"]).to_numpy(float)
+    tied = rows[(rows["place"] > 0) & (apart / np.maximum(np.hypot(own, lowest), _NO_NOISE) < _Z)]
+    failed = tried[tried["status"] != "ok"]
+    words = failed["model"] + " " + failed["status"]
+
+    table = tried.drop_duplicates("shape").set_index("shape")[SHAPE]
+    table["model"], table["value"] = best["model"], best["value"]
+    table["runner_up"], table["ratio"] = second["model"], second["value"] / best["value"]
+    table["separable"] = ~table.index.isin(tied["shape"])
+    table["ties"] = tied.groupby("shape")["model"].agg(", ".join)
+    table["models"] = rows.groupby("shape").size()
+    table["without"] = words.groupby(failed["shape"]).agg(", ".join)
+    texts = dict.fromkeys(("model", "runner_up", "ties", "without"), "")
+    table = table.fillna({**texts, "models": 0}).astype({"models": int})
+    return table.sort_values(SHAPE, kind="stable").reset_index(drop=True)
+
+
+def families(
+    frame: pd.DataFrame, measure: str = "latency", *, noise: Noise | None = None
+) -> pd.DataFrame:
+    """Where the best recurrent and the best convolutional model cross, line by line.
+
+    The best of a family is the lowest at each shape, so it may be another model at another length;
+    models from outside belong to neither.
+
+    Args:
+        frame: One row per case and measure (see `newest`).
+        measure: One for which lower is better.
+        noise: The floor; by default estimated from the frame (see `noise.floor`).
+
+    Returns:
+        As `crossovers`, of "recurrence" (a) against "convolution" (b).
+    """
+    noise = noise or floor(frame, measure)
+    rows = measured(frame, measure)
+    own = {model: _FAMILIES.get(family_of(model)) for model in rows["model"].unique()}
+    rows = rows.assign(model=rows["model"].map(own)).dropna(subset="model")
+    rows = rows.sort_values("value", kind="stable").drop_duplicates([*SHAPE, "model"])
+    # Recurrence first, for it to be the table's a.
+    return crossovers(rows.sort_values("model", ascending=False), measure, noise=noise)
+
+
+def family_of(model: str) -> str:
+    """A model's family; one that is not built in is "outside"."""
+    return MODELS.get(model).family if model in MODELS.names() else "outside"
+
+
+def field_of(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series[float]:
+    """The receptive field of each row's model at its sequence length, in steps.
+
+    Args:
+        frame: Records; fields may be measured at one batch and hidden size, they depend on neither.
+        rows: Of any measure.
+
+    Returns:
+        By the rows' index: the smallest field measured of that model at that length, infinity
+        where it is unbounded (as of every recurrent model), NaN where it is not known.
+    """
+    own = frame[frame["measure"] == "receptive_field"]
+    unbounded = (own["status"] == "skipped") & own["reason"].str.startswith(UNBOUNDED)
+    known = own.assign(steps=own["value"].where(~unbounded, np.inf))
+    steps = known.groupby(["model", "seq_len"])["steps"].min()
+    at = pd.MultiIndex.from_frame(rows[["model", "seq_len"]])
+    found = pd.Series(steps.reindex(at).to_numpy(float), index=rows.index)
+    recurrent = [m for m in rows["model"].unique() if family_of(m) == "recurrent"]
+    return found.mask(found.isna() & rows["model"].isin(recurrent), np.inf)

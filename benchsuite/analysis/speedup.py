@@ -1,0 +1,50 @@
+"""How many times as fast as a reference each model is, shape by shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.analysis.fastest import SHAPE
+from benchsuite.analysis.noise import floor, spread
+
+#: What others are compared with, where it was tried; else the first model.
+REFERENCE = "lstm"
+#: Two-sided 5 %.
+_Z = 1.960
+
+
+def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
+    """Every model's ratio to the reference at the same shape.
+
+    Args:
+        frame: One row per case and measure (see `newest`).
+        measure: One for which lower is better.
+
+    Returns:
+        A row per case of the other models: all axes, `status`, `reference` (its name),
+        `reference_status` ("" where it was not tried there), `speedup`, the reference's value over
+        the model's, NaN unless both have one, its 95 % interval `low` to `high`, and `separable`
+        from one.
+    """
+    tried = frame[frame["measure"] == measure].drop_duplicates([*SHAPE, "model"], keep="last")
+    models = list(dict.fromkeys(tried["model"]))
+    reference = REFERENCE if REFERENCE in models else (models or [""])[0]
+    good = ((tried["status"] == "ok") & (tried["value"] > 0)).to_numpy()
+    sigma = spread(tried, floor(frame, measure))
+    log = np.log(tried["value"].where(good).to_numpy(float))
+    tried = tried.assign(log=log, sigma=sigma)[["model", *SHAPE, "status", "log", "sigma"]]
+    is_reference = tried["model"] == reference
+    both = tried[~is_reference].merge(
+        tried[is_reference].drop(columns="model"), on=SHAPE, how="left", suffixes=("", "_ref")
+    )
+    ratio, half = both["log_ref"] - both["log"], _Z * np.hypot(both["sigma"], both["sigma_ref"])
+    found = both[["model", *SHAPE, "status"]].assign(
+        reference=reference,
+        reference_status=both["status_ref"].fillna(""),
+        speedup=np.exp(ratio),
+        low=np.exp(ratio - half),
+        high=np.exp(ratio + half),
+        separable=(ratio.abs() > half).to_numpy(),
+    )
+    return found.reset_index(drop=True)

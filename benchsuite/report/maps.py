@@ -1,0 +1,230 @@
+"""The crossover map: which model is fastest at each shape, and where the families cross."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from benchsuite import analysis
+from benchsuite.report.drawing import Figure, look
+from benchsuite.report.slices import Slice, left_out, slices, some
+from benchsuite.report.tiles import Mark, Panel, Tile, draw_tiles, fitted
+
+_SHOWN = ("seq_len", "batch_size", "hidden_size")
+_MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS = 8, 6, 4
+_MARGIN = 40.0
+_MOST_STRIPS = 4
+
+
+def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
+    """A map of all models, and one of those that see the whole sequence where that makes fewer.
+
+    Args:
+        chosen: One row per case and measure (see `analysis.newest`).
+        measure: One for which lower is better.
+
+    Yields:
+        A figure per mode, device and whatever else varies; its table has T* of the best recurrent
+        against the best convolutional model.
+    """
+    tried = chosen[chosen["measure"] == measure]
+    if tried["model"].nunique() < 2:
+        return
+    noise = analysis.floor(chosen, measure)
+    field = analysis.field_of(chosen, tried)
+    blind = field < tried["seq_len"].astype(float)
+    seeing = tried[~blind]
+    yield from _maps(tried, measure, noise, "")
+    if blind.any() and seeing["model"].nunique() > 1:
+        note = f" Left out where they see less: {', '.join(tried.loc[blind, 'model'].unique())}."
+        unknown = tried.loc[field.isna(), "model"].unique()
+        if len(unknown):
+            note += f" Not known, and taken to see all: {', '.join(unknown)}."
+        yield from _maps(seeing, measure, noise, note, seeing=True)
+
+
+def _maps(
+    tried: pd.DataFrame, measure: str, noise: analysis.Noise, note: str, *, seeing: bool = False
+) -> Iterator[Figure]:
+    cells = analysis.fastest(tried, measure, noise=noise)
+    lines = analysis.families(tried, measure, noise=noise)
+    what = "Fastest" if measure == "latency" else f"Lowest {measure.replace('_', ' ')}"
+    who = "model that sees the whole sequence" if seeing else "model"
+    for part in slices(cells, _SHOWN):
+        own = [n for n in analysis.LINE if n not in {*_SHOWN, "input_size"}]
+        first = part.rows.iloc[0]
+        crossed = lines[(lines[own] == first[own]).all(axis=1)]
+        if (part.rows["input_size"] != part.rows["hidden_size"]).any():
+            crossed = crossed[crossed["input_size"] == first["input_size"]]
+        title = f"{what} {who}: {part.words}"
+        name = f"fastest-{'seeing-all-' if seeing else ''}{measure.replace('_', '-')}-{part.slug}"
+        yield _figure(part, crossed, title, name, note)
+
+
+def _figure(part: Slice, crossed: pd.DataFrame, title: str, name: str, note: str) -> Figure:
+    cells = part.rows
+    widths, batches, lengths = (
+        some(cells[axis], most)
+        for axis, most in (
+            ("hidden_size", _MOST_WIDTHS),
+            ("batch_size", _MOST_BATCHES),
+            ("seq_len", _MOST_LENGTHS),
+        )
+    )
+    panels = [
+        Panel(
+            title=f"H={width}",
+            columns=[str(length) for length in lengths],
+            rows=[str(batch) for batch in batches],
+            tiles=_tiles(cells[cells["hidden_size"] == width], lengths, batches),
+            marks=_marks(crossed[crossed["hidden_size"] == width], lengths, batches),
+        )
+        for width in widths
+    ]
+    svg = draw_tiles(
+        panels, title, name, xlabel="sequence length T", ylabel="batch size B", margin=_MARGIN
+    )
+    caption = (
+        "The model with the lowest value, and the next one's over it; ≈ and the colours at a tile's"
+        " foot: models that it cannot be told from within the noise between processes (95 % of a"
+        f" pair). n = {len(cells)} shapes. Grey: no model has a value; models"
+        " without one are named or counted with their status. Hatched: not in the study."
+    )
+    if any(panel.marks for panel in panels):
+        caption += (
+            " Black marks: T* where the best recurrent and the best convolutional model cross, with"
+            " its 95 % interval."
+        )
+    drawn = left_out(
+        T=(len(lengths), cells["seq_len"].nunique()),
+        B=(len(batches), cells["batch_size"].nunique()),
+        H=(len(widths), cells["hidden_size"].nunique()),
+    )
+    return Figure(
+        name=name,
+        title=title,
+        caption=f"{caption}{drawn}{note}{part.note}",
+        alt=" ".join(map_words(cells, crossed)),
+        svg=svg,
+        data=cells,
+        table=surface_table(crossed),
+    )
+
+
+def _tiles(
+    cells: pd.DataFrame, lengths: list[int], batches: list[int]
+) -> dict[tuple[int, int], Tile]:
+    return {
+        (batches.index(row["batch_size"]), lengths.index(row["seq_len"])): _tile(row, len(lengths))
+        for row in cells.to_dict("records")
+        if row["batch_size"] in batches and row["seq_len"] in lengths
+    }
+
+
+def _tile(row: dict[str, object] | dict[object, object], columns: int) -> Tile:
+    failed = _failed(str(row["without"]), columns)
+    if not row["model"]:
+        return Tile(tuple(failed))
+    ties = str(row["ties"]).split(", ") if row["ties"] else []
+    lines = fitted(str(row["model"]), columns, _MARGIN)
+    if len(ties) == 1:
+        head, *rest = fitted(ties[0], columns, _MARGIN)
+        lines += [f"≈ {head}", *rest]
+    elif ties:
+        lines.append(f"≈ {len(ties)} others")
+    elif row["runner_up"]:
+        lines.append(_factor(float(row["ratio"])))  # type: ignore[arg-type]
+    strips = tuple(look(model)[0] for model in ties[:_MOST_STRIPS])
+    return Tile((*lines, *failed), look(str(row["model"]))[0], strips)
+
+
+def _failed(without: str, columns: int) -> list[str]:
+    """One model that has no value by its name, several by how many have which status."""
+    entries = [entry.rpartition(" ") for entry in without.split(", ") if entry]
+    if len(entries) == 1:
+        return [*fitted(entries[0][0], columns, _MARGIN), entries[0][2]]
+    return [f"{count} {status}" for status, count in Counter(e[2] for e in entries).items()]
+
+
+def _factor(ratio: float) -> str:
+    return f"{ratio:.1f}×" if ratio < 9.95 else f"{ratio:.0f}×"
+
+
+def _marks(crossed: pd.DataFrame, lengths: list[int], batches: list[int]) -> list[Mark]:
+    """T* on the columns' own places, between which log T is interpolated."""
+    places, logs = np.arange(len(lengths)), np.log(np.array(lengths, float))
+    rows = crossed[(crossed["verdict"] == "crosses") & crossed["batch_size"].isin(batches)]
+    return [
+        Mark(batches.index(batch), *np.interp(np.log([at, low, high]), logs, places).tolist())
+        for batch, at, low, high in zip(
+            *(rows[n] for n in ("batch_size", "seq_len", "low", "high")), strict=True
+        )
+    ]
+
+
+def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
+    """What a map shows, in sentences.
+
+    Args:
+        cells: From `analysis.fastest`.
+        crossed: From `analysis.families`, the same lines.
+    """
+    won = cells[cells["model"] != ""]
+    words = []
+    if len(won):
+        counts = won["model"].value_counts()
+        told = ", ".join(f"{model} in {n} of {len(cells)}" for model, n in counts.items())
+        words.append(f"Lowest: {told} shapes.")
+        if 1 < won["batch_size"].nunique() <= _MOST_BATCHES:
+            tops = []
+            for batch, own in won.groupby("batch_size"):
+                top = own["model"].value_counts()
+                tops.append(f"{top.index[0]} in {top.iloc[0]} of {len(own)} at B={batch}")
+            words.append(f"Most often: {', '.join(tops)}.")
+        ties = int((~won["separable"]).sum())
+        if ties:
+            words.append(f"In {ties} of them another model cannot be told from the lowest.")
+    empty = len(cells) - len(won)
+    if empty:
+        words.append(f"No model has a value in {empty} of {len(cells)} shapes.")
+    failed = int((cells["without"] != "").sum())
+    if failed:
+        words.append(f"In {failed} shapes a model has no value.")
+    if len(crossed):
+        verdicts = crossed["verdict"]
+        a, b = crossed["a"].iloc[0], crossed["b"].iloc[0]
+        parts = [
+            f"{words_} in {count}"
+            for words_, count in (
+                (f"{a} is lower at every length", (verdicts == "a always").sum()),
+                (f"{b} is lower at every length", (verdicts == "b always").sum()),
+                ("they cross", verdicts.str.startswith("crosses").sum()),
+                ("they cannot be told apart all along", (verdicts == "not separable").sum()),
+            )
+            if count
+        ]
+        words.append(f"Best recurrence and best convolution, {len(crossed)} lines over T: ")
+        words[-1] += f"{', '.join(parts)}."
+    return words
+
+
+def surface_table(crossed: pd.DataFrame) -> pd.DataFrame | None:
+    """T* of the families in rows to read, or None where there are no two families."""
+    if not len(crossed):
+        return None
+    rows = crossed.sort_values(["hidden_size", "batch_size"], kind="stable")
+    return pd.DataFrame(
+        {
+            "hidden_size": rows["hidden_size"],
+            "batch_size": rows["batch_size"],
+            "T*": rows["seq_len"].round(),
+            "low": rows["low"].round(),
+            "high": rows["high"].round(),
+            "best recurrence against best convolution": [
+                analysis.crossover_sentence(row) for row in rows.to_dict("records")
+            ],
+        }
+    ).reset_index(drop=True)

@@ -1,0 +1,175 @@
+"""The roofline: what each case computes a second, under what the machine can at best."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from benchsuite import analysis, units
+from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
+from benchsuite.report.slices import Slice, slices, some
+from benchsuite.report.tiles import WIDTH, narrow
+
+_SHOWN = ("seq_len", "batch_size", "hidden_size", "mode")
+#: Points of a panel at most.
+_MOST_POINTS = 1000
+
+
+def roofline_figures(chosen: pd.DataFrame, table: pd.DataFrame | None = None) -> Iterator[Figure]:
+    """A figure per device, dtype, number of threads and match; none without ceilings and counts.
+
+    Args:
+        chosen: One row per case and measure (see `analysis.newest`).
+        table: `analysis.roofline` of it, where it is there already.
+    """
+    table = analysis.roofline(chosen) if table is None else table
+    for part in slices(table, _SHOWN):
+        yield _figure(part)
+
+
+def _figure(part: Slice) -> Figure:
+    rows = part.rows
+    title = f"Roofline: {part.words}"
+    name = f"roofline-{part.slug}"
+    first = rows.iloc[0]
+    rate, bandwidth = (
+        f"{units.show(first[n], unit)} ({units.show(first[f'{n}_low'], unit)} to"
+        f" {units.show(first[f'{n}_high'], unit)})"
+        for n, unit in (("matmul_rate", "FLOP/s"), ("copy_bandwidth", "B/s"))
+    )
+    above = int((rows["fraction"] > 1).sum())
+    caption = (
+        "Each small point is a case; large ones are medians over T and H, one for each batch size"
+        f" from B={rows['batch_size'].min()} (the lowest, mostly) to B={rows['batch_size'].max()};"
+        f" n = {len(rows)} cases. Ceilings measured on this machine: {rate} by a large matrix"
+        f" product, {bandwidth} by a long copy. Bytes are the least a step must move (parameters,"
+        " input, output, in training also gradients and saved activations); what stays in a cache"
+        f" can lie above the slope. {above} cases lie above the bound."
+    )
+    if rows["tf32"].any():
+        caption += " The flat ceiling is IEEE float32; cuDNN's kernels may use TF32 and exceed it."
+    drawn = rows
+    if len(rows) > _MOST_POINTS:
+        drawn = rows.loc[some(rows.index.to_series(), _MOST_POINTS)]
+        caption += f" Small points drawn: {len(drawn)} of {len(rows)}; the CSV has all."
+    return Figure(
+        name=name,
+        title=title,
+        caption=caption + part.note,
+        alt=_alt(fraction_table(rows)),
+        svg=_draw(rows, drawn, title, name),
+        data=rows,
+        table=fraction_table(rows),
+    )
+
+
+def _alt(table: pd.DataFrame) -> str:
+    """What part of the bound each model reaches, from the smallest batch to the largest."""
+    words = []
+    for mode, rows in table.groupby("mode", sort=False):
+        told = []
+        for model, own in rows.groupby("model", sort=False):
+            ends = own.sort_values("batch_size")["median"].iloc[[0, -1]].drop_duplicates()
+            told.append(f"{model} {' to '.join(f'{100 * m:.2g} %' for m in ends)}")
+        words.append(f"{mode}: {', '.join(told)}.")
+    return f"Part of the bound in the median, smallest to largest batch. {' '.join(words)}"
+
+
+def fraction_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fractions of the bound by mode, model and batch size.
+
+    Args:
+        rows: From `analysis.roofline`.
+
+    Returns:
+        `mode, model, batch_size, cases`, the `median` and `best` fraction of the bound, and in how
+        many cases the bound is memory.
+    """
+    table = rows.assign(memory=rows["bound"] == "memory")
+    return table.groupby(["mode", "model", "batch_size"], sort=False, as_index=False).agg(
+        cases=("fraction", "size"),
+        median=("fraction", "median"),
+        best=("fraction", "max"),
+        memory_bound=("memory", "sum"),
+    )
+
+
+def _draw(rows: pd.DataFrame, drawn: pd.DataFrame, title: str, salt: str) -> str:
+    modes = list(dict.fromkeys(rows["mode"]))
+    models = list(dict.fromkeys(rows["model"]))
+    height = 2.7 * len(modes) + 0.5 + 0.2 * -(-len(models) // 2)
+    with house_style(salt):
+        canvas = Canvas(figsize=(WIDTH / 72, height), layout="constrained")
+        canvas.suptitle(textwrap.fill(title, 52), fontsize=10, fontweight="bold", x=0.01, ha="left")
+        panels = canvas.subplots(len(modes), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+        for axes, mode in zip(panels, modes, strict=True):
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.grid(visible=True, which="major")
+            axes.set_title(str(mode), fontsize=9, loc="left")
+            for model in models:
+                at = [f[(f["mode"] == mode) & (f["model"] == model)] for f in (drawn, rows)]
+                _cloud(axes, str(model), *at)
+            axes.set_ylabel("achieved")
+            axes.yaxis.set_major_formatter(
+                FuncFormatter(lambda rate, _: units.show(rate, "FLOP/s"))
+            )
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+        x = rows["intensity"]
+        for axes in panels:
+            _roof(axes, rows.iloc[0], float(x.min()), float(x.max()))
+        panels[-1].set_xlabel("arithmetic intensity, FLOP/B")
+        handles = [
+            Line2D([], [], color=look(str(m))[0], marker=look(str(m))[1], lw=1) for m in models
+        ]
+        names = [str(model).rpartition(":")[2] for model in models]
+        canvas.legend(
+            handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False
+        )
+        return narrow(svg_of(canvas))
+
+
+def _cloud(axes: Axes, model: str, drawn: pd.DataFrame, rows: pd.DataFrame) -> None:
+    colour, marker = look(model)
+    axes.scatter(drawn["intensity"], drawn["achieved"], s=6, color=colour, alpha=0.5, lw=0)
+    medians = rows.groupby("batch_size")[["intensity", "achieved"]].median()
+    axes.plot(
+        medians["intensity"],
+        medians["achieved"],
+        marker=marker,
+        color=colour,
+        markersize=5,
+        linewidth=1,
+    )
+
+
+def _roof(axes: Axes, machine: pd.Series[float], low: float, high: float) -> None:
+    """The two ceilings, from below the least intensity to above the largest."""
+    rate, bandwidth = float(machine["matmul_rate"]), float(machine["copy_bandwidth"])
+    ridge = rate / bandwidth
+    x = np.array([min(low, ridge) / 2, ridge, max(high, ridge) * 2])
+    axes.plot(x, np.minimum(rate, bandwidth * x), color=INK, linewidth=1.5)
+    axes.set_ylim(top=rate * 3)
+    axes.annotate(
+        units.show(rate, "FLOP/s"),
+        (x[-1], rate),
+        xytext=(0, 3),
+        textcoords="offset points",
+        fontsize=8,
+        ha="right",
+    )
+    axes.annotate(
+        units.show(bandwidth, "B/s"),
+        (x[0], bandwidth * x[0]),
+        xytext=(9, -2),
+        textcoords="offset points",
+        fontsize=8,
+    )

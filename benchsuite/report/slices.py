@@ -1,0 +1,98 @@
+"""A figure shows two or three axes; whatever else varies gives figures of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchsuite.case import AXES
+
+#: Figures of one kind; of more the first are drawn, and the last caption says so.
+MOST = 4
+_SHORT = {"seq_len": "T", "batch_size": "B", "hidden_size": "H"}
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows that agree in all axes but those that a figure shows.
+
+    Attributes:
+        words: What they agree in, such as "infer, cpu, float32; match=width".
+        slug: The same for a file's name.
+        note: Said behind the caption, where slices were left out.
+        rows: The rows.
+    """
+
+    words: str
+    slug: str
+    note: str
+    rows: pd.DataFrame
+
+
+def slices(
+    rows: pd.DataFrame, shown: Collection[str], *, named: Collection[str] = (), most: int = MOST
+) -> list[Slice]:
+    """Divide rows by the axes that a figure does not show.
+
+    Args:
+        rows: With all axes.
+        shown: Axes that the figure shows, besides the model; input_size belongs to hidden_size
+            where it equals it.
+        named: Axes to be named in words even where they do not vary.
+        most: Slices at most, in the order of the rows.
+    """
+    if not len(rows):
+        return []
+    same = bool((rows["input_size"] == rows["hidden_size"]).all())
+    hidden = {*shown, "input_size"} if same and "hidden_size" in shown else {*shown}
+    fixed = [name for name in AXES if name not in hidden and name != "model"]
+    always = {"device", "dtype", *named}
+    told = [
+        name
+        for name in fixed
+        if name not in {"mode", "match"} and (name in always or rows[name].nunique() > 1)
+    ]
+    groups: dict[Any, Any] = rows.groupby(fixed, sort=False).indices
+    found = []
+    for key, own in list(groups.items())[:most]:
+        value = dict(zip(fixed, key, strict=True))
+        parts = [str(value["mode"])] if "mode" in value else []
+        parts += [_told(n, value[n]) for n in told]
+        words = f"{', '.join(parts)}; match={value['match']}"
+        slug = re.sub(r"[^a-z0-9]+", "-", words.lower().replace("match=", "")).strip("-")
+        found.append(Slice(words, slug, "", rows.iloc[own]))
+    left = len(groups) - len(found)
+    if left:
+        last = found[-1]
+        note = f" {left} more such figures, of other {', '.join(_varying(rows, fixed))}, are left"
+        note += " out; records.csv has all rows."
+        found[-1] = Slice(last.words, last.slug, note, last.rows)
+    return found
+
+
+def _told(name: str, value: object) -> str:
+    return str(value) if name in {"device", "dtype"} else f"{_SHORT.get(name, name)}={value}"
+
+
+def _varying(rows: pd.DataFrame, names: list[str]) -> list[str]:
+    return [name for name in names if rows[name].nunique() > 1]
+
+
+def some(values: pd.Series[Any], most: int) -> list[Any]:
+    """Ascending distinct values; of more than `most` as many spread evenly, both ends included."""
+    found = sorted(values.unique())
+    if len(found) <= most:
+        return found
+    picked = np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))
+    return [found[place] for place in picked]
+
+
+def left_out(**counts: tuple[int, int]) -> str:
+    """A sentence on values not drawn: `left_out(T=(8, 12))`, "" where all are."""
+    parts = [f"{drawn} of {all_} {name}" for name, (drawn, all_) in counts.items() if drawn < all_]
+    return f" Drawn: {', '.join(parts)}; the CSV has all." if parts else ""

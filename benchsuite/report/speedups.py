@@ -1,0 +1,139 @@
+"""Speed-up heat maps: how many times as fast as a reference each model is, shape by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex
+
+from benchsuite import analysis
+from benchsuite.report.drawing import Figure
+from benchsuite.report.slices import Slice, left_out, slices, some
+from benchsuite.report.tiles import Panel, Scale, Tile, draw_tiles, fitted
+
+_SHOWN = ("seq_len", "batch_size", "hidden_size")
+_MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS, _MOST_MODELS = 8, 4, 3, 8
+_MARGIN = 66.0
+#: Purple to orange: the colour-blind can tell them apart (ColorBrewer).
+_COLOURS = mpl.colormaps["PuOr"]
+#: Colours end at this many doublings at most, and at one at least.
+_ENDS = (1.0, 5.0)
+
+
+def speedup_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
+    """A figure per mode, device and whatever else varies: a panel per model.
+
+    Args:
+        chosen: One row per case and measure (see `analysis.newest`).
+        measure: One for which lower is better.
+    """
+    table = analysis.speedups(chosen, measure)
+    for part in slices(table, _SHOWN):
+        yield _figure(part, measure)
+
+
+def _figure(part: Slice, measure: str) -> Figure:
+    rows = part.rows
+    reference = str(rows["reference"].iloc[0])
+    how = "Speed" if measure == "latency" else f"Saving in {measure.replace('_', ' ')}"
+    title = f"{how} compared with {reference}: {part.words}"
+    name = f"speedup-{measure.replace('_', '-')}-{part.slug}"
+    axes = (
+        ("seq_len", _MOST_LENGTHS),
+        ("batch_size", _MOST_BATCHES),
+        ("hidden_size", _MOST_WIDTHS),
+    )
+    lengths, batches, widths = (some(rows[axis], most) for axis, most in axes)
+    order = [(batch, width) for batch in batches for width in widths]
+    models = list(dict.fromkeys(rows["model"]))
+    reach = np.abs(np.log2(rows["speedup"].dropna().to_numpy(float)))
+    # Whole doublings; a hair less, for a factor of four not to become one of eight.
+    end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))
+    panels = [
+        Panel(
+            title=fitted(model, 1, _MARGIN)[0],
+            columns=[str(length) for length in lengths],
+            rows=[f"B{batch} H{width}" for batch, width in order],
+            tiles=_tiles(rows[rows["model"] == model], lengths, order, end),
+        )
+        for model in models[:_MOST_MODELS]
+    ]
+    ticks = sorted({-end, -(end // 2), 0, end // 2, end})
+    scale = Scale(
+        colours=_COLOURS,
+        labels=[(0.5 + at / end / 2, f"{'1/' if at < 0 else ''}{2 ** abs(at):g}") for at in ticks],
+        title=f"{'times as fast as' if measure == 'latency' else 'times less than'} {reference}",
+    )
+    svg = draw_tiles(
+        panels, title, name, xlabel="sequence length T", ylabel="", margin=_MARGIN, scale=scale
+    )
+    drawn = left_out(
+        T=(len(lengths), rows["seq_len"].nunique()),
+        B=(len(batches), rows["batch_size"].nunique()),
+        H=(len(widths), rows["hidden_size"].nunique()),
+        models=(min(len(models), _MOST_MODELS), len(models)),
+    )
+    count = int(rows["speedup"].notna().sum())
+    caption = (
+        f"{measure.replace('_', ' ').capitalize()} of {reference} over that of the model: above"
+        f" one, the model is better. n = {count} pairs. ≈: not separable from one within the noise"
+        " between processes (95 %). Grey: a status where the model has no value, `no ref` where"
+        f" {reference} has none. Hatched: not in the study. Colours end at a factor of {2**end:g}."
+    )
+    return Figure(
+        name=name,
+        title=title,
+        caption=f"{caption}{drawn}{part.note}",
+        alt=_alt(rows, reference),
+        svg=svg,
+        data=rows,
+    )
+
+
+def _tiles(
+    rows: pd.DataFrame, lengths: list[int], order: list[tuple[int, int]], end: float
+) -> dict[tuple[int, int], Tile]:
+    columns = {length: place for place, length in enumerate(lengths)}
+    places = {pair: place for place, pair in enumerate(order)}
+    names = ["seq_len", "batch_size", "hidden_size", "status", "speedup", "separable"]
+    found = {}
+    for T, B, H, status, speedup, separable in zip(*(rows[n] for n in names), strict=True):
+        if T not in columns or (B, H) not in places:
+            continue
+        at = (places[(B, H)], columns[T])
+        if status != "ok":
+            found[at] = Tile((str(status),))
+        elif np.isnan(speedup):
+            found[at] = Tile(("no ref",))
+        else:
+            colour = to_hex(_COLOURS(float(np.clip(0.5 + np.log2(speedup) / end / 2, 0, 1))))
+            found[at] = Tile((_label(speedup) if separable else f"≈{_label(speedup)}",), colour)
+    return found
+
+
+def _label(ratio: float) -> str:
+    """Two significant digits, no exponent."""
+    if ratio >= 9.95:
+        return f"{ratio:.0f}"
+    digits = 1 if ratio >= 0.995 else 2 if ratio >= 0.0995 else 3
+    return f"{ratio:.{digits}f}"
+
+
+def _alt(rows: pd.DataFrame, reference: str) -> str:
+    words = [f"Compared with {reference}:"]
+    for model, own in rows.groupby("model", sort=False):
+        ratio = own["speedup"].dropna()
+        if not len(ratio):
+            words.append(f"{model} has no value beside it.")
+            continue
+        faster = int((own["separable"] & (own["speedup"] > 1)).sum())
+        words.append(
+            f"{model} {_label(ratio.median())} times as fast in the median,"
+            f" {_label(ratio.min())} to {_label(ratio.max())}, surely faster in {faster} of"
+            f" {len(ratio)}."
+        )
+    failed = int((rows["status"] != "ok").sum())
+    return " ".join(words) + (f" {failed} cases have no value." if failed else "")
