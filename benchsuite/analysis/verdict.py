@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchsuite.analysis.fastest import family_of, field_of
 from benchsuite.analysis.noise import Noise, floor, spread
 from benchsuite.analysis.select import LINE, measured, told_axis
 from benchsuite.registry import MODELS
@@ -75,16 +75,17 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
     """
     rows = measured(frame, measure)
     noise = floor(frame, measure)
-    families = {model: MODELS.get(model).family for model in dict.fromkeys(rows["model"])}
+    family = {model: family_of(model) for model in dict.fromkeys(rows["model"])}
     rows = rows.assign(
-        family=rows["model"].map(families), log=np.log(rows["value"]), sigma=spread(rows, noise)
+        family=rows["model"].map(family), log=np.log(rows["value"]), sigma=spread(rows, noise)
     )
-    short = _short_sighted(frame, rows)
+    field = field_of(frame, rows)
+    short = field < rows["seq_len"].astype(float)
     blind = {
-        str(model): int(fields.max())
-        for model, fields in short[short.notna()].groupby(rows["model"], sort=False)
+        str(model): int(steps.max())
+        for model, steps in field[short].groupby(rows["model"], sort=False)
     }
-    rows = rows[short.isna() & rows["family"].isin(FAMILIES)]
+    rows = rows[~short & rows["family"].isin(FAMILIES)]
     shape = [*LINE, "seq_len"]
     best = rows.loc[rows.groupby([*shape, "family"], sort=False)["log"].idxmin()]
     pair = [best[best["family"] == family] for family in FAMILIES]
@@ -107,15 +108,6 @@ def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
     recurrent = [spec.name for spec in MODELS if spec.family == "recurrent"]
     looped = frame["kernel"].str.startswith("Python loop")
     return frame[looped | ~frame["model"].isin(recurrent)]
-
-
-def _short_sighted(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series[Any]:
-    """The field of each row's model at its length, where that is known and shorter; else NA."""
-    fields = measured(frame, "receptive_field")
-    known = fields.groupby(["model", "seq_len"], sort=False)["value"].max()
-    own = known.reindex(pd.MultiIndex.from_frame(rows[["model", "seq_len"]]))
-    field = pd.Series(own.to_numpy(float), index=rows.index)
-    return field.where(field < rows["seq_len"].astype(float))
 
 
 def _sentence(where: str, cells: pd.DataFrame) -> str:

@@ -15,7 +15,18 @@ from markupsafe import Markup
 from benchsuite import __version__, analysis
 from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
-from benchsuite.report import cards, crossing, fields, figures, tables, waves
+from benchsuite.report import (
+    cards,
+    crossing,
+    fields,
+    figures,
+    maps,
+    pareto,
+    roofs,
+    speedups,
+    tables,
+    waves,
+)
 from benchsuite.report.drawing import Figure
 from benchsuite.report.facts import facts
 
@@ -68,7 +79,8 @@ def write_report(
         for name, table in (("scaling", laws), ("memory", lines)):
             written[name] = directory / f"{name}.csv"
             table.to_csv(written[name], index=False)
-        sections = _sections(chosen, laws, lines)
+        roofline = analysis.roofline(chosen)
+        sections = _sections(chosen, laws, lines, roofline)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.svg, encoding="utf-8")
@@ -89,7 +101,7 @@ def write_report(
                 verdict=words,
                 noise=found.noise,
                 sections=[_shown(section) for section in sections],
-                cards=list(cards.cards(chosen, traces, directory, {})),
+                cards=list(cards.cards(chosen, traces, directory, roofline)),
                 crossings=crossing.crossing_section(crossings),
                 tables=list(tables.case_tables(chosen)),
             )
@@ -119,7 +131,9 @@ def _templates() -> jinja2.Environment:
     return templates
 
 
-def _sections(chosen: pd.DataFrame, laws: pd.DataFrame, lines: pd.DataFrame) -> list[Section]:
+def _sections(
+    chosen: pd.DataFrame, laws: pd.DataFrame, lines: pd.DataFrame, roofline: pd.DataFrame
+) -> list[Section]:
     memory = _machine_memory(chosen)
     own = [
         *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
@@ -127,11 +141,30 @@ def _sections(chosen: pd.DataFrame, laws: pd.DataFrame, lines: pd.DataFrame) -> 
     ]
     return [
         Section(
+            "maps",
+            "Which model, where",
+            [*maps.crossover_maps(chosen), *speedups.speedup_maps(chosen)],
+            empty="There are no two models to compare.",
+        ),
+        Section(
             "scaling",
             "Scaling in sequence length",
             list(figures.scaling_figures(chosen, DRAWN)),
             tables=own,
             empty="There are no two sequence lengths to draw a line through.",
+        ),
+        Section(
+            "pareto",
+            "Time, error and field",
+            list(pareto.pareto_figures(chosen)),
+            empty="No task's error was measured where a step was timed (sine_mix_error, …).",
+        ),
+        Section(
+            "roofline",
+            "How much of the machine",
+            list(roofs.roofline_figures(chosen, roofline)),
+            words=analysis.bound_words(roofline),
+            empty="The machine's ceilings were not measured (matmul_rate, copy_bandwidth, flops).",
         ),
         Section(
             "accuracy",
@@ -169,6 +202,7 @@ def _shown(section: Section) -> dict[str, Any]:
         "figures": [
             {
                 "name": figure.name,
+                "wide": figure.wide,
                 "caption": figure.caption,
                 "svg": Markup(figure.inline()),
                 "table": None

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchsuite import units
-from benchsuite.analysis import measured
+from benchsuite.analysis import measured, roofline_words
 from benchsuite.registry import MACHINE, MODELS
 from benchsuite.report import explanations
 from benchsuite.report.fields import unbounded
 
 
 def cards(
-    chosen: pd.DataFrame, traces: Path | None, directory: Path, said: Mapping[str, str]
+    chosen: pd.DataFrame, traces: Path | None, directory: Path, roofline: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
     """One card per model of the records.
 
@@ -24,7 +24,7 @@ def cards(
         chosen: One row per case and measure (see `analysis.newest`).
         traces: Directory of the traces that belong to the records, if any.
         directory: Of the page, which links are relative to.
-        said: Model → a sentence that belongs on its card.
+        roofline: From `analysis.roofline`.
     """
     traced = explanations.cards(traces, directory) if traces else ()
     explained: dict[str, list[dict[str, Any]]] = {}
@@ -54,7 +54,7 @@ def cards(
             "summary": spec.summary,
             "equation": spec.equation,
             "facts": {name: text for name, text in facts.items() if text},
-            "said": said.get(model, ""),
+            "said": roofline_words(roofline[roofline["model"] == model])[:2],
             "explained": explained.get(model, []),
         }
 

@@ -23,6 +23,8 @@ _COLOURS = (
     *("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00"),
     *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
 )
+#: Points; half the width of a page.
+_NARROW = 360
 _MARKERS = "osD^vP*X"
 
 
@@ -47,6 +49,11 @@ class Figure:
     svg: str
     data: pd.DataFrame
     table: pd.DataFrame | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Whether two of it do not fit beside each other."""
+        return float(re.search(r'<svg[^>]*? width="([\d.]+)pt"', self.svg)[1]) > _NARROW  # type: ignore[index]
 
     def inline(self) -> str:
         """The SVG as an element of a page, in the page's text colour, labelled for readers."""

@@ -11,7 +11,6 @@ import pandas as pd
 from benchsuite import analysis, units
 from benchsuite.records import SCHEMA
 from benchsuite.registry import MACHINE
-from benchsuite.report.fields import UNBOUNDED
 from benchsuite.study import shipped
 
 _ENVIRONMENT = (
@@ -54,7 +53,7 @@ def command(studies: list[str]) -> str:
 def problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
     """What has no value, gathered by reason; failures before skips."""
     rows = analysis.problems(chosen)
-    answers = (rows["status"] == "skipped") & rows["reason"].str.startswith(UNBOUNDED)
+    answers = (rows["status"] == "skipped") & rows["reason"].str.startswith(analysis.UNBOUNDED)
     rows = rows[~answers]
     gathered = [
         {

@@ -8,11 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchsuite.analysis import measured, problems
+from benchsuite.analysis import UNBOUNDED, measured, problems
 from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
 
-#: How the reason of a skipped `receptive_field` begins where that is the answer: no number.
-UNBOUNDED = "unbounded"
 _NAME = "receptive-field"
 
 

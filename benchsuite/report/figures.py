@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from benchsuite import analysis, units
 from benchsuite.case import AXES
 from benchsuite.report.drawing import Figure, house_style, look, svg_of
-
-T = TypeVar("T")
+from benchsuite.report.slices import slices, some
 
 _PANEL = ("batch_size", "hidden_size")
 #: Panels in a row and in a column at most; the data beside the figure have them all.
@@ -34,53 +32,32 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
         chosen: One row per case and measure (see `analysis.newest`).
         measures: Which measures, in which order; those without values are passed over.
     """
-    same = (chosen["input_size"] == chosen["hidden_size"]).all()
-    panel = {*_PANEL, "input_size"} if same else {*_PANEL}
-    fixed = [name for name in analysis.LINE if name not in panel]
     ok = chosen[(chosen["status"] == "ok") & (chosen["value"] > 0)]
-    told = [name for name in fixed if ok[name].nunique() > 1 or name in {"device", "dtype"}]
     drawn = 0
     for measure in measures:
         rows = ok[ok["measure"] == measure]
         if rows["seq_len"].nunique() < 2:
             continue
         noise = analysis.floor(rows, measure)
-        for _, part in rows.groupby(fixed, sort=False):
-            if drawn == _FIGURES:
-                return
+        for part in slices(rows, {"seq_len", *_PANEL}, most=_FIGURES - drawn):
             drawn += 1
-            first = part.iloc[0]
-            own = [
-                str(first["mode"]),
-                *(analysis.told_axis(n, first[n]) for n in told if n not in {"mode", "match"}),
-            ]
             what = measure.replace("_", " ")
-            title = f"{what} against sequence length: {', '.join(own)}; match={first['match']}"
-            name = re.sub(r"[^a-z0-9]+", "-", f"{measure}-{'-'.join(own)}-{first['match']}".lower())
-            shown = _shown(part)
+            title = f"{what} against sequence length: {part.words}"
+            name = f"{measure.replace('_', '-')}-{part.slug}"
+            shown = part.rows
+            for axis in _PANEL:
+                shown = shown[shown[axis].isin(some(shown[axis], _SIDE))]
             lines = analysis.laws(shown, measure, noise=noise)
             yield Figure(
-                name=name.strip("-"),
+                name=name,
                 title=title,
-                caption=_caption(part, shown, noise),
+                caption=_caption(part.rows, shown, noise) + part.note,
                 alt=_alt(lines, what),
                 svg=_draw(shown, lines, noise, title, name),
-                data=part[_DATA],
+                data=part.rows[_DATA],
             )
-
-
-def evenly(values: Iterable[T], count: int) -> list[T]:
-    """At most `count` of the values, both ends among them."""
-    every: Sequence[T] = list(values)
-    if len(every) <= count:
-        return list(every)
-    return [every[round(i * (len(every) - 1) / (count - 1))] for i in range(count)]
-
-
-def _shown(part: pd.DataFrame) -> pd.DataFrame:
-    for name in _PANEL:
-        part = part[part[name].isin(evenly(sorted(part[name].unique()), _SIDE))]
-    return part
+        if drawn == _FIGURES:
+            return
 
 
 def _caption(part: pd.DataFrame, shown: pd.DataFrame, noise: analysis.Noise) -> str:

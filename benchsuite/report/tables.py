@@ -10,7 +10,6 @@ import pandas as pd
 
 from benchsuite import analysis, units
 from benchsuite.registry import MEASURES
-from benchsuite.report.fields import UNBOUNDED
 
 #: Values of all tables together, so that the page stays small; the files beside it have them all.
 _CELLS = 12_000
@@ -109,8 +108,8 @@ def plain(value: Any) -> Cell:
 def _cell(record: Mapping[Hashable, Any] | None, best: float | None) -> Cell:
     if record is None:
         return Cell("", "", "not in the study", "none")
-    if record["status"] == "skipped" and str(record["reason"]).startswith(UNBOUNDED):
-        return Cell(UNBOUNDED, float("inf"), str(record["reason"]))
+    if record["status"] == "skipped" and str(record["reason"]).startswith(analysis.UNBOUNDED):
+        return Cell(analysis.UNBOUNDED, float("inf"), str(record["reason"]))
     if record["status"] != "ok":
         return Cell(str(record["status"]), "", str(record["reason"]), "none")
     unit, value = str(record["unit"]), float(record["value"])
