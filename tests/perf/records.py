@@ -36,16 +36,19 @@ _CHILD = """
 import resource, sys, time
 from pathlib import Path
 from benchsuite.records import load_records
-clock = time.perf_counter
+def clock():
+    return time.perf_counter(), time.process_time()
+def since(start):
+    return " ".join(str(now - then) for now, then in zip(clock(), start))
 start = clock()
 frame = load_records(sys.argv[1])
-loaded, reported, page = clock() - start, 0.0, 0
+loaded, reported, page = since(start), "0 0", 0
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 if sys.argv[2]:
     from benchsuite.report import write_report
     start = clock()
     page = write_report(frame, Path(sys.argv[2]))["index"].stat().st_size
-    reported = clock() - start
+    reported = since(start)
 whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(len(frame), loaded, most / 2**20, reported, whole / 2**20, page / 1e6)
 """
@@ -137,17 +140,17 @@ def main() -> None:
                 text=True,
             )
             megabytes = file.stat().st_size / 1e6
-        rows, loaded, most, reported, whole, page = map(float, done.stdout.split())
+        rows, loaded, busy, most, reported, busy_too, whole, page = map(float, done.stdout.split())
         print(f"{size:,} attempts, {megabytes:,.0f} MB → {rows:,.0f} rows")
-        print(f"  load   {loaded:6.1f} s, {1e6 * loaded / size:6.1f} µs each, {most:.2f} GiB")
+        print(f"  load   {loaded:6.1f} s ({busy:.1f} s of processor), {most:.2f} GiB")
         if report:
-            told = f"{reported:6.1f} s, {1e6 * reported / size:6.1f} µs each, {whole:.2f} GiB"
+            told = f"{reported:6.1f} s ({busy_too:.1f} s of processor), {whole:.2f} GiB"
             print(f"  report {told}, page {page:.1f} MB")
         if before:
-            ratios = [loaded / before[1]] + ([reported / before[2]] if report else [])
+            ratios = [busy / before[1]] + ([busy_too / before[2]] if report else [])
             told = " and ".join(f"{ratio:.1f}" for ratio in ratios)
-            print(f"  {size / before[0]:.0f} times the attempts took {told} times as long")
-        before = [size, loaded, reported]
+            print(f"  {size / before[0]:.0f} times the attempts took {told} times the processor")
+        before = [size, busy, busy_too]
         sys.stdout.flush()
 
 
