@@ -9,6 +9,7 @@ import sys
 
 from benchsuite.cli import (
     advising,
+    checking,
     comparing,
     listing,
     reporting,
@@ -24,6 +25,7 @@ from benchsuite.errors import BenchsuiteError, UsageError
 __all__ = [
     "advising",
     "app",
+    "checking",
     "comparing",
     "listing",
     "main",
