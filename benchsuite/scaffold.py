@@ -37,7 +37,7 @@ _MEASURES = ("latency", "peak_memory", "parameters", "flops")
 _BUDGET = Budget(min_run_time=0.2, max_run_time=1.0, timeout=60.0)
 #: Of a package that does not say by what it is built (PEP 518).
 _BUILT_BY = ("setuptools", "wheel")
-#: asv's environments hold whole Python trees; they are no part of the tree under test.
+#: Results, and asv's environments with whole Python trees, are no part of the tree under test.
 _IGNORE = "*\n!.gitignore\n"
 
 
@@ -161,10 +161,13 @@ def _study(project: str, models: Sequence[str], axes: Mapping[str, Sequence[Valu
 
 
 def _pins(package: Mapping[str, Any]) -> dict[str, str]:
-    """Everything asv's environment needs, by name, at the version installed here."""
+    """Everything asv's environment needs, by name, at the version installed here.
+
+    asv installs one after another: torch comes first, so that nothing else fetches another one.
+    """
     build = package.get("build-system", {}).get("requires", _BUILT_BY)
     needed = package.get("project", {}).get("dependencies", ())
-    names = dict.fromkeys(["benchsuite", "torch", "numpy", *_names(needed), *_names(build)])
+    names = dict.fromkeys(["torch", "numpy", "benchsuite", *_names(needed), *_names(build)])
     return {name: _version(name) for name in names}
 
 
@@ -218,7 +221,7 @@ def _files(project: str, study: Study, requirements: Mapping[str, str]) -> dict[
             f"{name}=={_version(name)}" for name in ("benchsuite", "torch", "numpy")
         ),
     }
-    return {
+    rendered = {
         path: templates.get_template(f"{Path(path).name}.j2").render(values)
         for path in (
             "asv.conf.json",
@@ -226,7 +229,10 @@ def _files(project: str, study: Study, requirements: Mapping[str, str]) -> dict[
             "benchmarks/study.toml",
             ".github/workflows/benchmark.yml",
         )
-    } | {
+    }
+    return {
+        **rendered,
         "benchmarks/__init__.py": '"""The benchmarks that asv runs."""\n',
         ".asv/.gitignore": _IGNORE,
+        ".benchsuite/.gitignore": _IGNORE,
     }
