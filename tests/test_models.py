@@ -108,3 +108,19 @@ def test_an_output_of_another_shape_is_told():
     model = build(f"{__name__}:flat_factory", Sizes(F, H, 1, bidirectional=False, seq_len=T))
     with pytest.raises(UsageError, match=r"Flatten returned \(3, 60\)"):
         model(torch.randn(B, T, F))
+
+
+def test_an_entry_point_gives_a_model_its_name(tmp_path, monkeypatch, run_command):
+    about = tmp_path / "other-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        f"[benchsuite.models]\nplain = {__name__}:plain_factory\nlstm = no.such:shadow\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert MODELS.get("plain").target == f"{__name__}:plain_factory"
+    assert MODELS.get("lstm").family == "recurrent"  # a built-in name stays
+    assert Case(model="plain").model == "plain"
+    code, out, _ = run_command("check", "plain", "-a", "input_size=5")
+    assert code == 0
+    assert "the factory takes none of the sizes" in out

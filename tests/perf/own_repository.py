@@ -131,6 +131,10 @@ def tell(place: Path, rounds: int) -> int:
     found = run("benchsuite", "compare", base, head, "--study", "mypkg", "--json", expected=1)
     slower = {row["case"] for row in json.loads(found)["cases"] if row["verdict"] == "slower"}
 
+    for counted in ("flops", "peak_memory"):
+        words = ("--study", "mypkg", "--measure", counted)
+        run("benchsuite", "compare", base, head, *words, expected=1)
+
     run("python", "-m", "asv", "machine", "--yes")
     for name in (base, head):
         run("git", "checkout", "-q", "--force", name)
