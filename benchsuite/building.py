@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.case import Case
-from benchsuite.errors import Unsupported, UsageError
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.registry import MODELS, ModelSpec
 
 
@@ -92,6 +92,7 @@ def build(model: str, sizes: Sizes) -> SequenceModel:
     Raises:
         Unsupported: if a size that is not the default means nothing to the model.
         UsageError: if the model is unknown or its factory returns no module.
+        BenchsuiteError: if the factory fails.
     """
     spec = MODELS.get(model)
     accepted = _accepted(spec)
@@ -99,7 +100,17 @@ def build(model: str, sizes: Sizes) -> SequenceModel:
         value = getattr(sizes, name)
         if value != default and name not in accepted:
             raise Unsupported(f"{model} has no {name}; {name}={value} means nothing to it")
-    module = spec.factory()(**{name: getattr(sizes, name) for name in accepted})
+    given = {name: getattr(sizes, name) for name in accepted}
+    try:
+        module = spec.factory()(**given)
+    except (BenchsuiteError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        call = ", ".join(f"{name}={value}" for name, value in given.items())
+        words = " ".join(str(error).split())[:200]
+        raise BenchsuiteError(
+            f"{spec.target}({call}) raised {type(error).__name__}: {words}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec.target} returned a {type(module).__name__}, not an nn.Module")
     return SequenceModel(module)

@@ -35,13 +35,18 @@ def resolve(target: str) -> Any:
     """Import `package.module:attribute`.
 
     Raises:
-        UsageError: if the module or the attribute is not there, with the import's own words.
+        UsageError: if the module cannot be imported, with the import's own words, or has no such
+            attribute.
     """
     module_name, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise UsageError(f"cannot import {module_name!r} of {target!r}: {error}") from error
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module from outside may fail in any way
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        words = " ".join(str(error).split())
+        raise UsageError(f"cannot import {module_name!r} of {target!r}: {kind}{words}") from error
+    try:
+        return getattr(module, attribute)
     except AttributeError as error:
         raise UsageError(f"module {module_name!r} has no {attribute!r}") from error
 
@@ -74,7 +79,11 @@ class ModelSpec:
 
     def accepts(self) -> frozenset[str]:
         """The names of the sizes that the factory takes."""
-        return frozenset(inspect.signature(self.factory()).parameters)
+        factory = self.factory()
+        try:
+            return frozenset(inspect.signature(factory).parameters)
+        except ValueError as error:  # of a function that is not Python's
+            raise UsageError(f"{self.target!r} has no signature that tells its sizes") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The contract that every registered model meets."""
+"""Every registered model keeps to the contract, and what is particular to them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 
 from benchsuite.building import Sizes, build
 from benchsuite.case import Case
+from benchsuite.contract import check_model
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.models import conv
 from benchsuite.registry import MODELS
@@ -16,41 +17,10 @@ NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
 T, B, H, F = 12, 3, 8, 5
 
 
-@pytest.fixture(params=NAMES)
-def model(request):
-    torch.manual_seed(0)
-    return build(request.param, Sizes(F, H, 1, bidirectional=False, seq_len=T)).double().eval()
-
-
-def batch(seed=0):
-    return torch.randn(B, T, F, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def test_maps_batch_time_features_to_batch_time_features(model):
-    assert model(batch()).shape == (B, T, H)
-
-
-def test_gradient_reaches_every_parameter(model):
-    model(batch()).square().sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
-
-
-def test_is_causal(model):
-    x = batch()
-    before = model(x)
-    for t in (1, T // 2, T - 1):
-        changed = x.clone()
-        changed[:, t:] += 1
-        torch.testing.assert_close(model(changed)[:, :t], before[:, :t], rtol=0, atol=1e-14)
-        assert not torch.allclose(model(changed)[:, t], before[:, t])
-
-
-def test_rows_of_a_batch_are_independent(model):
-    x = batch()
-    alone = torch.cat([model(row.unsqueeze(0)) for row in x])
-    torch.testing.assert_close(model(x), alone, rtol=0, atol=1e-13)
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_to_the_contract(name):
+    found = {finding.check: (finding.status, finding.told) for finding in check_model(name)}
+    assert {status for status, _ in found.values()} == {"pass"}, found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,3 +108,19 @@ def test_an_output_of_another_shape_is_told():
     model = build(f"{__name__}:flat_factory", Sizes(F, H, 1, bidirectional=False, seq_len=T))
     with pytest.raises(UsageError, match=r"Flatten returned \(3, 60\)"):
         model(torch.randn(B, T, F))
+
+
+def test_an_entry_point_gives_a_model_its_name(tmp_path, monkeypatch, run_command):
+    about = tmp_path / "other-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        f"[benchsuite.models]\nplain = {__name__}:plain_factory\nlstm = no.such:shadow\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert MODELS.get("plain").target == f"{__name__}:plain_factory"
+    assert MODELS.get("lstm").family == "recurrent"  # a built-in name stays
+    assert Case(model="plain").model == "plain"
+    code, out, _ = run_command("check", "plain", "-a", "input_size=5")
+    assert code == 0
+    assert "the factory takes none of the sizes" in out

@@ -9,7 +9,9 @@ import sys
 
 from benchsuite.cli import (
     advising,
+    checking,
     comparing,
+    init,
     listing,
     reporting,
     running,
@@ -24,7 +26,9 @@ from benchsuite.errors import BenchsuiteError, UsageError
 __all__ = [
     "advising",
     "app",
+    "checking",
     "comparing",
+    "init",
     "listing",
     "main",
     "reporting",

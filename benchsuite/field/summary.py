@@ -102,7 +102,7 @@ def field_of(
             though asked for.
     """
     notes: list[str] = []
-    theory, seen = _structure(module, input_size, seq_len, notes)
+    theory, seen = structure(module, input_size, seq_len, notes)
     if causal:
         _require_causal(module, seen or theory, notes)
     lags = theory
@@ -158,10 +158,14 @@ def _attempt(notes: list[str], find: Callable[[], T]) -> T | None:
         return None
 
 
-def _structure(
+def structure(
     module: nn.Module, input_size: int, seq_len: int, notes: list[str]
 ) -> tuple[Field | None, Probe | None]:
-    """By formula and as probed; the formula on a short sequence unless the probe contradicts it."""
+    """By formula and as probed; the formula on a short sequence unless the probe contradicts it.
+
+    What could not be found is None, and a sentence on why is added to `notes`; other arguments and
+    errors as in `field_of`.
+    """
     told: list[str] = []
     for length in sorted({min(seq_len, TRACED_LENGTH), seq_len}):
         told.clear()

@@ -79,6 +79,7 @@ def write_report(
         for name, table in (("scaling", laws), ("memory", lines)):
             written[name] = directory / f"{name}.csv"
             table.to_csv(written[name], index=False)
+        told = facts(chosen)
         roofline = analysis.roofline(chosen)
         sections = _sections(chosen, laws, lines, roofline)
         for figure in (figure for section in sections for figure in section.figures):
@@ -94,7 +95,7 @@ def write_report(
             _templates()
             .get_template("page.html.j2")
             .render(
-                **facts(chosen),
+                **told,
                 version=__version__,
                 files=[csv.name, parquet.name],
                 older=len(frame) - len(chosen),
@@ -109,7 +110,7 @@ def write_report(
         written["index"] = directory / "index.html"
         written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(chosen, words, laws, crossings), encoding="utf-8")
+        written["summary"].write_text(_summary(told, words, laws, crossings), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -227,13 +228,12 @@ def _verdict_words(chosen: pd.DataFrame, found: analysis.Verdict) -> list[str]:
 
 
 def _summary(
-    chosen: pd.DataFrame,
+    told: dict[str, Any],
     verdict: Sequence[str],
     laws: pd.DataFrame,
     crossings: dict[str, pd.DataFrame],
 ) -> str:
     """The report for a pull request."""
-    told = facts(chosen)
     lines = [
         f"### benchsuite: {', '.join(told['studies'])}",
         "",

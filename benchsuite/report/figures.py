@@ -47,13 +47,14 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
             shown = part.rows
             for axis in _PANEL:
                 shown = shown[shown[axis].isin(some(shown[axis], _SIDE))]
+            shown = shown.assign(sigma=analysis.spread(shown, noise))
             lines = analysis.laws(shown, measure, noise=noise)
             yield Figure(
                 name=name,
                 title=title,
                 caption=_caption(part.rows, shown, noise) + part.note,
                 alt=_alt(lines, what),
-                svg=_draw(shown, lines, noise, title, name),
+                svg=_draw(shown, lines, title, name),
                 data=part.rows[_DATA],
             )
         if drawn == _FIGURES:
@@ -85,9 +86,7 @@ def _alt(lines: pd.DataFrame, what: str) -> str:
     return f"Small multiples over batch and hidden size. {what} grows: {', '.join(told)}."
 
 
-def _draw(
-    part: pd.DataFrame, lines: pd.DataFrame, noise: analysis.Noise, title: str, salt: str
-) -> str:
+def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str:
     batches = sorted(part["batch_size"].unique())
     widths = sorted(part["hidden_size"].unique())
     unit = str(part["unit"].iloc[0])
@@ -103,7 +102,7 @@ def _draw(
             for axes, width in zip(row, widths, strict=True):
                 here = (part["batch_size"] == batch) & (part["hidden_size"] == width)
                 fits = lines[(lines["batch_size"] == batch) & (lines["hidden_size"] == width)]
-                _panel(axes, part[here], fits, noise, divisor)
+                _panel(axes, part[here], fits, divisor)
                 axes.set_title(f"B={batch}, H={width}", fontsize=9)
         drawn = {
             line.get_label(): line
@@ -133,16 +132,14 @@ def _label(model: str, lines: pd.DataFrame) -> str:
     return f"{model}  T^{low}" + ("" if low == high else f" to {high}")
 
 
-def _panel(
-    axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, noise: analysis.Noise, divisor: float
-) -> None:
+def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.grid(visible=True, which="major")
     for model in dict.fromkeys(part["model"]):
         points = part[part["model"] == model].sort_values("seq_len")
         x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
-        half = 1.96 * analysis.spread(points, noise)
+        half = 1.96 * points["sigma"].to_numpy(float)
         colour, marker = look(str(model))
         for fit in fits[fits["model"] == model].to_dict("records")[:1]:
             at: Any = np.geomspace(x[0], x[-1], 32)

@@ -13,7 +13,7 @@ import pandas as pd
 from benchsuite.case import AXES
 
 #: Figures of one kind; of more the first are drawn, and the last caption says so.
-MOST = 4
+MOST = 2
 _SHORT = {"seq_len": "T", "batch_size": "B", "hidden_size": "H"}
 
 

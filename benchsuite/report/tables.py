@@ -9,8 +9,15 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis, units
+from benchsuite.case import AXES
 from benchsuite.registry import MEASURES
 
+#: Columns that a row of a table is made from.
+_SHOWN = [
+    *AXES,
+    *("unit", "value", "ci_low", "ci_high", "n_samples", "status", "reason", "warning"),
+    *("kernel", "width", "match_deviation"),
+]
 #: Values of all tables together, so that the page stays small; the files beside it have them all.
 _CELLS = 12_000
 _ROWS = 400
@@ -77,7 +84,7 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
             note=", ".join(f"{name}={rows[name].iloc[0]}" for name in fixed),
             heads=[*shown, *own],
             keys=len(shown),
-            rows=[_row(shape, shown, own) for _, shape in rows.groupby(names)],
+            rows=_rows(rows, names, shown, own, ranked=spec is None or spec.direction == "lower"),
             more=len(shapes) - len(top),
         )
 
@@ -88,15 +95,21 @@ def _varies(rows: pd.DataFrame, name: str) -> bool:
     return bool(rows[name].nunique() > 1)
 
 
-def _row(shape: pd.DataFrame, shown: list[str], models: list[str]) -> list[Cell]:
-    """One shape's values: its records, one per model, beside each other."""
-    measure = str(shape["measure"].iloc[0])
-    ranked = measure not in MEASURES.names() or MEASURES.get(measure).direction == "lower"
-    values = shape.loc[(shape["status"] == "ok") & ranked, "value"]
-    best = float(values.min()) if len(values) > 1 else None
-    records = {record["model"]: record for record in shape.to_dict("records")}
-    keys = [plain(shape[name].iloc[0]) for name in shown]
-    return keys + [_cell(records.get(model), best) for model in models]
+def _rows(
+    rows: pd.DataFrame, names: list[str], shown: list[str], models: list[str], *, ranked: bool
+) -> list[list[Cell]]:
+    """One row per shape: its records, one per model, beside each other."""
+    shapes: dict[tuple[Any, ...], dict[str, Mapping[Hashable, Any]]] = {}
+    for record in rows.sort_values(names, kind="stable")[_SHOWN].to_dict("records"):
+        shapes.setdefault(tuple(record[n] for n in names), {})[record["model"]] = record
+    found = []
+    for records in shapes.values():
+        values = [r["value"] for r in records.values() if ranked and r["status"] == "ok"]
+        best = min(values) if len(values) > 1 else None
+        first = next(iter(records.values()))
+        keys = [plain(first[name]) for name in shown]
+        found.append(keys + [_cell(records.get(model), best) for model in models])
+    return found
 
 
 def plain(value: Any) -> Cell:

@@ -6,8 +6,9 @@ A benchmark directory needs three lines:
 
     globals().update(suite.benchmark_classes(__file__))
 
-Which study that is, and where records go, is told by environment variables; without them it is
-`tracked`, and `.benchsuite` beside the benchmark directory. Importing this module imports no torch
+Which study that is, and where records go, is told by environment variables; without them it is the
+`study.toml` beside that module, or `tracked` where there is none, and `.benchsuite` beside the
+benchmark directory. Importing this module imports no torch
 and touches no CUDA: asv's forkserver imports it before it forks.
 """
 
@@ -35,6 +36,8 @@ RUN = "BENCHSUITE_RUN"
 RESUME = "BENCHSUITE_RESUME"
 
 TRACKED = "tracked"
+#: The study that a repository keeps the history of, beside its benchmark module.
+STUDY_FILE = "study.toml"
 #: asv's limit is above our own, which leaves a record with the reason.
 _GRACE_SECONDS = 30.0
 _ASV_UNITS = {"s": "seconds", "B": "bytes", "1": "count"}
@@ -100,8 +103,11 @@ def benchmark_classes(file: str) -> dict[str, type]:
     beside = Path(file).absolute().parent.parent
     os.environ[home.VARIABLE] = str(beside / os.environ.get(home.VARIABLE, home.DEFAULT))
     os.environ.setdefault(CHECKOUT, str(beside))
+    own = Path(file).absolute().with_name(STUDY_FILE)
     if os.environ.get(STUDY, "").endswith(".toml"):
         os.environ[STUDY] = str(beside / os.environ[STUDY])
+    elif not os.environ.get(STUDY):
+        os.environ[STUDY] = str(own) if own.exists() else TRACKED
     chosen = _chosen_study()
     if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
         _warm_up()
@@ -141,7 +147,7 @@ def _class_name(measure: str) -> str:
 
 def _chosen_study() -> Study:
     """The study, on the device that `auto` means here: a driver that loads is taken for one."""
-    study = load_study(os.environ.get(STUDY, TRACKED))
+    study = load_study(os.environ[STUDY])
     return study.with_device("cuda" if cuda_driver_present() else "cpu")
 
 

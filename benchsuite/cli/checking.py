@@ -1,0 +1,93 @@
+"""`benchsuite check`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchsuite.cli.app import AsJson, AxisSettings, app, print_json
+from benchsuite.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from benchsuite.case import Value
+    from benchsuite.contract import Finding
+
+#: Axes that a factory may be called with.
+_AXES = ("input_size", "hidden_size", "num_layers", "bidirectional", "seq_len")
+#: Width of the table where there is no terminal to ask.
+_PLAIN_WIDTH = 120
+
+
+@app.command(epilog="Example: benchsuite check mypackage.model:make -a hidden_size=16")
+def check(
+    model: Annotated[
+        str, typer.Argument(help="package.module:factory, or a name of `benchsuite list models`.")
+    ],
+    axis: AxisSettings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find out by running whether a model keeps to what the suite asks of one.
+
+    Says what passes, what fails and how to adapt; exit code 1 if anything fails.
+    """
+    import dataclasses
+
+    given = _given(axis or [])
+    import torch
+
+    from benchsuite.contract import check_model, sizes_for
+
+    torch.set_num_threads(1)
+    sizes = sizes_for(model, **given)
+    findings = check_model(model, sizes)
+    passed = all(finding.status != "fail" for finding in findings)
+    if as_json:
+        print_json(
+            {
+                "model": model,
+                "passed": passed,
+                "sizes": dataclasses.asdict(sizes),
+                "findings": [dataclasses.asdict(finding) for finding in findings],
+            }
+        )
+    else:
+        _show(model, findings)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _given(axis: list[str]) -> dict[str, Value]:
+    from benchsuite.case import parse_assignment
+
+    given: dict[str, Value] = {}
+    for text in axis:
+        name, values = parse_assignment(text)
+        if name not in _AXES:
+            raise unknown("axis of a factory", name, _AXES)
+        if len(values) > 1:
+            raise UsageError(f"axis {name!r}: {len(values)} values; check takes one of each axis")
+        given[name] = values[0]
+    return given
+
+
+def _show(model: str, findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"pass": "green", "note": "yellow", "fail": "bold red", "skipped": "dim"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for column in ("status", "check", "told"):
+        table.add_column(column, overflow="fold", no_wrap=column != "told")
+    for finding in findings:
+        told = Text(finding.told)
+        if finding.mend:
+            told.append(f"\n→ {finding.mend}", "bold")
+        table.add_row(Text(finding.status, styles[finding.status]), finding.check, told)
+    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console.print(table)
+    words = {"pass": "passed", "note": "noted", "fail": "failed", "skipped": "skipped"}
+    counts = {s: sum(finding.status == s for finding in findings) for s in words}
+    print(f"{model}: " + ", ".join(f"{n} {words[s]}" for s, n in counts.items() if n))

@@ -1,0 +1,67 @@
+"""`benchsuite init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchsuite.cli.app import AsJson, AxisSettings, app, print_json, say
+from benchsuite.errors import UsageError
+
+
+@app.command(epilog="Example: benchsuite init --model mypackage.model:make -a seq_len=64:1024:*4")
+def init(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Top of a git repository (default: here).")
+    ] = Path(),
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="A model of yours: package.module:factory; repeatable."),
+    ] = None,
+    axis: AxisSettings = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set up benchmarks in a repository of your own: asv, a study with your models, a workflow.
+
+    No file is overwritten without --force.
+    """
+    from benchsuite.case import parse_assignment
+    from benchsuite.scaffold import scaffold
+
+    axes = dict(parse_assignment(text) for text in axis or [])
+    if "model" in axes:
+        raise UsageError("axis 'model' cannot be set here: give each model with --model")
+    planned = scaffold(directory, model or [], axes)
+    existing = planned.existing()
+    if existing and not force:
+        raise UsageError(
+            f"{', '.join(existing)} exist{'s' * (len(existing) == 1)} already; nothing was written:"
+            " --force overwrites"
+        )
+    written = planned.write()
+    for note in planned.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json(
+            {
+                "root": str(planned.root),
+                "study": planned.study.name,
+                "models": list(planned.study.axes["model"]),
+                "written": written,
+                "notes": list(planned.notes),
+            }
+        )
+        return
+    for name in written:
+        print(f"wrote {name}")
+    if not written:
+        print("all files are there already")
+    print("\nnext:")
+    for own in model or []:
+        print(f"  benchsuite check {own}")
+    print("  git add -A && git commit -m Benchmarks")
+    print("  benchsuite run benchmarks/study.toml             # here, and at any other commit")
+    print(f"  benchsuite compare BASE HEAD --study {planned.study.name}")

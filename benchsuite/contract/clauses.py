@@ -1,0 +1,288 @@
+"""The clauses of the contract: each finds out by running, and says what it saw.
+
+A clause returns what it saw where it is kept, and raises `Broken` or `Noted` where it is not. Eval
+mode unless said otherwise.
+
+Shape suffixes: B batch, T timesteps, F features.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from benchsuite import counting
+from benchsuite.building import Sizes
+from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
+from benchsuite.errors import UsageError
+from benchsuite.field.subject import noise, run
+from benchsuite.field.summary import structure
+from benchsuite.field.theory import NOTHING
+from benchsuite.registry import MODELS, TASKS
+from benchsuite.tasks import make_task
+
+Clause = Callable[[Specimen], str]
+
+#: Other (batch, time) that are tried.
+_SHAPES = ((1, 1), (1, 2), (2, T - 1), (5, 2 * T + 1), (1, 96))
+#: Timesteps of the sequence in which the receptive field is looked for.
+_FIELD_LENGTH = 64
+#: How far parameters are moved before their gradient is looked for: that a gate starts at zero, and
+#: lets none through, is no fault.
+_NUDGE = 0.1
+
+
+class Broken(Exception):  # noqa: N818 - a finding
+    """A clause that is not kept: what was seen, and the mend."""
+
+    def __init__(self, told: str, mend: str = "") -> None:
+        super().__init__(told, mend)
+
+
+class Noted(Broken):
+    """What is allowed but excludes something."""
+
+
+def shape(specimen: Specimen) -> str:
+    """(batch, time, features) → (batch, time, features'), finite and of real numbers."""
+    x_BTF = specimen.input()
+    taken = MODELS.get(specimen.name).accepts()
+    try:
+        y_BTF = run(specimen.module, x_BTF)
+    except UsageError as error:
+        mend = fitting_form(specimen) or second_argument(specimen.module.module)
+        if not mend and "input_size" not in taken:
+            mend = "its factory takes no input_size; say which it needs: -a input_size=N"
+        raise Broken(
+            str(error), mend or "return (batch, time, features); see benchsuite.adapt"
+        ) from error
+    if not y_BTF.is_floating_point():
+        raise Broken(f"its output is of {y_BTF.dtype}", "return real numbers")
+    if not y_BTF.isfinite().all():
+        raise Broken("its output holds NaN or infinite numbers for a standard normal input")
+    sizes = [name for name in Sizes.__dataclass_fields__ if name in taken]
+    return (
+        f"{tuple(x_BTF.shape)} → {tuple(y_BTF.shape)} as (batch, time, features); the factory takes"
+        f" {', '.join(sizes) or 'none of the sizes'}"
+    )
+
+
+def dtype(specimen: Specimen) -> str:
+    """float32 and float64 in, the same out."""
+    for wanted in (torch.float32, torch.float64):
+        before, specimen.dtype = specimen.dtype, wanted
+        try:
+            module = specimen.build()
+            got = run(module, specimen.input()).dtype
+            if got != wanted:
+                raise UsageError(f"{wanted} in, {got} out")
+        except UsageError as error:
+            specimen.dtype = before
+            raise Broken(
+                f"{error}; fields are derived in float64, and the task sine is learnt in it",
+                "make tensors like the input (x.new_zeros) or as buffers, which follow .double()",
+            ) from error
+        specimen.module = module
+    return "float32 and float64 in, the same out"
+
+
+def repetition(specimen: Specimen) -> str:
+    """The same input gives the same output, and stays as it is."""
+    x_BTF = specimen.input()
+    held_BTF = x_BTF.clone()
+    y_BTF = run(specimen.module, x_BTF)
+    if not torch.equal(x_BTF, held_BTF):
+        raise Broken("it writes into its input", "copy the input before changing it in place")
+    if not torch.equal(run(specimen.module, x_BTF), y_BTF):
+        raise Broken(
+            "a second call gives another output",
+            "keep no state in the module between calls, and draw no numbers in eval mode",
+        )
+    return "a second call gives the same output"
+
+
+def rows(specimen: Specimen) -> str:
+    """The output of one row does not depend on the others."""
+    if not rows_apart(specimen, specimen.module):
+        form = fitting_form(specimen)
+        raise Broken(
+            "a row's output is another one when it is run alone: rows of a batch mix",
+            (f"{form}; else " if form else "") + "let nothing in eval mode go from row to row",
+        )
+    return f"each of {B} rows gives the same alone"
+
+
+def lengths(specimen: Specimen) -> str:
+    """Any batch size and sequence length."""
+    failed: dict[tuple[int, int], str] = {}
+    for size in _SHAPES:
+        try:
+            run(specimen.module, specimen.input(*size))
+        except UsageError as error:
+            failed[size] = str(error)
+    if failed:
+        first = next(iter(failed.values()))
+        raise Broken(
+            f"fails at (batch, time) of {', '.join(map(str, failed))}: {first}",
+            "take any length with one set of weights: operations are counted and fields are found"
+            " in lengths other than seq_len",
+        )
+    return f"runs at (batch, time) of {', '.join(map(str, _SHAPES))} too"
+
+
+def seed(specimen: Specimen) -> str:
+    """The same seed gives the same weights."""
+    x_BTF = specimen.input()
+    if not torch.equal(run(specimen.build(), x_BTF), run(specimen.build(), x_BTF)):
+        raise Broken(
+            "built twice after torch.manual_seed(0), it gives two outputs",
+            "draw its weights from torch's global generator",
+        )
+    return "built twice from one seed, it gives the same output"
+
+
+def modes(specimen: Specimen) -> str:
+    """Train mode runs, for one row too, and leads back to eval mode."""
+    x_BTF = specimen.input()
+    y_BTF = run(specimen.module, x_BTF)
+    module = copy.deepcopy(specimen.module).train()
+    for batch_size in (1, B):
+        torch.manual_seed(0)
+        trained_BTF = run(module, specimen.input(batch_size))
+    if trained_BTF.shape != y_BTF.shape:
+        raise Broken(f"{tuple(y_BTF.shape)} in eval mode, {tuple(trained_BTF.shape)} in train mode")
+    if specimen.same(y_BTF, trained_BTF):
+        return "train and eval mode give the same"
+    return "train mode gives another output than eval mode, as with dropout or batch statistics"
+
+
+def gradient(specimen: Specimen) -> str:
+    """The gradient of the output reaches every parameter, in train mode."""
+    module = copy.deepcopy(specimen.module).train()
+    parameters = {n: p for n, p in module.module.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise Noted(
+            "it has no parameters that can be trained: mode=train and tasks mean nothing to it"
+        )
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(noise(*parameter.shape).to(parameter), alpha=_NUDGE)
+    y_BTF = run(module, specimen.input())
+    if not y_BTF.requires_grad:
+        raise Broken("its output has no gradient", "remove detach, no_grad and .data from forward")
+    y_BTF.square().sum().backward()
+    without = [n for n, p in parameters.items() if p.grad is None or not p.grad.count_nonzero()]
+    if without:
+        raise Broken(
+            f"no gradient reaches {', '.join(without[:5])}" + (" …" if without[5:] else ""),
+            "use them in forward, or leave them out: they count as parameters",
+        )
+    return f"reaches all of {counting.parameters(module):,} parameters in {len(parameters)} tensors"
+
+
+def causality(specimen: Specimen) -> str:
+    """An output depends on inputs up to its own timestep; looking ahead is told, not forbidden."""
+    x_BTF = specimen.input(1)
+    y_BTF = run(specimen.module, x_BTF)
+    ahead, seen = 0, False
+    for step in range(T):
+        changed_BTF = x_BTF.clone()
+        changed_BTF[:, step] += 1
+        other_BTF = run(specimen.module, changed_BTF)
+        outputs = [t for t in range(T) if not specimen.same(y_BTF[:, t], other_BTF[:, t])]
+        seen = seen or bool(outputs)
+        ahead = max(ahead, step - min(outputs, default=step))
+    if not seen:
+        raise Broken("no change of the input changes the output", "use the input in forward")
+    if ahead:
+        raise Noted(
+            f"an output sees inputs up to {ahead} timesteps ahead (of {T}): allowed, but excludes"
+            f" streaming, generation and the tasks {', '.join(_causal_tasks())}"
+        )
+    return "no output depends on a later input"
+
+
+def receptive_field(specimen: Specimen) -> str:
+    """The field can be derived from the module, and is as probed."""
+    notes: list[str] = []
+    theory, seen = structure(specimen.module, specimen.sizes.input_size, _FIELD_LENGTH, notes)
+    if theory == NOTHING:
+        raise Broken("no output depends on any input")
+    if theory is None:
+        probed = f"probed: {seen.size} of {seen.length} timesteps; " if seen is not None else ""
+        raise Noted(f"{probed}{notes[0]}; the measure receptive_field will skip it")
+    size = theory.size
+    words = (
+        f"{size} timesteps" if isinstance(size, int) else f"{size}, as of a recurrence or attention"
+    )
+    return f"{words}, by formula" + (" and as probed" if seen is not None else f"; {notes[0]}")
+
+
+def state(specimen: Specimen) -> str:
+    """A state that is returned continues the sequence."""
+    x_BTF = specimen.input()
+    cut = T // 3
+    output_BTF, held = specimen.module.continued(x_BTF[:, :cut])
+    if held is None:
+        return "returns none; a stream is buffered in causal convolutions or computed again"
+    tensors = (held,) if isinstance(held, Tensor) else tuple(held)
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise Broken(
+            "the second value it returns is neither a tensor nor a tuple of tensors, so that its"
+            " size cannot be counted",
+            "return (output, state) with a flat state, or wrap it: benchsuite.adapt.first_output",
+        )
+    try:
+        rest_BTF, _ = specimen.module.continued(x_BTF[:, cut:], held)
+        whole_BTF = run(specimen.module, x_BTF)
+        goes_on = specimen.same(torch.cat([output_BTF, rest_BTF], 1), whole_BTF)
+    except (TypeError, RuntimeError, ValueError):
+        goes_on = False
+    if goes_on:
+        return f"the state returned (tensors: {len(tensors)}) continues a sequence"
+    if specimen.sizes.bidirectional:
+        raise Noted("bidirectional: its state does not continue a sequence")
+    raise Broken(
+        "the second value it returns, given back as second argument, does not continue a sequence:"
+        " it is no state, but would be counted as one",
+        "if it is something else, wrap the factory: benchsuite.adapt.first_output(factory)",
+    )
+
+
+def counts(specimen: Specimen) -> str:
+    """It runs on the meta device, where operations and states are counted."""
+    try:
+        flops = counting.flops_per_timestep(specimen.name, specimen.sizes)
+    except Exception as error:
+        words = " ".join(str(error).split())[:200]
+        raise Broken(
+            f"fails on the meta device, which holds no values: {type(error).__name__}: {words}",
+            "make tensors on the input's device (x.new_zeros), and branch on no value of a tensor",
+        ) from error
+    return f"{flops:,} floating-point operations a timestep, elementwise ones left out"
+
+
+#: The contract, in the order in which it is told.
+CLAUSES: tuple[Clause, ...] = (
+    *(shape, dtype, repetition, rows, lengths, seed, modes, gradient, causality),
+    *(receptive_field, state, counts),
+)
+#: Where one of these is broken, no later clause means anything; the others are needed by some.
+NEEDED_BY_ALL: tuple[Clause, ...] = (shape, repetition, rows)
+NEEDS: Mapping[Clause, tuple[Clause, ...]] = {
+    receptive_field: (dtype, lengths),
+    state: (lengths,),
+    counts: (lengths,),
+}
+
+
+def _causal_tasks() -> list[str]:
+    """Tasks whose targets lie in the inputs' future."""
+    made = {
+        spec.name: make_task(spec.name, seq_len=64, batch_size=1, seed=0, options={})
+        for spec in TASKS
+    }
+    return [name for name, task in made.items() if task.closed_loop is not None]
