@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from benchsuite.registry import MEASURES, MeasureSpec
-from benchsuite.sweep.suite import benchmark_name
+from benchsuite.registry import MEASURES
 
 #: Least relative increase of a timing; from `tests/perf/regressions.py`, see docs/history.md.
-TIMED = 0.10
+TIMED = 0.05
 #: Of what is counted: it is the same in each run, so any increase is one.
 COUNTED = 0.0
 
@@ -20,17 +18,14 @@ def settings() -> dict[str, Any]:
     asv takes an increase for worse, and of all thresholds that match the largest. Rates of the
     machine are better when higher, so they are shown but never searched.
     """
-    searched = [spec for spec in MEASURES if not spec.of_machine]
+    of_machine = [spec.name for spec in MEASURES if spec.of_machine]
+    sampled = [m.name for m in MEASURES if m.unit == "s" or m.name.endswith("_error")]
+    counted = [m.name for m in MEASURES if m.name not in {*of_machine, *sampled}]
     return {
-        "regressions_thresholds": {_pattern(spec): _threshold(spec) for spec in searched},
-        "regressions_first_commits": {_pattern(spec): None for spec in MEASURES if spec.of_machine},
+        "regressions_thresholds": {_any_of(sampled): TIMED, _any_of(counted): COUNTED},
+        "regressions_first_commits": {_any_of(of_machine): None},
     }
 
 
-def _pattern(spec: MeasureSpec) -> str:
-    return f"^{re.escape(benchmark_name(spec.name))}\\b"
-
-
-def _threshold(spec: MeasureSpec) -> float:
-    sampled = spec.unit == "s" or spec.name.endswith("_error")
-    return TIMED if sampled else COUNTED
+def _any_of(measures: list[str]) -> str:
+    return rf"^measures\.\w+\.track_({'|'.join(measures)})\b"
