@@ -185,7 +185,8 @@ def test_text_in_results_is_no_markup(tmp_path):
 def test_a_kernel_update_keeps_a_line_and_another_processor_starts_one(tmp_path):
     configuration = history.make(tmp_path / "project", 3)
     files = sorted((configuration.parent / "results" / "synthetic").glob("*existing*.json"))
-    files[0].write_text(files[0].read_text().replace("Linux 6.1", "Linux 5.9"))
+    older = files[0].read_text().replace("Linux 6.1", "Linux 5.9")
+    files[0].write_text(older.replace('"python"', '"wheel": "0.4", "python"', 1))
     site = publish(configuration)
     assert site.notes == ()
     assert len(list(site.index.parent.glob(f"graphs/arch*/**/{LATENCY}.json"))) == 1
@@ -194,6 +195,17 @@ def test_a_kernel_update_keeps_a_line_and_another_processor_starts_one(tmp_path)
     (note,) = site.notes
     assert "machine 'synthetic' is not one machine (another processor, x86_64, 2; a proc" in note
     assert len(list(site.index.parent.glob(f"graphs/arch*/**/{LATENCY}.json"))) == 2
+
+
+def test_what_was_never_measured_is_not_shown(tmp_path):
+    """asv knows all benchmarks, and asks in vain for the graph of one that has no results."""
+    configuration = history.make(tmp_path / "project", 2)
+    for file in (configuration.parent / "results" / "synthetic").glob("*existing*.json"):
+        found = json.loads(file.read_text())
+        found["results"] = {LATENCY: found["results"][LATENCY]}
+        file.write_text(json.dumps(found))
+    index = json.loads((publish(configuration).index.parent / "index.json").read_text())
+    assert list(index["benchmarks"]) == [LATENCY]
 
 
 def test_commits_that_left_the_branch_are_told(tmp_path):

@@ -1,8 +1,8 @@
 """A copy of asv's results that its pages can show; the originals are never written to.
 
 `asv publish` takes what it finds on trust: an infinite value makes it run for ever, a value that is
-no number ends it, text goes into pages as it is, and the smallest update of a kernel starts a new
-line in every graph, for each parameter of the machine is part of a graph's name.
+no number ends it, text goes into pages as it is, and the smallest update of a kernel or a build tool
+starts a new line in every graph, for each of these is part of a graph's name.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _NAME = re.compile(r"\w+(\.\w+)*")
 _MARKUP = str.maketrans("<>", "‹›")
 #: What changes with an update of the system while the machine stays the same.
 _SYSTEM = ("os", "ram")
+#: What only builds the package, and runs in no measurement.
+_BUILDING = ("setuptools", "wheel", "tomli_w")
 #: What makes it another machine.
 _HARDWARE = ("cpu", "arch", "num_cpu")
 _SHOWN = {"result", "params", "version", "started_at", "duration"}
@@ -72,6 +74,8 @@ def clean_copy(source: Path, target: Path) -> Cleaned:
     if not results:
         first = f": {cleaned.notes[0]}" if cleaned.notes else ""
         raise UsageError(f"no readable result in {str(source)!r}{first}")
+    measured = {name for data in results.values() for name in data["results"]}
+    benchmarks = {name: about for name, about in benchmarks.items() if name in measured}
     arrange(benchmarks, list(results.values()))
     cleaned.commits = {data["commit_hash"] for data in results.values()}
     cleaned.axes = {name: tuple(about["param_names"]) for name, about in benchmarks.items()}
@@ -154,7 +158,8 @@ def _clean(data: Mapping[str, Any], bad: Counter[str]) -> dict[str, Any] | None:
             else:
                 kept.append(value if column in _SHOWN else None)
         rows[name] = kept
-    return {**data, "params": dict(params), "results": rows}
+    surroundings = {key: value for key, value in params.items() if key not in _BUILDING}
+    return {**data, "params": surroundings, "results": rows}
 
 
 def _numbers(values: object, name: str, bad: Counter[str], *, unbounded: bool = False) -> Any:
