@@ -1,8 +1,8 @@
 """A copy of asv's results that its pages can show; the originals are never written to.
 
 `asv publish` takes what it finds on trust: an infinite value makes it run for ever, a value that is
-no number ends it, text goes into pages as it is, and the smallest update of a kernel or a build tool
-starts a new line in every graph, for each of these is part of a graph's name.
+no number ends it, and text goes into pages as it is. The smallest update of a kernel or of a build
+tool starts a new line in every graph, for each of these is part of a graph's name.
 """
 
 from __future__ import annotations
