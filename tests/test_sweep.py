@@ -41,7 +41,8 @@ def command(*words):
 
 
 def surroundings():
-    return {**os.environ, "PYTHONPATH": str(HERE), "BENCHSUITE_MACHINE": "testbed"}
+    paths = os.pathsep.join([str(HERE), str(HERE.parent)])  # faulty models, and this checkout
+    return {**os.environ, "PYTHONPATH": paths, "BENCHSUITE_MACHINE": "testbed"}
 
 
 def benchsuite(project, *words, timeout=180):
@@ -193,6 +194,7 @@ def test_changed_code_is_measured_again(project):
         (project / "notes.txt").write_text(str(time.time()))
         done = benchsuite(project, *words)
         assert done.returncode == 0, done.stderr
+        assert "the working tree has uncommitted changes" in done.stderr
         reused.append(json.loads(done.stdout)["reused"])
     assert reused == [0, 2, 0]
     frame = load_records(json.loads(done.stdout)["records"])

@@ -18,7 +18,7 @@ from benchsuite import environment, home
 from benchsuite.errors import UsageError
 from benchsuite.home import StudyHome
 from benchsuite.study import Study
-from benchsuite.sweep import suite
+from benchsuite.sweep import regressions, suite
 
 _STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -106,6 +106,7 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
         "results_dir": "results",
         "html_dir": "html",
         "env_dir": "env",
+        **regressions.settings(),
     }
     (place.asv / "benchmarks").mkdir(exist_ok=True)
     (place.asv / "benchmarks" / "__init__.py").touch()

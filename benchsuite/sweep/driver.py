@@ -8,7 +8,6 @@ is there for a device.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 import uuid
@@ -26,10 +25,10 @@ from benchsuite.records import CRASHED, INTERRUPTED, Record, settle
 from benchsuite.registry import MACHINE, MEASURES
 from benchsuite.study import Study
 from benchsuite.sweep import asv_process, suite
+from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
 
 _FINE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
-_LEAST_DISK = 1 << 16
 
 
 @dataclass(slots=True)
@@ -126,7 +125,7 @@ def run_study(
         on_progress: Called whenever something began or ended.
 
     Raises:
-        UsageError: if results cannot be written there.
+        UsageError: if results cannot be written there, or are of another machine of this name.
         BenchsuiteError: if the study is being run already, or asv could not run at all.
     """
     began = time.monotonic()
@@ -136,17 +135,13 @@ def run_study(
         file = place.records.path
         offset = file.stat().st_size if file.exists() else 0
         wanted = _wanted(study)
-        known = {} if fresh else suite.finished(file)
-        done = {key: known[key] for key in wanted if key in known}
+        known = suite.finished(file)
+        check_identity(study, known.values())
+        done = {} if fresh else {key: known[key] for key in wanted if key in known}
         progress = Progress(total=len(wanted), reused=len(done))
         ended: dict[tuple[str, ...], Record] = {}
-        interrupted, notes = False, []
+        interrupted, notes = False, notes_on_checkout()
         commit = environment.checkout().get("commit")
-        if not commit:
-            notes.append(
-                "not inside a git repository (git init and commit once): records carry no commit,"
-                " and asv keeps no results of this run"
-            )
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
             log = asv_process.log_of(place)
             with asv_process.running(study, place, root, run_id, fresh=fresh, lock=lock) as process:
@@ -158,7 +153,7 @@ def run_study(
                     _close_interrupted(place, _Tail(file, offset, run_id))
             ended = _settled(_Tail(file, offset, run_id))
             if not interrupted:
-                _check_disk(place)
+                check_disk(place)
             if not interrupted and process.returncode not in {0, 2}:
                 raise BenchsuiteError(
                     f"asv ended with exit code {process.returncode}: {asv_process.last_words(log)};"
@@ -188,19 +183,6 @@ def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
         for name in study.measures
         for case in study.cases(name)
     }
-
-
-def _check_disk(place: StudyHome) -> None:
-    """Name a full disk, which shows in the processes as this and that.
-
-    Raises:
-        BenchsuiteError: if there is no room for another record.
-    """
-    if shutil.disk_usage(place.path).free < _LEAST_DISK:
-        raise BenchsuiteError(
-            f"the disk of {place.path} is full; free some space, or choose another place with"
-            " --home, and run the same command again: what was recorded stays"
-        )
 
 
 def _has_asv_results(place: StudyHome, commit: str) -> bool:

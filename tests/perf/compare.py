@@ -25,7 +25,12 @@ OUTLIERS, OUTLIER = 0.02, 1.3
 
 
 def side(
-    rng: np.random.Generator, cells: int, runs: int, between: float, slow: np.ndarray
+    rng: np.random.Generator,
+    cells: int,
+    runs: int,
+    between: float,
+    slow: np.ndarray,
+    planted: float = PLANTED,
 ) -> pd.DataFrame:
     """Records of one side: `runs` processes of each cell, twenty samples each."""
     records = []
@@ -35,14 +40,9 @@ def side(
             seq_len=64 << (cell // 3 % 6),
             batch_size=1 + cell // 18,
         )
-        truth = 1e-6 * case.seq_len * (PLANTED if slow[cell] else 1.0) + 1e-4 * (
-            PLANTED if slow[cell] else 1.0
-        )
+        truth = (1e-6 * case.seq_len + 1e-4) * (planted if slow[cell] else 1.0)
         for run in range(runs):
-            value = truth * math.exp(rng.normal(0, between))
-            value *= OUTLIER if rng.random() < OUTLIERS else 1.0
-            wave = np.repeat(rng.normal(0, 0.03, 5), 4)
-            samples = value * np.exp(wave + rng.normal(0, rng.uniform(0.04, 0.085), 20))
+            samples = process(rng, truth, between)
             records.append(
                 Record(
                     case=case,
@@ -58,6 +58,14 @@ def side(
                 )
             )
     return to_frame(records)
+
+
+def process(rng: np.random.Generator, truth: float, between: float) -> np.ndarray:
+    """Samples of one process: off by its own factor, and correlated among themselves."""
+    value = truth * math.exp(rng.normal(0, between))
+    value *= OUTLIER if rng.random() < OUTLIERS else 1.0
+    wave = np.repeat(rng.normal(0, 0.03, 5), 4)
+    return value * np.exp(wave + rng.normal(0, rng.uniform(0.04, 0.085), 20))
 
 
 def design(cells: int, draws: int, runs: int, between: float, share: float) -> str:

@@ -1,0 +1,61 @@
+"""`benchsuite publish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchsuite.cli.app import AsJson, Home, app, print_json, say
+from benchsuite.errors import UsageError
+
+
+@app.command(epilog="Example: benchsuite publish -o site && python -m http.server -d site")
+def publish(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY|CONFIG]",
+            help="A study that was run, or an asv.conf.json; default: the one here.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Directory of the pages; default: asv's own."),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn asv's results into its pages over commits; they need a server, but no network.
+
+    The detector of regressions takes higher for worse; rates of the machine are left out of it.
+    """
+    from benchsuite.home import home_of
+    from benchsuite.sweep.publishing import publish
+
+    site = publish(_configuration(source, home_of(home)), output)
+    for note in site.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json({"index": str(site.index), "commits": site.commits, "notes": list(site.notes)})
+    else:
+        print(site.index)
+
+
+def _configuration(source: str | None, home: Path) -> Path:
+    from benchsuite.cli.sources import measured_studies
+    from benchsuite.home import StudyHome
+    from benchsuite.sweep.publishing import CONFIGURATION
+
+    path = Path(source or CONFIGURATION)
+    if source in (studies := measured_studies(home)):
+        path = StudyHome.of(home, source).asv / CONFIGURATION
+    if path.is_dir():
+        path /= CONFIGURATION
+    if not path.is_file():
+        raise UsageError(
+            f"{source or CONFIGURATION!r} is neither asv's configuration nor a measured study;"
+            f" measured in {home}: {', '.join(studies) or 'none'}"
+        )
+    return path

@@ -1,0 +1,59 @@
+"""What a run refuses to go on with, and what it goes on with but tells."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+
+from benchsuite import environment
+from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.home import StudyHome
+from benchsuite.records import Record
+from benchsuite.study import Study
+
+_LEAST_DISK = 1 << 16
+
+
+def check_identity(study: Study, known: Iterable[Record]) -> None:
+    """Keep apart what different machines measured under one name, such as that of an image.
+
+    Raises:
+        UsageError: if this machine's name has records of another processor.
+    """
+    name, cpu = environment.machine_name(), environment.software()["cpu"]
+    others = {str(r.provenance.get("cpu", cpu)) for r in known if r.machine == name} - {cpu}
+    if others:
+        raise UsageError(
+            f"study {study.name!r} has records of machine {name!r} with the processor"
+            f" {', '.join(sorted(others))!r}, and this one is {cpu!r}: name this machine with"
+            f" {environment.MACHINE_NAME}, or choose another place with --home"
+        )
+
+
+def check_disk(place: StudyHome) -> None:
+    """Name a full disk, which shows in the processes as this and that.
+
+    Raises:
+        BenchsuiteError: if there is no room for another record.
+    """
+    if shutil.disk_usage(place.path).free < _LEAST_DISK:
+        raise BenchsuiteError(
+            f"the disk of {place.path} is full; free some space, or choose another place with"
+            " --home, and run the same command again: what was recorded stays"
+        )
+
+
+def notes_on_checkout() -> list[str]:
+    """What of the code under test neither records nor asv can name by a commit."""
+    tree = environment.checkout()
+    if not tree.get("commit"):
+        return [
+            "not inside a git repository (git init and commit once): records carry no commit,"
+            " and asv keeps no results of this run"
+        ]
+    if tree["dirty"]:
+        return [
+            "the working tree has uncommitted changes: records carry a digest of them, but asv's"
+            f" own results go by the commit {tree['commit'][:8]} alone"
+        ]
+    return []
