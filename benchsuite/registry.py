@@ -185,6 +185,16 @@ class ModelRegistry(Registry[ModelSpec]):
             if point.name not in self._specs
         }
 
+    def known(self, name: str) -> ModelSpec:
+        """As `get`, but a name that means nothing here is one of a model from outside.
+
+        Records outlive the models they are of.
+        """
+        try:
+            return self.get(name)
+        except UsageError:
+            return ModelSpec(name, "outside", "", "a model that is not installed here")
+
     def get(self, name: str) -> ModelSpec:
         """The spec of a built-in name, an entry point or a `package.module:factory`."""
         if name in self._specs:

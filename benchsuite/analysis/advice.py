@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchsuite.analysis.fastest import family_of
 from benchsuite.analysis.select import UNBOUNDED, measured
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
 from benchsuite.case import AXES, DEFAULTS, Value
 from benchsuite.errors import UsageError
-from benchsuite.registry import MACHINE, MODELS
+from benchsuite.registry import MACHINE
 from benchsuite.study import shipped
 from benchsuite.units import show
 
@@ -235,8 +236,7 @@ def _field(rows: pd.DataFrame, model: str, at: Point) -> int | str | None:
         if len(set(T)) > 1 and (field >= T).all() and len(set(field)) > 1:
             return int(max([at[0], *field[at[0] >= T]]))
         return int(max(field[at[0] >= T], default=field.min()))
-    family = MODELS.get(model).family if model in MODELS.names() else "outside"
-    return UNBOUNDED if family == "recurrent" else None
+    return UNBOUNDED if family_of(model) == "recurrent" else None
 
 
 def _too_short(entry: Mapping[str, Any], need: int | None) -> str:

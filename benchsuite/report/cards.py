@@ -35,7 +35,7 @@ def cards(
     for model in dict.fromkeys(chosen["model"]):
         if model == MACHINE:
             continue
-        spec = MODELS.get(model)
+        spec = MODELS.known(model)
         rows = chosen[chosen["model"] == model]
         facts = {
             "parameters": _range(rows, "parameters"),

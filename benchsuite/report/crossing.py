@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis
-from benchsuite.registry import MODELS
 from benchsuite.report.tables import Cell, Table, plain
 
 #: Measures whose lines are compared.
@@ -38,7 +37,7 @@ def crossing_words(tables: dict[str, pd.DataFrame]) -> list[str]:
         f"{measure.replace('_', ' ')}, {mode}: {_pair(str(a), str(b), rows)}."
         for measure, table in tables.items()
         for (mode, a, b), rows in table.groupby(["mode", "a", "b"], sort=False)
-        if MODELS.get(str(a)).family != MODELS.get(str(b)).family
+        if analysis.family_of(str(a)) != analysis.family_of(str(b))
     ]
 
 
