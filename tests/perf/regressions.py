@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from asv._stats import get_weight
+from asv._stats import get_weight, is_different
 from asv.step_detect import detect_regressions, detect_steps
 from asv_runner.statistics import compute_stats
 from compare import process, side
@@ -63,6 +63,20 @@ def by_asv(between: float, factor: float, after: int, draws: int) -> str:
     return f"asv      {between:.0%} noise, {planted}: " + "; ".join(parts)
 
 
+def by_continuous(between: float, factor: float, draws: int) -> str:
+    """Share of cells that `asv continuous` calls slower: one process a side, factor 1.1."""
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(draws):
+        base, head = (process(rng, 1e-3 * f, between).tolist() for f in (1.0, factor))
+        (old, old_stats), (new, new_stats) = (compute_stats(s, 1) for s in (base, head))
+        apart = is_different(base, head, old_stats, new_stats)
+        told += apart and (new > 1.1 * old or (factor == 1.0 and old > 1.1 * new))
+    kind = f"{factor - 1:.0%} slower: {told / draws:4.0%} found"
+    none = f"no change: {told / draws:5.1%} false"
+    return f"asv continuous  {between:.0%} noise, {kind if factor > 1 else none}"
+
+
 def by_compare(between: float, factor: float, runs: int, draws: int) -> str:
     """Share of cells called slower, and of unchanged cells called either."""
     rng = np.random.default_rng(0)
@@ -94,6 +108,9 @@ def main() -> None:
         for factor in FACTORS[1:]:
             for after in AFTER:
                 print(by_asv(between, factor, after, draws), flush=True)
+    for between in (0.02, 0.04):
+        for factor in FACTORS:
+            print(by_continuous(between, factor, 5 * draws), flush=True)
     for between in (0.02, 0.04):
         for factor in FACTORS:
             for runs in (1, 3, 5, 10):
