@@ -220,6 +220,17 @@ def test_one_product_is_bound_by_what_its_shape_says(rows, bound):
     assert told.libraries == {"BLAS": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("near", "bound"),
+    [({}, "bandwidth"), ({"near_bytes": 1 << 20, "near_bandwidth": 1e11}, "compute")],
+)
+def test_what_a_cache_holds_is_not_taken_for_memory_traffic(near, bound):
+    """(8, 128) @ (128, 128): 66 KB at 0.26 MFLOP wait for memory, but not for a cache."""
+    made = Made({"pace": PACE | near}).add("ProfilerStep#0", 0, 1000, "user_annotation")
+    dims = {"Input Dims": [[8, 128], [128, 128]], "Input type": ["float", "float"]}
+    assert explain(made.add("aten::mm", 0, 901, **dims).frame()).bound == bound
+
+
 def gpu(kernel_us, gap_us, name="sgemm_128x64"):
     """Ten launches, each with a kernel; autograd's thread launches the latter half."""
     made = Made({"pace": PACE})

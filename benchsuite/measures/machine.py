@@ -44,9 +44,16 @@ def product(where: torch.device, dtype: torch.dtype) -> Step:
     return lambda: torch.mm(a, a, out=out), 2.0 * side**3
 
 
-def copy(where: torch.device, dtype: torch.dtype) -> Step:
-    """A copy from one place of the device's memory to another, and the bytes that it moves."""
-    source = torch.ones(_BYTES[where.type] // dtype.itemsize, device=where, dtype=dtype)
+def copy(where: torch.device, dtype: torch.dtype, size: int | None = None) -> Step:
+    """A copy from one place of the device's memory to another, and the bytes that it moves.
+
+    Args:
+        where: The device.
+        dtype: Of what is copied.
+        size: Bytes of the source; by default more than caches hold.
+    """
+    size = size or _BYTES[where.type]
+    source = torch.ones(size // dtype.itemsize, device=where, dtype=dtype)
     target = torch.zeros_like(source)  # zeros, and not empty: its pages exist before it is timed
     return lambda: target.copy_(source), 2.0 * source.nbytes
 

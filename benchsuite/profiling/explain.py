@@ -181,7 +181,7 @@ def _bounds(
 
     Launching is all calling, and of each working operator on the host the machine's least time for
     one. The rest of an operator's time is compute or bandwidth, whichever it needs longer for at
-    the machine's best rates.
+    the machine's best rates; a little that a cache holds is moved at the cache's rate.
     """
     work = work[~work["category"].isin(CALLING)]
     kernels = bool(len(work)) and bool((work["kind"] == "kernel").all())
@@ -196,7 +196,9 @@ def _bounds(
     compute = work["category"].isin(_COMPUTE).to_numpy()
     if pace.get("flops") and pace.get("bandwidth"):
         counted = operations > 0
-        needs_more = operations / pace["flops"] >= moved / pace["bandwidth"]
+        far, near = pace["bandwidth"], pace.get("near_bandwidth", pace["bandwidth"])
+        bandwidth = np.where(moved <= pace.get("near_bytes", 0), near, far)
+        needs_more = operations / pace["flops"] >= moved / bandwidth
         compute = np.where(counted, needs_more, compute)
     rest = seconds - fixed
     calling = sum(shares[category] for category in CALLING)

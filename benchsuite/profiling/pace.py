@@ -13,22 +13,29 @@ from benchsuite import device
 from benchsuite.measures.machine import copy, product
 
 _REPEATS = 5
+#: Bytes that a processor's own cache holds: what moves no more seldom waits for memory.
+_NEAR = 1 << 20
 
 
 def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """Best rates of this device at this type, and the least time that a traced call takes.
 
     Returns:
-        `flops` (FLOP/s, of a matrix product), `bandwidth` (B/s, of a copy that no cache holds)
-        and `floor` (s, median self time on the host of an operator that has next to
-        nothing to do, while it is being traced).
+        `flops` (FLOP/s, of a matrix product), `bandwidth` (B/s, of a copy that no cache holds), on
+        a CPU `near_bandwidth` (B/s, of one that moves `near_bytes`, which a cache holds), and
+        `floor` (s, median self time on the host of an operator that has next to nothing to do,
+        while it is being traced).
     """
     with torch.inference_mode():
-        return {
+        found = {
             "flops": _best(*product(where, dtype), where),
             "bandwidth": _best(*copy(where, dtype), where),
             "floor": _floor(where, dtype),
         }
+        if where.type == "cpu":
+            found["near_bytes"] = _NEAR
+            found["near_bandwidth"] = _best(*copy(where, dtype, _NEAR // 2), where)
+        return found
 
 
 def _best(call: Callable[[], object], work: float, where: torch.device) -> float:
