@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from benchsuite.analysis import advise, fit_surface
+from benchsuite.analysis import advise, fit_surface, validation
 from benchsuite.analysis.surface import MIN_CELLS, conformal, coverage
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
@@ -271,3 +271,14 @@ def test_bad_questions_are_one_line(cli, words, told):
     assert (code, out) == (2, "")
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_the_report_tells_the_error_that_advise_tells(make_record):
+    records = [*rows(make_record), *rows(make_record, mode="train", seed=1)]
+    frame = to_frame(records)
+    found = validation(frame)
+    assert [of["kind"] for of in found] == ["infer, cpu, float32", "train, cpu, float32"]
+    told = advise(frame, {**POINT, "mode": "train"})
+    assert found[1]["median_abs_error"] == told.median_abs_error
+    assert found[1]["coverage"] == told.coverage
+    assert found[1]["cells"] == len(GRID) * len(TRUTH)

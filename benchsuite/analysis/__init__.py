@@ -1,6 +1,6 @@
 """Functions of the frame: choosing records, and what they say with how much certainty. No torch."""
 
-from benchsuite.analysis.advice import Advice, advise
+from benchsuite.analysis.advice import Advice, advise, validation
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
 from benchsuite.analysis.fastest import families, family_of, fastest, field_of
@@ -56,6 +56,7 @@ __all__ = [
     "spread",
     "told_axis",
     "unrolled",
+    "validation",
     "verdict",
     "within",
 ]

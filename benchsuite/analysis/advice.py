@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.fastest import family_of
-from benchsuite.analysis.select import UNBOUNDED, measured
+from benchsuite.analysis.select import LINE, UNBOUNDED, measured, told_axis
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
 from benchsuite.case import AXES, DEFAULTS, Value
 from benchsuite.errors import UsageError
@@ -25,6 +25,8 @@ INTERPOLATED = ("seq_len", "batch_size", "hidden_size")
 REACH = 2
 #: Shares of overhead at which a reason speaks of it.
 _MOSTLY, _HARDLY = 0.6, 0.2
+#: Cells of a model at most for its error to be estimated beside a report.
+_VALIDATED = 100
 Point = tuple[float, float, float]
 
 
@@ -92,6 +94,38 @@ def advise(
     for entry in ranking:
         entry["reason"] = _reason(entry, ranking, latency.surfaces.get(entry["model"]), at)
     return Advice(ranking, excluded, latency.median_abs_error, coverage(latency.scores))
+
+
+def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
+    """How far `advise` misses measured cells that it is not shown, kind by kind of cases.
+
+    Args:
+        frame: One row per case and measure (see `newest`).
+        most: Kinds at most; those of more than `_VALIDATED` cells a model are passed over, for the
+            time they would take.
+
+    Returns:
+        For each kind `kind` (such as "train, cpu, float32"), `median_abs_error`, `coverage` and
+        `cells`, over all models that can be interpolated.
+    """
+    rows = measured(frame, "latency")
+    fixed = [n for n in LINE if n not in {*INTERPOLATED, "input_size"}]
+    told = [n for n in fixed if rows[n].nunique() > 1 or n in {"mode", "device", "dtype"}]
+    found = []
+    for _, own in list(rows.groupby(fixed, sort=False))[:most]:
+        if own.groupby("model").size().max() > _VALIDATED:
+            continue
+        latency = _Predictor(own, "latency", list(dict.fromkeys(own["model"])))
+        if len(latency.scores):
+            found.append(
+                {
+                    "kind": ", ".join(told_axis(name, own[name].iloc[0]) for name in told),
+                    "median_abs_error": latency.median_abs_error,
+                    "coverage": coverage(latency.scores),
+                    "cells": len(latency.scores),
+                }
+            )
+    return found
 
 
 def _of_kind(frame: pd.DataFrame, point: Mapping[str, Value]) -> pd.DataFrame:

@@ -100,6 +100,7 @@ def write_report(
                 files=[csv.name, parquet.name],
                 older=len(frame) - len(chosen),
                 verdict=words,
+            validated=analysis.validation(chosen),
                 noise=found.noise,
                 sections=[_shown(section) for section in sections],
                 cards=list(cards.cards(chosen, traces, directory, roofline)),
