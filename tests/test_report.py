@@ -120,7 +120,7 @@ def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
     assert "match=width" in page
     # 1e-6 T against the better of 2e-6 T and 1e-7 T^1.5, which is the lower one below T = 100.
     assert "infer: convolution (tcn) is faster in 6 of 8 shapes" in page
-    assert "recurrence (lstm_cell) is faster in 2, by 1.2× in the median" in page
+    assert "recurrence (lstm_cell) is faster in 2: 1.25 times as fast in the median" in page
 
 
 def test_an_unbounded_field_is_an_answer_and_no_failure(make_record, tmp_path):
@@ -297,8 +297,8 @@ def test_the_verdict_finds_the_planted_winners(make_record):
     assert winners[256] == ""
     assert found.cells.set_index("seq_len")["ratio"][512] == pytest.approx(2**0.7, rel=0.05)
     (sentence, *_) = found.sentences()
-    assert "(at T = 64 to 128)" in sentence
-    assert "(at T = 512 to 1024)" in sentence
+    assert "(at T = 64 and 128)" in sentence
+    assert "(at T = 512 and 1024)" in sentence
     assert "1 of 5 cannot be told apart" in sentence
 
 
@@ -371,3 +371,32 @@ def test_the_page_of_many_records_stays_small(make_record, tmp_path):
     assert "more rows are in the file" in page
     assert "of which are in the data only" in page
     assert page.count("<figure") <= 20
+
+
+def test_the_verdict_tells_what_it_does_not_judge(make_record):
+    own = [
+        make_record(model=m, seq_len=t, value=v)
+        for m, v in (("lstm", 1.0), ("tcn", 2.0))
+        for t in (8, 16)
+    ]
+    lost = make_record(model="tcn", seq_len=32, status="oom", reason="too large")
+    found = verdict(newest(to_frame([*own, lost, make_record(model="lstm", seq_len=32)])))
+    assert len(found.cells) == 2
+    limits = " ".join(found.limits())
+    assert "Not judged: 1 shapes" in limits
+    assert "Field not measured, taken to see the whole sequence: tcn." in limits
+    assert "could not be estimated" in limits
+
+
+def test_a_page_of_two_commits_says_so(make_record, tmp_path):
+    records = [
+        make_record(seq_len=t, commit=c, started_at=t) for t, c in ((8, "a" * 40), (16, "b" * 40))
+    ]
+    page = write_report(to_frame(records), tmp_path)["index"].read_text()
+    assert "This page mixes commits aaaaaaaaaaaa, bbbbbbbbbbbb" in page
+
+
+def test_ids_of_a_page_differ(study, tmp_path):
+    page = write_report(study, tmp_path)["index"].read_text()
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))

@@ -10,7 +10,15 @@ from benchsuite.analysis.noise import Noise, floor, spread, within
 from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import PowerFit, fit_power, scaling
-from benchsuite.analysis.select import LINE, UNBOUNDED, measured, newest, problems, told_axis
+from benchsuite.analysis.select import (
+    LINE,
+    UNBOUNDED,
+    measured,
+    newest,
+    problems,
+    told_axes,
+    told_axis,
+)
 from benchsuite.analysis.speedup import speedups
 from benchsuite.analysis.surface import Surface, fit_surface
 from benchsuite.analysis.verdict import Verdict, unrolled, verdict
@@ -54,6 +62,7 @@ __all__ = [
     "scaling",
     "speedups",
     "spread",
+    "told_axes",
     "told_axis",
     "unrolled",
     "validation",

@@ -14,10 +14,6 @@ from benchsuite.analysis.noise import Floats, Noise, floor, spread
 from benchsuite.analysis.select import LINE, by_line, measured
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
-#: One-sided 5 %: "at every length" is claimed only if it holds at each (Berger 1982), uncorrected.
-_Z_ALWAYS = 1.645
-#: Two-sided 5 %, asked of both sides of a crossing at once.
-_Z_SIDE = 1.960
 #: Far below the noise of any clock: the least difference of exact values counts.
 _NO_NOISE = 1e-12
 COLUMNS = ("a", "b", "verdict", "seq_len", "low", "high", "a_below", "b_below", "n")
@@ -58,11 +54,11 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     for a, b in itertools.combinations(by_model, 2):
         both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
         if len(both):
-            found.append(_pair(both).assign(a=a, b=b))
+            found.append(_pair(both, noise).assign(a=a, b=b))
     return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
 
 
-def _pair(both: pd.DataFrame) -> pd.DataFrame:
+def _pair(both: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     """The table of two models, but for their names."""
     both = both.sort_values("seq_len", kind="stable")
     T = both["seq_len"].to_numpy(float)
@@ -70,24 +66,25 @@ def _pair(both: pd.DataFrame) -> pd.DataFrame:
     sigma = np.hypot(both["sigma_a"].to_numpy(float), both["sigma_b"].to_numpy(float))
 
     def fit(lines: np.ndarray) -> pd.DataFrame:
-        return _cross(T[lines], ratio[lines], sigma[lines])
+        return _cross(T[lines], ratio[lines], sigma[lines], noise)
 
     return by_line(both, LINE, fit, COLUMNS[2:], least=1)
 
 
-def _cross(T: Floats, ratio: Floats, sigma: Floats) -> pd.DataFrame:
+def _cross(T: Floats, ratio: Floats, sigma: Floats, noise: Noise) -> pd.DataFrame:
     """The columns from `verdict` on of lines of one length, (lines, lengths), lengths ascending.
 
     `ratio` is log a - log b.
     """
     z = ratio / np.maximum(sigma, _NO_NOISE)
-    side = np.where(np.abs(z) > _Z_SIDE, np.sign(z), 0.0)
+    two_sided, one_sided = noise.critical(0.025), noise.critical(0.05)
+    side = np.where(np.abs(z) > two_sided, np.sign(z), 0.0)
     # The last clear length before each one, or -1; a turn is a clear length on the other side.
     clear = np.maximum.accumulate(np.where(side != 0, np.arange(T.shape[1]), -1), axis=1)
     before = np.hstack([np.full((len(T), 1), -1), clear[:, :-1]])
     turns = (before >= 0) & (side * np.take_along_axis(side, before, 1) < 0)
     verdict = np.select(
-        [(z < -_Z_ALWAYS).all(1), (z > _Z_ALWAYS).all(1), ~turns.any(1), turns.sum(1) > 1],
+        [(z < -one_sided).all(1), (z > one_sided).all(1), ~turns.any(1), turns.sum(1) > 1],
         ["a always", "b always", "not separable", "crosses repeatedly"],
         "crosses",
     )
@@ -96,7 +93,7 @@ def _cross(T: Floats, ratio: Floats, sigma: Floats) -> pd.DataFrame:
     if len(once):
         last = turns[once].argmax(1)
         first = before[once, last]
-        at[:, once] = _zero(T[once], ratio[once], sigma[once], first, last)
+        at[:, once] = _zero(T[once], ratio[once], sigma[once], (first, last), two_sided)
     return pd.DataFrame(
         {
             "verdict": verdict,
@@ -108,8 +105,9 @@ def _cross(T: Floats, ratio: Floats, sigma: Floats) -> pd.DataFrame:
     )
 
 
-def _zero(T: Floats, ratio: Floats, sigma: Floats, first: Places, last: Places) -> Floats:
+def _zero(T: Floats, ratio: Floats, sigma: Floats, ends: tuple[Places, Places], z: float) -> Floats:
     """T* and its interval, (3, lines), between two lengths whose ratios differ in sign."""
+    first, last = ends
     x = np.log(T)
     exact = np.all(sigma == 0, axis=1)
     own = (np.arange(T.shape[1]) >= first[:, None]) & (np.arange(T.shape[1]) <= last[:, None])
@@ -120,8 +118,8 @@ def _zero(T: Floats, ratio: Floats, sigma: Floats, first: Places, last: Places) 
     slope = (weight * dx * ratio).sum(1) / (weight * dx**2).sum(1)
     line = np.arange(len(T))
     rising = np.sign(ratio[line, last])[:, None]
-    low = _root(x, rising * ratio + _Z_SIDE * sigma, first)
-    high = _root(x, rising * ratio - _Z_SIDE * sigma, last - 1)
+    low = _root(x, rising * ratio + z * sigma, first)
+    high = _root(x, rising * ratio - z * sigma, last - 1)
     low, high = np.where(exact, x[line, first], low), np.where(exact, x[line, last], high)
     return np.exp([np.clip(x_mean - mean / slope, low, high), low, high])
 

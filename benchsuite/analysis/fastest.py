@@ -14,11 +14,8 @@ SHAPE = [*LINE, "seq_len"]
 #: Names of the two families where each stands for its best model.
 RECURRENCE, CONVOLUTION = "recurrence", "convolution"
 _FAMILIES = {"recurrent": RECURRENCE, "convolutional": CONVOLUTION}
-#: Two-sided 5 %.
-_Z = 1.960
 #: Far below the noise of any clock: the least difference of exact values counts.
 _NO_NOISE = 1e-12
-COLUMNS = ("model", "value", "runner_up", "ratio", "separable", "ties", "models", "without")
 
 
 def fastest(
@@ -26,7 +23,7 @@ def fastest(
 ) -> pd.DataFrame:
     """The lowest value at each shape, and what it is not separable from.
 
-    A model ties with the lowest if its log ratio to it is within 1.96 standard deviations of both
+    A model ties with the lowest if its log ratio to it is within the 95 % of both
     together. The lowest of several noisy values is lower than it would be if measured again, so
     a narrow win beside many models is less sure than the 95 % of a single pair.
 
@@ -53,7 +50,10 @@ def fastest(
     second = rows[rows["place"] == 1].set_index("shape")
     apart = rows["log"] - rows["shape"].map(best["log"])
     own, lowest = rows["sigma"].to_numpy(float), rows["shape"].map(best["sigma"]).to_numpy(float)
-    tied = rows[(rows["place"] > 0) & (apart / np.maximum(np.hypot(own, lowest), _NO_NOISE) < _Z)]
+    tied = rows[
+        (rows["place"] > 0)
+        & (apart / np.maximum(np.hypot(own, lowest), _NO_NOISE) < noise.critical())
+    ]
     failed = tried[tried["status"] != "ok"]
     words = failed["model"] + " " + failed["status"]
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from benchsuite.analysis.select import LINE, measured
 from benchsuite.stats import stacked
@@ -46,6 +47,20 @@ class Noise:
     between: float
     degrees: float
     source: Literal["repeats", "lines", "none"]
+
+    def critical(self, tail: float = 0.025) -> float:
+        """How many standard deviations a tail of a difference begins at.
+
+        Student's t, as a floor estimated from few residuals is itself uncertain; the normal one
+        where there is no estimate.
+        """
+        law = stats.t(self.degrees) if self.degrees else stats.norm()
+        return float(law.isf(tail))
+
+    @property
+    def words(self) -> str:
+        """What the intervals hold for."""
+        return "noise between processes included" if self.degrees else "of one process only"
 
 
 def within(samples: object) -> float:
@@ -85,7 +100,7 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
     from how far values lie off a smooth curve over sequence length: a quadratic in log-log, or a
     straight line through three lengths. Residuals are scaled by their leverage, pooled over lines
     and made robust by the median absolute deviation. A curve that is not smooth makes the floor
-    too high, never too low.
+    too high; few residuals make it uncertain, which `Noise.critical` allows for.
 
     Args:
         frame: Records, with every attempt if there are several.

@@ -20,7 +20,7 @@ _IDENTITY = ("case", "measure")
 
 
 def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
-    """One row per case and measure, of one machine: the most recent commit's, as measured last.
+    """One row per case and measure, of one machine: the one measured last, of whichever commit.
 
     Args:
         frame: Records of any number of commits.
@@ -86,3 +86,9 @@ def by_line(
 def told_axis(name: str, value: object) -> str:
     """An axis' value for people, where the axis is not plain from the value: "seed=3", "train"."""
     return str(value) if name in {"mode", "device", "dtype"} else f"{name}={value}"
+
+
+def told_axes(rows: pd.DataFrame) -> list[str]:
+    """Axes to name in words: the mode, and whatever else varies but for the shape."""
+    shape = {"batch_size", "hidden_size", "input_size"}
+    return [n for n in LINE if n not in shape and (n == "mode" or rows[n].nunique() > 1)]

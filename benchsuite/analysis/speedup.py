@@ -10,8 +10,6 @@ from benchsuite.analysis.noise import floor, spread
 
 #: What others are compared with, where it was tried; else the first model.
 REFERENCE = "lstm"
-#: Two-sided 5 %.
-_Z = 1.960
 
 
 def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
@@ -31,14 +29,16 @@ def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
     models = list(dict.fromkeys(tried["model"]))
     reference = REFERENCE if REFERENCE in models else (models or [""])[0]
     good = ((tried["status"] == "ok") & (tried["value"] > 0)).to_numpy()
-    sigma = spread(tried, floor(frame, measure))
+    noise = floor(frame, measure)
+    sigma = spread(tried, noise)
     log = np.log(tried["value"].where(good).to_numpy(float))
     tried = tried.assign(log=log, sigma=sigma)[["model", *SHAPE, "status", "log", "sigma"]]
     is_reference = tried["model"] == reference
     both = tried[~is_reference].merge(
         tried[is_reference].drop(columns="model"), on=SHAPE, how="left", suffixes=("", "_ref")
     )
-    ratio, half = both["log_ref"] - both["log"], _Z * np.hypot(both["sigma"], both["sigma_ref"])
+    ratio = both["log_ref"] - both["log"]
+    half = noise.critical() * np.hypot(both["sigma"], both["sigma_ref"])
     found = both[["model", *SHAPE, "status"]].assign(
         reference=reference,
         reference_status=both["status_ref"].fillna(""),

@@ -9,12 +9,10 @@ import pandas as pd
 
 from benchsuite.analysis.fastest import family_of, field_of
 from benchsuite.analysis.noise import Noise, floor, spread
-from benchsuite.analysis.select import LINE, measured, told_axis
-from benchsuite.registry import MODELS
+from benchsuite.analysis.select import LINE, measured, told_axes, told_axis
+from benchsuite.registry import MACHINE, MODELS
 
 FAMILIES = ("recurrent", "convolutional")
-#: Two-sided 5 %.
-_Z = 1.960
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +27,21 @@ class Verdict:
         noise: The floor that the intervals contain.
         blind: Model → the largest field of it that was measured, for models that were left out
             because they see less than the sequence.
+        unknown: Convolutional models whose field was not measured; they are taken to see all.
+        unjudged: Shapes tried that have no value of one family, or none that sees enough.
     """
 
     cells: pd.DataFrame
     noise: Noise
     blind: dict[str, int]
+    unknown: tuple[str, ...] = ()
+    unjudged: int = 0
 
     def sentences(self) -> list[str]:
         """The verdict in words: a sentence for each mode (device, dtype …)."""
         if not len(self.cells):
             return []
-        names = [n for n in LINE if n not in {"batch_size", "hidden_size", "input_size"}]
-        told = [n for n in names if self.cells[n].nunique() > 1 or n == "mode"]
+        told = told_axes(self.cells)
         return [
             _sentence(", ".join(told_axis(n, v) for n, v in zip(told, key, strict=True)), cells)
             for key, cells in self.cells.groupby(told, sort=False)
@@ -54,11 +55,26 @@ class Verdict:
                 f"{model} ({steps:,} steps)" for model, steps in self.blind.items()
             )
             found.append(f"Left out where it sees less than the sequence: {models}.")
-        if len(self.cells) and self.noise.source != "none":
-            least = np.expm1(_Z * np.sqrt(2) * self.noise.between)
+        if self.unknown:
+            models = ", ".join(self.unknown)
+            found.append(f"Field not measured, taken to see the whole sequence: {models}.")
+        if self.unjudged:
+            found.append(
+                f"Not judged: {self.unjudged} shapes at which one of the two families has no value."
+            )
+        if not len(self.cells):
+            return found
+        if self.noise.source == "none":
+            found.append(
+                "The noise between processes could not be estimated (it takes repeats, or three"
+                " lengths): what is called holds for one process each."
+            )
+        else:
+            least = np.expm1(self.noise.critical() * np.sqrt(2) * self.noise.between)
             found.append(
                 f"Another run would move a value by about {self.noise.between:.1%}; differences"
-                f" below some {least:.0%} are not called."
+                f" below some {least:.0%} are not called. Each family is judged by its fastest"
+                " model, so the one with more models has a small advantage."
             )
         return found
 
@@ -85,13 +101,14 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         str(model): int(steps.max())
         for model, steps in field[short].groupby(rows["model"], sort=False)
     }
+    unknown = rows.loc[field.isna() & (rows["family"] == "convolutional"), "model"]
     rows = rows[~short & rows["family"].isin(FAMILIES)]
     shape = [*LINE, "seq_len"]
     best = rows.loc[rows.groupby([*shape, "family"], sort=False)["log"].idxmin()]
     pair = [best[best["family"] == family] for family in FAMILIES]
     both = pair[0].merge(pair[1], on=shape, suffixes=("_r", "_c"))
     log = both["log_c"] - both["log_r"]
-    half = _Z * np.hypot(both["sigma_c"], both["sigma_r"])
+    half = noise.critical() * np.hypot(both["sigma_c"], both["sigma_r"])
     cells = both[shape].assign(
         recurrent=both["model_r"],
         convolutional=both["model_c"],
@@ -100,7 +117,9 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         high=np.exp(log + half),
         winner=np.select([log > half, log < -half], FAMILIES, ""),
     )
-    return Verdict(cells, noise, blind)
+    tried = frame[(frame["measure"] == measure) & (frame["model"] != MACHINE)]
+    unjudged = len(tried.drop_duplicates(shape)) - len(cells)
+    return Verdict(cells, noise, blind, tuple(dict.fromkeys(unknown)), unjudged)
 
 
 def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -120,27 +139,32 @@ def _sentence(where: str, cells: pd.DataFrame) -> str:
             continue
         factor = won["ratio"] if family == "recurrent" else 1 / won["ratio"]
         models = " or ".join(won[family].value_counts().index)
-        by = f"{factor.median():.1f}×" if len(won) == 1 else f"{factor.median():.1f}× in the median"
-        far = "" if len(won) == 1 else f", {factor.max():.1f}× at most"
+        by = f"{_times(factor.median())} as fast"
+        far = "" if len(won) == 1 else f" in the median, {_times(factor.max())} at most"
         noun = {"recurrent": "recurrence", "convolutional": "convolution"}[family]
         shapes = f"{len(won)} of {total} shapes" if not parts else str(len(won))
-        parts.append(f"{noun} ({models}) is faster in {shapes}, by {by}{far}{_where(won, cells)}")
+        parts.append(f"{noun} ({models}) is faster in {shapes}: {by}{far}{_where(won, cells)}")
     rest = int((cells["winner"] == "").sum())
     if rest:
         parts.append(f"{rest} of {total} cannot be told apart")
     return f"{where}: {'; '.join(parts)}."
 
 
+def _times(factor: float) -> str:
+    return f"{factor:.2f} times" if factor < 2 else f"{factor:.1f} times"
+
+
 def _where(won: pd.DataFrame, cells: pd.DataFrame) -> str:
-    """What the shapes that were won have in common, if it is a part of the grid only."""
-    if len(won) == len(cells):
-        return ""
-    short = {"seq_len": "T", "batch_size": "B", "hidden_size": "H"}
+    """What the shapes that were won have in common, where that tells them from all others."""
+    inside = np.ones(len(cells), bool)
     parts = []
-    for name, letter in short.items():
-        mine, all_of_it = sorted(won[name].unique()), sorted(cells[name].unique())
-        if len(mine) < len(all_of_it):
-            parts.append(
-                f"{letter} = {mine[0]}" if len(mine) == 1 else f"{letter} = {mine[0]} to {mine[-1]}"
-            )
-    return f" (at {', '.join(parts)})" if parts else ""
+    for name, letter in (("seq_len", "T"), ("batch_size", "B"), ("hidden_size", "H")):
+        mine, every = sorted(won[name].unique()), sorted(cells[name].unique())
+        if len(mine) == len(every):
+            continue
+        inside &= cells[name].isin(mine).to_numpy()
+        first = every.index(mine[0])
+        whole = mine == every[first : first + len(mine)] and len(mine) > 2
+        told = f"{mine[0]} to {mine[-1]}" if whole else " and ".join(map(str, mine))
+        parts.append(f"{letter} = {told}")
+    return f" (at {', '.join(parts)})" if parts and inside.sum() == len(won) else ""

@@ -39,7 +39,9 @@ def copy_bandwidth(workload: Workload, budget: Budget) -> Reading:
 def product(where: torch.device, dtype: torch.dtype) -> Step:
     """A square matrix product, and its FLOP."""
     side = _SIDE[where.type]
-    a = torch.ones(side, side, device=where, dtype=dtype)
+    # Random, and not constant: processors clock higher where few bits change.
+    random = torch.Generator().manual_seed(0)
+    a = torch.randn(side, side, generator=random).to(where, dtype)
     out = torch.empty_like(a)
     return lambda: torch.mm(a, a, out=out), 2.0 * side**3
 

@@ -84,7 +84,7 @@ def write_report(
         sections = _sections(chosen, laws, lines, roofline)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
-            written[figure.name].write_text(figure.svg, encoding="utf-8")
+            written[figure.name].write_text(figure.standalone(), encoding="utf-8")
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
             figure.data.to_csv(written[f"{figure.name} data"], index=False)
         crossings = crossing.crossing_tables(chosen)
@@ -98,9 +98,9 @@ def write_report(
                 **told,
                 version=__version__,
                 files=[csv.name, parquet.name],
-                older=len(frame) - len(chosen),
+                older=int(frame["machine"].isin(chosen["machine"]).sum()) - len(chosen),
                 verdict=words,
-            validated=analysis.validation(chosen),
+                validated=analysis.validation(chosen),
                 noise=found.noise,
                 sections=[_shown(section) for section in sections],
                 cards=list(cards.cards(chosen, traces, directory, roofline)),
@@ -189,7 +189,10 @@ def _memory_lines(chosen: pd.DataFrame) -> pd.DataFrame:
 
 def _machine_memory(chosen: pd.DataFrame) -> float | None:
     """Of the device, where all records are of one."""
-    column = "gpu_memory" if (chosen["device"] == "cuda").all() else "memory"
+    devices = chosen["device"].unique()
+    if len(devices) > 1:
+        return None
+    column = "memory" if devices[0] == "cpu" else "gpu_memory"
     values = chosen[column].dropna().unique()
     return float(values[0]) if len(values) == 1 else None
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis
-from benchsuite.report.tables import Cell, Table, plain
+from benchsuite.report.tables import Cell, Table, plain, varies
 
 #: Measures whose lines are compared.
 COMPARED = ("latency", "peak_memory")
@@ -32,13 +32,16 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
 
 
 def crossing_words(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """A sentence per measure, mode and pair of a recurrent and a convolutional model."""
-    return [
-        f"{measure.replace('_', ' ')}, {mode}: {_pair(str(a), str(b), rows)}."
-        for measure, table in tables.items()
-        for (mode, a, b), rows in table.groupby(["mode", "a", "b"], sort=False)
-        if analysis.family_of(str(a)) != analysis.family_of(str(b))
-    ]
+    """A sentence per measure, kind of cases and pair of models of different families."""
+    found = []
+    for measure, table in tables.items():
+        told = analysis.told_axes(table)
+        for (*key, a, b), rows in table.groupby([*told, "a", "b"], sort=False):
+            if analysis.family_of(str(a)) != analysis.family_of(str(b)):
+                where = ", ".join(analysis.told_axis(n, v) for n, v in zip(told, key, strict=True))
+                words = _pair(str(a), str(b), rows)
+                found.append(f"{measure.replace('_', ' ')}, {where}: {words}.")
+    return found
 
 
 def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
@@ -64,14 +67,12 @@ def crossing_section(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     shown = []
     for measure, table in tables.items():
         name = measure.replace("_", " ")
-        keys = [n for n in analysis.LINE if n != "input_size" and table[n].nunique() > 1]
+        keys = [n for n in analysis.LINE if varies(table, n)]
         rows = [
             [
                 *(plain(row[key]) for key in keys),
                 plain(f"{row['a']}, {row['b']}"),
-                Cell("–", "")
-                if pd.isna(row["seq_len"])
-                else Cell(f"{row['seq_len']:.0f}", row["seq_len"]),
+                _length(row["seq_len"]),
                 plain(analysis.crossover_sentence(row)),
             ]
             for row in table.head(_ROWS).to_dict("records")

@@ -17,6 +17,9 @@ from benchsuite.registry import MODELS
 
 #: Ink that becomes the page's own colour where the figure is inlined.
 INK = "#1f2328"
+_SCHEMES = (
+    f"svg {{ color: {INK}; }} @media (prefers-color-scheme: dark) {{ svg {{ color: #e6edf3; }} }}"
+)
 #: Okabe & Ito's palette and two of Tol's, which the colour-blind can tell apart; order of the
 #: registry.
 _COLOURS = (
@@ -55,12 +58,20 @@ class Figure:
         """Whether two of it do not fit beside each other."""
         return float(re.search(r'<svg[^>]*? width="([\d.]+)pt"', self.svg)[1]) > _NARROW  # type: ignore[index]
 
+    def standalone(self) -> str:
+        """The SVG as a file whose ink follows the viewer's light or dark scheme."""
+        place = self.svg.index(">", self.svg.index("<svg")) + 1
+        body = self.svg[place:].replace(INK, "currentColor")
+        return f"{self.svg[:place]}<style>{_SCHEMES}</style>{body}"
+
     def inline(self) -> str:
         """The SVG as an element of a page, in the page's text colour, labelled for readers."""
         body = self.svg[self.svg.index("<svg") :]
         body = body.replace(INK, "currentColor")
         for _ in ("width", "height"):
             body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
+        # matplotlib names its groups alike in every figure; ids of a page have to differ.
+        body = re.sub(r'<g id="\w+"', "<g", body)
         label = html.escape(f"{self.title}. {self.alt}")
         return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 

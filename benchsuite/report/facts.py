@@ -24,6 +24,7 @@ _NAMED = 60
 
 def facts(chosen: pd.DataFrame) -> dict[str, Any]:
     """Names and counts."""
+    cases = chosen[chosen["model"] != MACHINE]
     by_status = chosen["status"].value_counts()
     started = datetime.fromtimestamp(float(chosen["started_at"].min()), UTC)
     studies = [study for study in dict.fromkeys(chosen["study"]) if study] or ["records"]
@@ -33,11 +34,16 @@ def facts(chosen: pd.DataFrame) -> dict[str, Any]:
         "cpu": next((cpu for cpu in chosen["cpu"] if cpu), "unknown processor"),
         "gpus": [gpu for gpu in dict.fromkeys(chosen["gpu"]) if gpu],
         "started": f"{started:%Y-%m-%d %H:%M} UTC",
-        "cases": chosen.loc[chosen["model"] != MACHINE, "case"].nunique(),
+        "cases": cases["case"].nunique(),
         "measurements": len(chosen),
         "counts": ", ".join(f"{n:,} {status}" for status, n in by_status.items()),
         "unstable": int(chosen["warning"].str.startswith(("unstable", "few")).sum()),
-        "matches": sorted(chosen["match"].unique()),
+        "matches": sorted(cases["match"].unique()),
+        "mixed": [
+            f"{name}s {', '.join(values)}"
+            for name in ("commit", "torch")
+            if len(values := [str(v)[:12] for v in dict.fromkeys(chosen[name]) if v]) > 1
+        ],
         "problems": problems(chosen),
         "environment": environment(chosen),
     }

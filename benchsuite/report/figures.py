@@ -47,7 +47,7 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
             shown = part.rows
             for axis in _PANEL:
                 shown = shown[shown[axis].isin(some(shown[axis], _SIDE))]
-            shown = shown.assign(sigma=analysis.spread(shown, noise))
+            shown = shown.assign(half=noise.critical() * analysis.spread(shown, noise))
             lines = analysis.laws(shown, measure, noise=noise)
             yield Figure(
                 name=name,
@@ -63,11 +63,7 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
 
 def _caption(part: pd.DataFrame, shown: pd.DataFrame, noise: analysis.Noise) -> str:
     timed = (part["n_samples"] > 1).any()
-    bands = (
-        "bands: where 95 % of repetitions in another process would lie"
-        if noise.source != "none"
-        else "bands: 95 % intervals of the medians"
-    )
+    bands = f"bands: 95 % intervals, {noise.words}"
     less = len(part) - len(shown)
     return (
         f"{'Medians; ' + bands if timed else 'Exact values'}. n = {len(part)} cases"
@@ -139,7 +135,7 @@ def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -
     for model in dict.fromkeys(part["model"]):
         points = part[part["model"] == model].sort_values("seq_len")
         x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
-        half = 1.96 * points["sigma"].to_numpy(float)
+        half = points["half"].to_numpy(float)
         colour, marker = look(str(model))
         for fit in fits[fits["model"] == model].to_dict("records")[:1]:
             at: Any = np.geomspace(x[0], x[-1], 32)

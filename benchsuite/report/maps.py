@@ -57,14 +57,16 @@ def _maps(
         own = [n for n in analysis.LINE if n not in {*_SHOWN, "input_size"}]
         first = part.rows.iloc[0]
         crossed = lines[(lines[own] == first[own]).all(axis=1)]
-        if (part.rows["input_size"] != part.rows["hidden_size"]).any():
+        if (cells["input_size"] != cells["hidden_size"]).any():
             crossed = crossed[crossed["input_size"] == first["input_size"]]
         title = f"{what} {who}: {part.words}"
         name = f"fastest-{'seeing-all-' if seeing else ''}{measure.replace('_', '-')}-{part.slug}"
-        yield _figure(part, crossed, title, name, note)
+        yield _figure(part, crossed, title, name, noise, note)
 
 
-def _figure(part: Slice, crossed: pd.DataFrame, title: str, name: str, note: str) -> Figure:
+def _figure(
+    part: Slice, crossed: pd.DataFrame, title: str, name: str, noise: analysis.Noise, note: str
+) -> Figure:
     cells = part.rows
     widths, batches, lengths = (
         some(cells[axis], most)
@@ -89,8 +91,8 @@ def _figure(part: Slice, crossed: pd.DataFrame, title: str, name: str, note: str
     )
     caption = (
         "The model with the lowest value, and the next one's over it; ≈ and the colours at a tile's"
-        " foot: models that it cannot be told from within the noise between processes (95 % of a"
-        f" pair). n = {len(cells)} shapes. Grey: no model has a value; models"
+        " foot: models that it cannot be told from (95 % of a pair,"
+        f" {noise.words}). n = {len(cells)} shapes. Grey: no model has a value; models"
         " without one are named or counted with their status. Hatched: not in the study."
     )
     if any(panel.marks for panel in panels):

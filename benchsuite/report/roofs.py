@@ -125,7 +125,7 @@ def _draw(rows: pd.DataFrame, drawn: pd.DataFrame, title: str, salt: str) -> str
             axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
         x = rows["intensity"]
         for axes in panels:
-            _roof(axes, rows.iloc[0], float(x.min()), float(x.max()))
+            _roof(axes, rows.iloc[0], float(x.min()), float(x.max()), float(rows["achieved"].max()))
         panels[-1].set_xlabel("arithmetic intensity, FLOP/B")
         handles = [
             Line2D([], [], color=look(str(m))[0], marker=look(str(m))[1], lw=1) for m in models
@@ -151,13 +151,13 @@ def _cloud(axes: Axes, model: str, drawn: pd.DataFrame, rows: pd.DataFrame) -> N
     )
 
 
-def _roof(axes: Axes, machine: pd.Series[float], low: float, high: float) -> None:
+def _roof(axes: Axes, machine: pd.Series[float], low: float, high: float, highest: float) -> None:
     """The two ceilings, from below the least intensity to above the largest."""
     rate, bandwidth = float(machine["matmul_rate"]), float(machine["copy_bandwidth"])
     ridge = rate / bandwidth
     x = np.array([min(low, ridge) / 2, ridge, max(high, ridge) * 2])
     axes.plot(x, np.minimum(rate, bandwidth * x), color=INK, linewidth=1.5)
-    axes.set_ylim(top=rate * 3)
+    axes.set_ylim(top=max(rate, highest) * 3)
     axes.annotate(
         units.show(rate, "FLOP/s"),
         (x[-1], rate),

@@ -71,7 +71,7 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
     for measure in measures:
         rows = chosen[chosen["measure"] == measure]
         own = list(dict.fromkeys(rows["model"]))
-        shown = [n for n in names if n == "seq_len" or _varies(rows, n)]
+        shown = [n for n in names if n == "seq_len" or varies(rows, n)]
         shapes = rows[names].drop_duplicates().sort_values(names)
         top = shapes.head(limit)
         if len(top) < len(shapes):
@@ -89,7 +89,8 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
         )
 
 
-def _varies(rows: pd.DataFrame, name: str) -> bool:
+def varies(rows: pd.DataFrame, name: str) -> bool:
+    """Whether a table has to show that axis; input_size only where it is not hidden_size."""
     if name == "input_size":
         return bool((rows["input_size"] != rows["hidden_size"]).any())
     return bool(rows[name].nunique() > 1)
@@ -134,8 +135,8 @@ def _cell(record: Mapping[Hashable, Any] | None, best: float | None) -> Cell:
     if record["match"] != "width":
         parts.append(f"width {record['width']}, {record['match_deviation']:+.1%} of the target")
     shaky = str(record["warning"]).startswith(("unstable", "few"))
-    mark = "unstable" if shaky else "best" if value == best else ""
-    return Cell(units.show(value, unit), value, "; ".join(parts), mark)
+    mark = "best" if value == best else "unstable" if shaky else ""
+    return Cell(units.show(value, unit) + " ?" * shaky, value, "; ".join(parts), mark)
 
 
 def law_table(laws: pd.DataFrame, measure: str, unit: str) -> Table:
@@ -197,18 +198,21 @@ def frame_table(frame: pd.DataFrame, title: str) -> Table:
     """Any frame, as it is; numbers to four digits."""
     shown = frame.head(_FEW)
     rows = [
-        [
-            Cell(f"{value:.4g}", float(value)) if isinstance(value, float) else plain(value)
-            for value in row
-        ]
+        [_number(value) if isinstance(value, float) else plain(value) for value in row]
         for row in shown.itertuples(index=False)
     ]
     names = [str(name).replace("_", " ") for name in frame.columns]
     return Table(title, "", "", names, len(names), rows, max(0, len(frame) - _FEW))
 
 
+def _number(value: float) -> Cell:
+    if pd.isna(value):
+        return Cell("–", "")
+    return Cell(f"{value:,.0f}" if value.is_integer() else f"{value:.4g}", value)
+
+
 def _keys(frame: pd.DataFrame) -> list[str]:
-    names = [n for n in analysis.LINE if n != "input_size" and frame[n].nunique() > 1]
+    names = [n for n in analysis.LINE if varies(frame, n)]
     return ["model", *names]
 
 

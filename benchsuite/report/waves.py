@@ -12,8 +12,10 @@ from matplotlib.figure import Figure as Canvas
 
 from benchsuite.analysis import measured
 from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
+from benchsuite.report.slices import left_out
 
 _COLUMNS = 2
+_SIZES = ("seq_len", "hidden_size")
 #: Models of a figure at most.
 _MODELS = 8
 
@@ -27,16 +29,14 @@ def wave_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
         rows = rows[[isinstance(values, list) for values in rows["predicted"]]]
         rows = rows.sort_values(["seq_len", "hidden_size"]).drop_duplicates("model", keep="last")
         if len(rows):
-            yield _figure(str(measure), rows.sort_index().head(_MODELS))
+            yield _figure(str(measure), rows.sort_index())
 
 
 def _figure(measure: str, rows: pd.DataFrame) -> Figure:
     task = measure.removesuffix("_error")
-    first = rows.iloc[0]
-    title = (
-        f"{task}: observed T={first['seq_len']} steps, then alone; H={first['hidden_size']};"
-        f" match={first['match']}"
-    )
+    drawn, matches = rows.head(_MODELS), ", ".join(dict.fromkeys(rows["match"]))
+    lengths, widths = (" or ".join(map(str, dict.fromkeys(rows[n]))) for n in _SIZES)
+    title = f"{task}: observed T={lengths} steps, then alone; H={widths}; match={matches}"
     return Figure(
         name=f"{task}-picture".replace("_", "-"),
         title=title,
@@ -44,10 +44,11 @@ def _figure(measure: str, rows: pd.DataFrame) -> Figure:
             "One test sequence that training has not seen. Grey: the truth. Dashed: each model's"
             " outputs, from the vertical line on fed back as its next input. In the titles the"
             f" task's error (mean square, one step ahead) after {task}'s short training. n ="
-            f" {len(rows)} models, one seed; match: {first['match']} held equal."
+            f" {len(rows)} models, one seed; match: {matches} held equal."
+            + left_out(models=(len(drawn), len(rows)))
         ),
         alt=f"One panel a model. {' '.join(_told(row) for row in rows.to_dict('records'))}",
-        svg=_draw(rows, title),
+        svg=_draw(drawn, title),
         data=_data(rows),
     )
 
@@ -60,6 +61,8 @@ def _departs(row: Mapping[Hashable, Any]) -> str:
     """When the outputs fed back leave the truth, in words."""
     predicted, expected = (np.asarray(row[n], float) for n in ("predicted", "expected"))
     alone = int(row["seq_len"])
+    if len(predicted) <= alone:
+        return "out of all bounds at its first step alone"
     far = np.flatnonzero(np.abs(predicted - expected)[alone:] > 0.5 * np.ptp(expected) / 2)
     if len(far):
         return f"off by half the amplitude after {far[0] + 1} steps alone"
