@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -28,8 +32,6 @@ def test_the_written_thresholds_are_the_suites():
 
 def test_each_measure_has_one_rule():
     """asv takes the largest of all thresholds that match."""
-    import re
-
     rules = regressions.settings()
     for spec in MEASURES:
         entry = f"{benchmark_name(spec.name)}('infer', 'cpu')@HEAD"
@@ -82,3 +84,39 @@ def test_records_of_different_surroundings_replace_nothing(make_record, changes)
 def test_asv_tells_devices_and_threads_apart():
     """Of one commit and environment asv overwrites whatever differs in no parameter."""
     assert {"device", "dtype", "num_threads", "mode"} <= set(CORE_AXES)
+
+
+def test_an_environment_of_the_matrix_can_measure(tmp_path):
+    """The forkserver's imports, and one measurement, with all else that is installed out of reach."""
+    kept, queue = {"asv_runner", "benchsuite"}, list(settings("asv.conf.json")["matrix"]["req"])
+    while queue:  # the matrix, and what pip brings along with it
+        name = queue.pop().lower().replace("-", "_")
+        if name not in kept and _installed(name):
+            kept.add(name)
+            queue += [
+                re.split("[^A-Za-z0-9_.-]", want)[0] for want in metadata.requires(name) or []
+            ]
+    blocked = [
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not {owner.lower().replace("-", "_") for owner in owners} & kept
+    ]
+    assert {"pandas", "typer"} <= set(blocked)
+    code = (
+        f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
+        "from benchsuite.sweep import suite\nsuite._warm_up()\n"
+        "from benchsuite import Case, measure\nfrom benchsuite.study import Budget\n"
+        "r = measure(Case(model='lstm', seq_len=4), 'latency', budget=Budget(0.01, 0.02))\n"
+        "sys.exit(r.reason)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _installed(name):
+    try:
+        return bool(metadata.distribution(name))
+    except metadata.PackageNotFoundError:
+        return False
