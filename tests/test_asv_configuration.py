@@ -108,7 +108,7 @@ def test_an_environment_of_the_matrix_can_measure(tmp_path):
         "from benchsuite.sweep import suite\nsuite._warm_up()\n"
         "from benchsuite import Case, measure\nfrom benchsuite.study import Budget\n"
         "r = measure(Case(model='lstm', seq_len=4), 'latency', budget=Budget(0.01, 0.02))\n"
-        "sys.exit(r.reason)"
+        "sys.exit(r.reason or None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False

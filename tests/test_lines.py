@@ -109,14 +109,17 @@ def test_crossings(frame):
         table = crossovers(rows[rows["model"] != "gru"], "latency", noise=NOISE)
         (row,) = table.to_dict("records")
         sign = -1 if row["a"] == "tcn" else 1
-        below = [", ".join(f"{t:g}" for t in T[s * ratio / sigma < -1.96]) for s in (sign, -sign)]
+        below = [
+            ", ".join(f"{t:g}" for t in T[s * ratio / sigma < -NOISE.critical()])
+            for s in (sign, -sign)
+        ]
         assert [row["a_below"], row["b_below"]] == below
         if row["verdict"] != "crosses":
             assert np.isnan([row["seq_len"], row["low"], row["high"]]).all()
             continue
         crossed += 1
-        last = np.flatnonzero(ratio / sigma > 1.96)[0]
-        first = np.flatnonzero(ratio[:last] / sigma[:last] < -1.96)[-1]
+        last = np.flatnonzero(ratio / sigma > NOISE.critical())[0]
+        first = np.flatnonzero(ratio[:last] / sigma[:last] < -NOISE.critical())[-1]
         part = slice(first, last + 1)
         slope, level = np.polyfit(np.log(T[part]), ratio[part], 1, w=1 / sigma[part])
         at = np.clip(np.exp(-level / slope), row["low"], row["high"])

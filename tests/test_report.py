@@ -224,7 +224,7 @@ def test_tables_sort_and_filter(study, tmp_path):
         column = box.locator("thead th").all_inner_texts().index("lstm_cell")
 
         def values():
-            cells = [row.locator("td").nth(column) for row in rows.all()]
+            cells = [row.locator("th, td").nth(column) for row in rows.all()]
             return [float(cell.get_attribute("data-v") or "nan") for cell in cells]
 
         before = values()

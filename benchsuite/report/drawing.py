@@ -71,7 +71,7 @@ class Figure:
         for _ in ("width", "height"):
             body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
         # matplotlib names its groups alike in every figure; ids of a page have to differ.
-        body = re.sub(r'<g id="\w+"', "<g", body)
+        body = re.sub(r'<g id="[\w.]+"', "<g", body)
         label = html.escape(f"{self.title}. {self.alt}")
         return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
