@@ -282,3 +282,16 @@ def test_the_report_tells_the_error_that_advise_tells(make_record):
     assert found[1]["median_abs_error"] == told.median_abs_error
     assert found[1]["coverage"] == told.coverage
     assert found[1]["cells"] == len(GRID) * len(TRUTH)
+
+
+def test_what_no_mode_changes_may_be_measured_in_one(make_record):
+    own = {"model": "tcn", "seq_len": 512, "batch_size": 1, "hidden_size": 32, "mode": "train"}
+    records = [
+        *rows(make_record),
+        make_record(**own, measure="receptive_field", unit="step", value=1021.0),
+        make_record(**own, measure="parameters", unit="1", value=5000.0),
+        make_record(**own, measure="delay_error", unit="1", value=0.25),
+    ]
+    found = advise(to_frame(records), {**POINT, "hidden_size": 32, "mode": "infer"})
+    (tcn,) = [entry for entry in found.ranking if entry["model"] == "tcn"]
+    assert (tcn["receptive_field"], tcn["parameters"], tcn["delay_error"]) == (1021, 5000.0, 0.25)

@@ -71,7 +71,7 @@ def advise(
     for name in INTERPOLATED:
         if name not in point:
             raise UsageError(f"axis {name!r} is missing; say where with -a {name}=…")
-    here = _of_kind(frame, point)
+    here, alike = _of_kind(frame, point), _of_kind(frame, point, any_mode=True)
     at: Point = tuple(float(point[name]) for name in INTERPOLATED)  # type: ignore[assignment]
     models = list(dict.fromkeys(here["model"]))
     out = {model: _outside(here, model, at) for model in models}
@@ -84,7 +84,7 @@ def advise(
     for model in models:
         entry, why = {"model": model, "latency": latency(model, at)}, out[model]
         if not why:
-            entry.update(_beside(here, model, at, memory(model, at)))
+            entry.update(_beside(alike, model, at, memory(model, at)))
             why = _too_short(entry, need_field) or _too_large(entry, max_memory)
         if why:
             excluded.append({"model": model, "reason": why})
@@ -128,11 +128,17 @@ def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
     return found
 
 
-def _of_kind(frame: pd.DataFrame, point: Mapping[str, Value]) -> pd.DataFrame:
-    """The records of models that differ from the point in nothing but what is interpolated."""
+def _of_kind(
+    frame: pd.DataFrame, point: Mapping[str, Value], *, any_mode: bool = False
+) -> pd.DataFrame:
+    """The records of models that differ from the point in nothing but what is interpolated.
+
+    `any_mode` is for what does not depend on the mode and may be measured in one only: parameters,
+    fields, errors.
+    """
     frame = frame[frame["model"] != MACHINE]
     for name in AXES:
-        if name in {"model", *INTERPOLATED}:
+        if name in {"model", *INTERPOLATED} or (any_mode and name == "mode"):
             continue
         if name == "input_size" and name not in point:
             alike = frame["input_size"] == frame["hidden_size"]
