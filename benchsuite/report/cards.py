@@ -54,7 +54,10 @@ def cards(
             "summary": spec.summary,
             "equation": spec.equation,
             "facts": {name: text for name, text in facts.items() if text},
-            "said": roofline_words(roofline[roofline["model"] == model])[:2],
+            "said": [
+                sentence.replace("`", "")
+                for sentence in roofline_words(roofline[roofline["model"] == model])[:2]
+            ],
             "explained": explained.get(model, []),
         }
 
@@ -66,9 +69,10 @@ def _range(rows: pd.DataFrame, measure: str) -> str:
     unit = str(own["unit"].iloc[0])
     low, high = own["value"].min(), own["value"].max()
     if measure.endswith("_error"):
-        return f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
-    text = units.show(low, unit)
-    return text if low == high else f"{text} to {units.show(high, unit)}"
+        ends = [f"{low:.2g}", f"{high:.2g}"]
+    else:
+        ends = [units.show(low, unit), units.show(high, unit)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _field(rows: pd.DataFrame) -> str:

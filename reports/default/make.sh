@@ -6,10 +6,10 @@ out=${1:?name a directory for the report}
 benchsuite run default --trace
 study=${BENCHSUITE_HOME:-.benchsuite}/default
 mkdir -p "$out/traces"
-# The explanations and the figures of memory are small; the traces themselves are not kept.
+# The explanations are small; the traces themselves are not kept.
 for case in "$study"/traces/*/; do
   mkdir -p "$out/traces/$(basename "$case")"
-  cp "$case"/explanation.json "$case"/memory.svg "$out/traces/$(basename "$case")"
+  cp "$case"/explanation.json "$out/traces/$(basename "$case")"
 done
 cp "$study"/records.jsonl "$out"
 benchsuite report "$out" -o "$out" --compress
