@@ -205,6 +205,18 @@ def test_launch_bound_on_the_host():
     assert "stack the gates" in told.sentences[2]
 
 
+def test_stacked_gates_are_not_advised_again(tmp_path):
+    """Of the two hand-written cells of the same maths, one makes eight products a step."""
+    told = {
+        model: explain_file(record(CELL.replace(model=model), tmp_path / model).trace)
+        for model in ("lstm_cell", "lstm_fused")
+    }
+    assert told["lstm_cell"].products >= 8 * CELL.seq_len
+    assert told["lstm_fused"].products <= 1.5 * CELL.seq_len
+    assert "stack the gates" in told["lstm_cell"].sentences[2]
+    assert "stacked already" in told["lstm_fused"].sentences[2]
+
+
 @pytest.mark.parametrize(
     ("rows", "bound"),
     [(1024, "compute"), (1, "bandwidth")],

@@ -40,6 +40,7 @@ class Explanation:
         timesteps: Of the sequence; None where the trace does not tell.
         calls: Operators called per step, views and autograd's own included.
         works: Of these, those that touch data.
+        products: Of these, matrix products of the forward pass.
         kernels: Kernels launched on the device per step.
         unrolled: Whether Python called the model timestep by timestep.
         idle: Share of the step in which the device ran nothing; None without a device.
@@ -61,6 +62,7 @@ class Explanation:
     timesteps: int | None
     calls: int
     works: int
+    products: int
     kernels: int
     unrolled: bool
     idle: float | None
@@ -119,6 +121,7 @@ def explain(frame: pd.DataFrame, *, name: str = "trace") -> Explanation:
         "timesteps": timesteps or (labelled + 1 if labelled >= 0 else None),
         "calls": len(ops),
         "works": int((~ops["category"].isin(CALLING)).sum()),
+        "products": int(((ops["phase"] == "forward") & (ops["category"] == "matmul")).sum()),
         "kernels": len(on_device),
         "unrolled": labelled > 0 or bool(notes.get("unrolled")),
         "idle": idle,

@@ -73,14 +73,23 @@ def _bound(found: Mapping[str, Any]) -> str:
     )
 
 
+#: A recurrent cell with so few products a timestep has nothing left to stack.
+_STACKED = 1.5
+
+
 def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     axes = notes.get("axes") or {}
     batch = f" than B={axes['batch_size']}" if "batch_size" in axes else ""
     if found["bound"] == "launch" and found["unrolled"]:
+        stacked = 0 < found["products"] <= _STACKED * (found["timesteps"] or 1)
+        first = (
+            "its gates are stacked already; " if stacked else "stack the gates into one product,"
+        )
         return (
-            "Fewer calls per timestep would help most: stack the gates into one product, take the"
-            " input's projection out of the loop, or hand the whole loop to a library's kernel; a"
-            f" batch larger{batch} costs little more time, as each call has room for more work."
+            f"Fewer calls per timestep would help most: {first}"
+            + ("" if stacked else " take the input's projection out of the loop, or ")
+            + f"hand the whole loop to a library's kernel; a batch larger{batch} costs little more"
+            " time, as each call has room for more work."
         )
     if found["bound"] == "launch":
         return (
