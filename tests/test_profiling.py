@@ -243,6 +243,16 @@ def test_what_a_cache_holds_is_not_taken_for_memory_traffic(near, bound):
     assert explain(made.add("aten::mm", 0, 901, **dims).frame()).bound == bound
 
 
+@pytest.mark.parametrize(("microseconds", "bound"), [(901, "bandwidth"), (301, "compute")])
+def test_what_moves_faster_than_memory_can_came_out_of_a_cache(microseconds, bound):
+    """(8, 1024) @ (1024, 1024): 4.3 MB, for which memory needs 430 µs."""
+    near = {"near_bytes": 1 << 20, "near_bandwidth": 1e11}
+    made = Made({"pace": PACE | near}).add("ProfilerStep#0", 0, 1000, "user_annotation")
+    dims = {"Input Dims": [[8, 1024], [1024, 1024]], "Input type": ["float", "float"]}
+    bounds = explain(made.add("aten::mm", 0, microseconds, **dims).frame()).bounds
+    assert bounds[bound] == pytest.approx((microseconds - 1) / 1000)
+
+
 def gpu(kernel_us, gap_us, name="sgemm_128x64"):
     """Ten launches, each with a kernel; autograd's thread launches the latter half."""
     made = Made({"pace": PACE})

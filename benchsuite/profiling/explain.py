@@ -184,7 +184,8 @@ def _bounds(
 
     Launching is all calling, and of each working operator on the host the machine's least time for
     one. The rest of an operator's time is compute or bandwidth, whichever it needs longer for at
-    the machine's best rates; a little that a cache holds is moved at the cache's rate.
+    the machine's best rates. What is little enough for a cache, or has moved faster than memory
+    can, came out of one, and is moved at its rate.
     """
     work = work[~work["category"].isin(CALLING)]
     kernels = bool(len(work)) and bool((work["kind"] == "kernel").all())
@@ -200,7 +201,8 @@ def _bounds(
     if pace.get("flops") and pace.get("bandwidth"):
         counted = operations > 0
         far, near = pace["bandwidth"], pace.get("near_bandwidth", pace["bandwidth"])
-        bandwidth = np.where(moved <= pace.get("near_bytes", 0), near, far)
+        cached = (moved <= pace.get("near_bytes", 0)) | (moved / far > seconds)
+        bandwidth = np.where(cached, near, far)
         needs_more = operations / pace["flops"] >= moved / bandwidth
         compute = np.where(counted, needs_more, compute)
     rest = seconds - fixed
