@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -60,3 +61,58 @@ def test_the_comparison_needs_two_checkouts(tmp_path):
     )
     assert done.returncode != 0
     assert not (tmp_path / "out").exists()
+
+
+#: In place of Python: each side says of itself what it leaves and what the comparison finds.
+STUB = """\
+#!/bin/sh
+case "$3" in
+  run) shift 7; mkdir -p "$2/pull"; cat left >> "$2/pull/records.jsonl"; exit 1 ;;
+  compare) cat told; exit "$(cat code)" ;;
+esac
+"""
+OK = '{"measure":"latency","status":"ok"}\n'
+
+
+@pytest.mark.parametrize(
+    ("left", "told", "code", "expected", "words"),
+    [
+        (OK, "latency: 1 cannot tell", 0, 0, "latency: 1 cannot tell"),
+        (OK, "latency: 1 slower, 1 missing", 1, 1, "1 slower"),
+        (OK, "latency: 1 missing", 0, 2, "latency: 1 missing"),
+        (OK, "error: the head has no records", 2, 2, "no records"),
+        (OK, "KeyError", 1, 2, "KeyError"),
+        ("", "", 0, 2, "run 1 of the head left no records"),
+    ],
+)
+def test_a_head_that_is_broken_is_not_green(tmp_path, left, told, code, expected, words):
+    for side, records in (("base", OK), ("head", left)):
+        subprocess.run(["git", "init", "-q", tmp_path / side], check=True)
+        git = ["git", "-C", tmp_path / side, "-c", "user.name=t", "-c", "user.email=t@localhost"]
+        subprocess.run([*git, "commit", "-qm", "start", "--allow-empty"], check=True)
+        for name, text in (("left", records), ("told", told + "\n"), ("code", str(code))):
+            (tmp_path / side / name).write_text(text)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(STUB)
+    (tmp_path / "bin" / "python").chmod(0o755)
+
+    def compare(*runs):
+        return subprocess.run(
+            [ROOT / ".ci" / "compare", "base", "head", "out", *runs],
+            cwd=tmp_path,
+            env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+
+    for runs in ("0", "-1", "x"):
+        refused = compare(runs)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert f"RUNS is '{runs}'" in refused.stderr
+    done = compare("1")
+    assert done.returncode == expected
+    assert words in done.stdout + done.stderr
+    again = compare("1")
+    assert again.returncode == 2
+    assert "holds the runs of another comparison" in again.stderr
