@@ -117,6 +117,9 @@ def _check_importable(study: Study) -> None:
             found = ":" not in model or find_spec(module) is not None
         except (ImportError, ValueError):  # a parent is not there, or it was made without a file
             found = False
+        except Exception as error:  # finding a module runs the packages it is in
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UsageError(f"cannot import {module!r} of model {model!r}: {words}") from error
         if not found:
             raise UsageError(
                 f"cannot import {module!r} of model {model!r}; it must be installed, or in the"

@@ -101,7 +101,7 @@ def benchmark_classes(file: str) -> dict[str, type]:
             thrown away, so results and checkout are looked for beside that of the benchmarks.
     """
     beside = Path(file).absolute().parent.parent
-    os.environ[home.VARIABLE] = str(beside / os.environ.get(home.VARIABLE, home.DEFAULT))
+    os.environ[home.VARIABLE] = str(beside / (os.environ.get(home.VARIABLE) or home.DEFAULT))
     os.environ.setdefault(CHECKOUT, str(beside))
     own = Path(file).absolute().with_name(STUDY_FILE)
     if os.environ.get(STUDY, "").endswith(".toml"):
