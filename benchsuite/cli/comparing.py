@@ -22,9 +22,7 @@ _SHOWN = ("slower", "higher", "faster", "lower", "missing")
 def compare(
     base: Annotated[
         str,
-        typer.Argument(
-            help="A study, a record file or directory, a git revision or torch version."
-        ),
+        typer.Argument(help="A study, record file or directory, git revision or torch version."),
     ],
     head: Annotated[str, typer.Argument(help="What is compared with it, named the same way.")],
     study: Annotated[

@@ -11,7 +11,7 @@ from benchsuite.building import SequenceModel
 from benchsuite.errors import BenchsuiteError, UsageError
 
 
-class Uncopyable(UsageError):
+class Uncopyable(UsageError):  # noqa: N818 - a property of a module
     """A module that `copy.deepcopy` cannot copy."""
 
 
@@ -32,7 +32,7 @@ def subject(module: nn.Module) -> SequenceModel:
         words = str(error).partition(". ")[0].partition("\n")[0][:200]
         raise Uncopyable(
             f"{_name(wrapped)} cannot be copied, and its field is found on a copy: {words};"
-            " if that is torch.nn.utils.weight_norm, use torch.nn.utils.parametrizations.weight_norm"
+            " for torch.nn.utils.weight_norm use torch.nn.utils.parametrizations.weight_norm"
         ) from error
     for name, tensor in [*model.module.named_parameters(), *model.module.named_buffers()]:
         bad = tensor.numel() - int(tensor.isfinite().sum())

@@ -34,6 +34,9 @@ from benchsuite.study import Study, load_study
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
 RESUME = "BENCHSUITE_RESUME"
+#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it: the
+#: environments that asv makes must not see the checkout.
+MODELS_FROM = "BENCHSUITE_MODELS_FROM"
 
 TRACKED = "tracked"
 #: The study that a repository keeps the history of, beside its benchmark module.
@@ -108,6 +111,9 @@ def benchmark_classes(file: str) -> dict[str, type]:
         os.environ[STUDY] = str(beside / os.environ[STUDY])
     elif not os.environ.get(STUDY):
         os.environ[STUDY] = str(own) if own.exists() else TRACKED
+    directory = os.environ.get(MODELS_FROM)
+    if directory and directory not in sys.path:
+        sys.path.append(directory)  # last: a copy.py there must not hide the standard library's
     chosen = _chosen_study()
     if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
         _warm_up()
