@@ -58,8 +58,8 @@ def running(
         *(("--set-commit-hash", commit) if commit else ()),
     ]
     here = os.getcwd()  # noqa: PTH109 - what the user calls it
-    # A checkout of the suite itself, run from its top, measures with its own code. No other directory
-    # may come before the standard library: one file called copy.py would break asv.
+    # A checkout of the suite itself, run from its top, measures with its own code. No other
+    # directory may come before the standard library: one file called copy.py would break asv.
     own = [here] if Path(benchsuite.__file__).parent.parent.samefile(here) else []
     paths = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {

@@ -34,8 +34,8 @@ from benchsuite.study import Study, load_study
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
 RESUME = "BENCHSUITE_RESUME"
-#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it: the
-#: environments that asv makes must not see the checkout.
+#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it:
+#: the environments that asv makes must not see the checkout.
 MODELS_FROM = "BENCHSUITE_MODELS_FROM"
 
 TRACKED = "tracked"
