@@ -101,7 +101,7 @@ def source(model: str) -> str:
     module = "" if model == MACHINE else MODELS.get(model).target.partition(":")[0]
     try:
         spec = find_spec(module)
-    except (ImportError, ValueError):  # not there, or made without a file
+    except Exception:  # not there, or a package around it fails: the attempt itself tells
         spec = None
     if spec is not None and spec.origin and Path(spec.origin) not in files:
         files.append(Path(spec.origin))

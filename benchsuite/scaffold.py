@@ -19,6 +19,7 @@ from typing import Any
 
 import jinja2
 
+import benchsuite
 from benchsuite import environment
 from benchsuite.case import Value
 from benchsuite.errors import UsageError
@@ -113,15 +114,16 @@ def scaffold(
             notes.append(
                 f"{', '.join(unknown)}: not installed here, so asv.conf.json pins no version"
             )
-        if not package:
+        if "dependencies" not in package.get("project", {}):
             notes.append(
-                "setup.py does not tell what the package needs: add it to matrix.req in"
-                " asv.conf.json, as asv builds without dependencies"
+                "pyproject.toml has no project.dependencies: add what the package needs to"
+                " matrix.req in asv.conf.json, as asv builds without dependencies"
             )
     if (source := _directory_of_benchsuite()) is not None:
         notes.append(
             f"benchsuite is installed from {source} here; asv's environments and CI ask pip for"
-            f" benchsuite=={_version('benchsuite')}, which has to find it (PIP_FIND_LINKS)"
+            f" benchsuite=={_version('benchsuite')}, which has to find it: put a wheel where"
+            " PIP_FIND_LINKS says (see docs/own-repository.md)"
         )
     return Scaffold(root, study, _files(project, study, requirements), tuple(notes))
 
@@ -183,6 +185,8 @@ def _names(requirements: Iterable[object]) -> list[str]:
 
 def _version(distribution: str) -> str:
     """The version installed here, without its local part, which no index has; or nothing."""
+    if distribution == "benchsuite":  # it may run from a source tree, with an older one installed
+        return benchsuite.__version__
     try:
         return version(distribution).partition("+")[0]
     except PackageNotFoundError:

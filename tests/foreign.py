@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
@@ -187,6 +189,16 @@ class NestedState(Broken):
 class Branches(Broken):
     def forward(self, x):
         return self.layer(x) if bool(x.abs().sum() > 1e9) else -self.layer(x)
+
+
+class Normed(Broken):
+    """By hooks, as before `torch.nn.utils.parametrizations`: it cannot be copied."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            nn.utils.weight_norm(self.layer)
 
 
 class NotFinite(Broken):

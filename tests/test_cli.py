@@ -67,6 +67,17 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, words, told, tmp_path, monke
     assert err.count("\n") == 1
 
 
+def test_a_package_that_fails_on_import_is_one_line(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "__init__.py").write_text("def\n")
+    code, out, err = cli("run", "-a", "model=torn.model:make")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: cannot import 'torn.model' of model 'torn.model:make': SyntaxErr")
+    assert err.count("\n") == 1
+
+
 def test_an_unknown_option_is_exit_code_2(cli):
     code, _, err = cli("run", "--absent")
     assert code == 2

@@ -213,6 +213,16 @@ def test_two_files_on_the_command_line(cli, tmp_path, make_record):
     assert told["noise"]["base"]["source"] == "repeats"
 
 
+def test_where_nothing_is_left_to_compare_it_is_an_error(cli, tmp_path, make_record):
+    for name, status in (("a", "ok"), ("b", "failed")):
+        record = make_record(status=status, **({} if status == "ok" else {"reason": "planted"}))
+        RecordFile(tmp_path / f"{name}.jsonl").append(record)
+    code, out, err = cli("compare", "a.jsonl", "b.jsonl")
+    assert code == 2
+    assert "head: failed, planted" in " ".join(out.split())
+    assert "error: nothing was compared" in err
+
+
 def test_commits_and_torch_versions_of_a_study(cli, tmp_path, make_record):
     path = tmp_path / ".benchsuite" / "tracked" / "records.jsonl"
     write(path, make_record, factor=1.0, commit="aaaa1111")
@@ -223,7 +233,7 @@ def test_commits_and_torch_versions_of_a_study(cli, tmp_path, make_record):
     code, _, err = cli("compare", "aaaa", "cccc")
     assert code == 2
     assert err.startswith(
-        "error: 'cccc' is no study, path, measured commit or torch version; commits:"
+        "error: 'cccc' is no study, path, measured git revision or torch version; commits:"
     )
     assert err.count("\n") == 1
     assert cli("compare", "aaaa", "bbbb", "--measure", "speed")[0] == 2

@@ -71,6 +71,13 @@ def test_a_gate_that_starts_at_zero_breaks_nothing():
     assert {f.status for f in findings("Ungated").values()} == {"pass"}
 
 
+def test_a_model_that_cannot_be_copied_has_no_field_and_is_sound_otherwise():
+    found = findings("Normed")
+    assert {f.check for f in found.values() if f.status != "pass"} == {"receptive_field"}
+    assert found["receptive_field"].status == "note"
+    assert "use torch.nn.utils.parametrizations.weight_norm" in found["receptive_field"].told
+
+
 def test_looking_ahead_is_told_and_not_forbidden():
     found = findings("transformer")
     assert found["causality"].status == "note"

@@ -99,7 +99,24 @@ def test_a_package_gets_an_environment_of_exact_versions(repository, run_command
     assert "--no-deps" in configuration.build_command[0]
     workflow = (repository / ".github/workflows/benchmark.yml").read_text()
     assert "pip install --quiet --no-deps --editable ." in workflow
-    assert f"torch=={pins['torch'][0]}" in workflow
+    (install,) = [line for line in workflow.splitlines() if "run: python -m pip install" in line]
+    assert f"torch=={pins['torch'][0]}" in install
+    assert f"benchsuite=={benchsuite.__version__}" in install
+    assert install.endswith(" --editable .")  # with its dependencies
+    assert "project.dependencies" not in err
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("setup.py", ""),
+        ("pyproject.toml", "[project]\nname = 'a'\ndynamic = ['dependencies']\n"),
+        ("pyproject.toml", "[build-system]\nrequires = ['setuptools']\n[tool.poetry]\n"),
+    ],
+)
+def test_a_package_that_does_not_say_what_it_needs_is_told(repository, file, text):
+    (repository / file).write_text(text)
+    assert any("no project.dependencies" in note for note in scaffold(repository, []).notes)
 
 
 def test_nothing_is_overwritten_without_force(repository, run_command):
@@ -193,7 +210,7 @@ def test_three_times_the_work_is_found(repository, run_command):
     (package / "model.py").write_text(MODEL.replace("WORK = 1", "WORK = 3"))
     names.append(commit(repository, "head"))
     run(*measured)
-    words = ["compare", *names, "--study", "own", "--measure", "flops"]
+    words = ["compare", "HEAD~1", "HEAD", "--study", "own", "--measure", "flops"]
     code, out, _ = run_command(*words, "--json")
     verdicts = {row["model"]: row["verdict"] for row in json.loads(out)["cases"]}
     assert code == 1

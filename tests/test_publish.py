@@ -162,6 +162,28 @@ def test_values_that_stop_asv_are_left_out_of_a_copy(tmp_path):
     assert sum(value is None for value in rows[1][1]) == 48
 
 
+def test_malformed_rows_and_files_are_left_out(tmp_path):
+    configuration = history.make(tmp_path / "project", 4)
+    results = configuration.parent / "results"
+    names = sorted(n for n in json.loads((results / "benchmarks.json").read_text()) if "." in n)
+    first, second, third, _ = sorted((results / "synthetic").glob("*existing*.json"))
+
+    def change(file, mend):
+        data = json.loads(file.read_text())
+        mend(data)
+        file.write_text(json.dumps(data))
+
+    change(first, lambda data: data["results"][names[0]][0].__setitem__(0, 10**400))
+    change(second, lambda data: data["results"][names[0]].__setitem__(1, [[1, 2], [{}]]))
+    change(third, lambda data: data["result_columns"].append({"a": 1}))
+    change(results / "benchmarks.json", lambda data: data[names[1]].update(params=[[1]]))
+    told = "\n".join(publish(configuration).notes)
+    assert f"left out 1 value of {names[0]} in {first}: not finite" in told
+    assert f"left out 1 value of {names[0]} in {second}" in told
+    assert f"left out {third}: no result file" in told
+    assert f"left out 1 malformed benchmarks: {names[1]!r}" in told
+
+
 def test_text_in_results_is_no_markup(tmp_path):
     configuration = history.make(tmp_path / "project", 2)
     evil = "<script>alert(1)</script>"

@@ -42,7 +42,8 @@ def command(*words):
 
 def surroundings():
     paths = os.pathsep.join([str(HERE), str(HERE.parent)])  # faulty models, and this checkout
-    return {**os.environ, "PYTHONPATH": paths, "BENCHSUITE_MACHINE": "testbed"}
+    variables = {"PYTHONPATH": paths, "BENCHSUITE_MACHINE": "testbed"}
+    return {**os.environ, **variables, "PYTHONSAFEPATH": "1"}  # as the installed script has it
 
 
 def benchsuite(project, *words, timeout=180):
@@ -186,6 +187,7 @@ def test_changed_code_is_measured_again(project):
     """Tracked or not: an edited model is another model, a new report is not."""
     words = ["run", "quick", *TINY, "-a", "model=mine:make", "--measure", "parameters", "--json"]
     model = project / "mine.py"
+    (project / "copy.py").write_text("raise RuntimeError('this is no standard library')\n")
     reused = []
     for hidden in (3, 3, 4):
         text = f"import torch\ndef make(): return torch.nn.Linear(4, {hidden})\n"

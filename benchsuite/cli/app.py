@@ -13,6 +13,10 @@ from benchsuite import __version__
 
 #: Exit code after Ctrl-C, as shells have it.
 EXIT_INTERRUPTED = 130
+#: Width of a table where there is no terminal to ask.
+PLAIN_WIDTH = 120
+#: Least time between two lines of progress in a log.
+PLAIN_LINE_SECONDS = 5.0
 
 app = typer.Typer(
     name="benchsuite",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, app, print_json
+from benchsuite.cli.app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
 from benchsuite.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 #: Axes that a factory may be called with.
 _AXES = ("input_size", "hidden_size", "num_layers", "bidirectional", "seq_len")
-#: Width of the table where there is no terminal to ask.
-_PLAIN_WIDTH = 120
 
 
 @app.command(epilog="Example: benchsuite check mypackage.model:make -a hidden_size=16")
@@ -86,7 +84,7 @@ def _show(model: str, findings: list[Finding]) -> None:
         if finding.mend:
             told.append(f"\n→ {finding.mend}", "bold")
         table.add_row(Text(finding.status, styles[finding.status]), finding.check, told)
-    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     console.print(table)
     words = {"pass": "passed", "note": "noted", "fail": "failed", "skipped": "skipped"}
     counts = {s: sum(finding.status == s for finding in findings) for s in words}

@@ -21,7 +21,8 @@ _SHOWN = ("slower", "higher", "faster", "lower", "missing")
 @app.command(epilog="Example: benchsuite compare 1f3c2aa HEAD --study tracked --measure latency")
 def compare(
     base: Annotated[
-        str, typer.Argument(help="A study, a record file or directory, a commit or torch version.")
+        str,
+        typer.Argument(help="A study, record file or directory, git revision or torch version."),
     ],
     head: Annotated[str, typer.Argument(help="What is compared with it, named the same way.")],
     study: Annotated[
@@ -52,6 +53,8 @@ def compare(
         print_json(_document(found, measure, counts, base, head))
     else:
         _show(found, measure, counts)
+    if set(counts) == {"missing"}:
+        raise UsageError(f"nothing was compared: no case has a {measure} on both sides")
     if counts.get("slower") or counts.get("higher"):
         raise typer.Exit(1)
 
@@ -74,15 +77,17 @@ def _side(word: str, study: str | None, home: Path, machine: str | None) -> pd.D
 
 
 def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Records of a commit by the start of its hash, of HEAD, or of a torch version.
+    """Records of a commit by the start of its hash, another name that git knows, or torch version.
 
     A commit's clean records are taken where it has any: those of a changed tree are of other code.
     """
-    from benchsuite.environment import checkout
+    from benchsuite.environment import git
 
-    commit = str(checkout().get("commit", "")) if word == "HEAD" else word.lower()
     commits = [c for c in dict.fromkeys(frame["commit"]) if c]
-    matching = [c for c in commits if len(commit) >= 4 and c.startswith(commit)]
+    matching = [c for c in commits if len(word) >= 4 and c.startswith(word.lower())]
+    if not matching:  # a branch, a tag, HEAD~2
+        known = git(Path(), "rev-parse", "--verify", "--quiet", word + "^{commit}")
+        matching = [c for c in commits if c == known]
     if len(matching) > 1:
         raise UsageError(f"commit {word!r} is ambiguous: {', '.join(c[:12] for c in matching)}")
     if matching:
@@ -94,7 +99,7 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
         return own
     versions = sorted(set(frame["torch"]) - {""})
     raise UsageError(
-        f"{word!r} is no study, path, measured commit or torch version; commits:"
+        f"{word!r} is no study, path, measured git revision or torch version; commits:"
         f" {', '.join(c[:12] for c in commits) or 'none'}; torch: {', '.join(versions) or 'none'}"
     )
 

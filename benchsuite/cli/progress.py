@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchsuite.cli.app import say
+from benchsuite.cli.app import PLAIN_LINE_SECONDS, say
 
 if TYPE_CHECKING:
     from benchsuite.training import Progress
 
 Show = Callable[[str, "Progress"], None]
-
-_PLAIN_LINE_SECONDS = 5.0
 
 
 @contextmanager
@@ -56,7 +54,7 @@ def _plain() -> Show:
 
     def show(model: str, progress: Progress) -> None:
         nonlocal last_line
-        if progress.share < 1 and time.monotonic() - last_line < _PLAIN_LINE_SECONDS:
+        if progress.share < 1 and time.monotonic() - last_line < PLAIN_LINE_SECONDS:
             return
         last_line = time.monotonic()
         say(f"{model}: {_words(progress)}")

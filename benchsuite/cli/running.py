@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli.app import EXIT_INTERRUPTED, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli.app import (
+    EXIT_INTERRUPTED,
+    PLAIN_LINE_SECONDS,
+    AsJson,
+    AxisSettings,
+    Home,
+    app,
+    print_json,
+    say,
+)
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +28,6 @@ if TYPE_CHECKING:
     from benchsuite.records import Record
     from benchsuite.study import Study
     from benchsuite.sweep.driver import Balance, Progress
-
-_PLAIN_LINE_SECONDS = 5.0
 
 
 @app.command(epilog="Example: benchsuite run quick -a seq_len=64:1024:*2 --device cpu")
@@ -117,6 +124,9 @@ def _check_importable(study: Study) -> None:
             found = ":" not in model or find_spec(module) is not None
         except (ImportError, ValueError):  # a parent is not there, or it was made without a file
             found = False
+        except Exception as error:  # finding a module runs the packages it is in
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UsageError(f"cannot import {module!r} of model {model!r}: {words}") from error
         if not found:
             raise UsageError(
                 f"cannot import {module!r} of model {model!r}; it must be installed, or in the"
@@ -192,7 +202,7 @@ class _PlainProgress:
 
         if progress.failure is not None:
             say(_failure_line(progress.failure))
-        if time.monotonic() - self._last_line < _PLAIN_LINE_SECONDS or not progress.current:
+        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS or not progress.current:
             return
         self._last_line = time.monotonic()
         eta = "–" if progress.eta is None else show_clock(progress.eta)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli.app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
 from benchsuite.errors import BenchsuiteError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ _AXES = (
 )
 #: Rows of a training batch.
 _BATCH = 32
-#: Width of the table where there is no terminal to ask.
-_PLAIN_WIDTH = 120
 
 
 @app.command(epilog="Example: benchsuite field lstm tcn -a seq_len=512 -o fields")
@@ -198,6 +196,7 @@ def _plain(result: ModelField | None) -> dict[str, Any]:
 
 def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path) -> Path | None:
     """Write the figure, if there is a gradient to draw."""
+    from benchsuite.cli.trained import save
     from benchsuite.report.lags import Curve, lag_figure
 
     curves = {}
@@ -219,13 +218,7 @@ def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path
         f"gradient norm against lag: T={case.seq_len}, H={case.hidden_size},"
         f" I={case.input_size}, float64; match={case.match}{what}"
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(lag_figure(curves, title))
-    except OSError as error:
-        raise BenchsuiteError(
-            f"cannot write to {path}: {error.strerror}; choose another place with -o"
-        ) from error
+    save(path, lag_figure(curves, title))
     return path
 
 
@@ -251,7 +244,7 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
             *(_cell(row[name]) for name in ("centre_of_mass", "half_life", "support", "horizon")),
             f"{effective.relative_error:.1%}" if effective is not None else "–",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     console.print(table)
     console.print(
         "In timesteps. squared: erf50/95 of the squared norm; error: greatest standard error of a"

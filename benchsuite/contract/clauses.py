@@ -8,7 +8,6 @@ Shape suffixes: B batch, T timesteps, F features.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -18,7 +17,7 @@ from benchsuite import counting
 from benchsuite.building import Sizes
 from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
 from benchsuite.errors import UsageError
-from benchsuite.field.subject import noise, run
+from benchsuite.field.subject import Uncopyable, noise, run
 from benchsuite.field.summary import structure
 from benchsuite.field.theory import NOTHING
 from benchsuite.registry import MODELS, TASKS
@@ -148,7 +147,7 @@ def modes(specimen: Specimen) -> str:
     """Train mode runs, for one row too, and leads back to eval mode."""
     x_BTF = specimen.input()
     y_BTF = run(specimen.module, x_BTF)
-    module = copy.deepcopy(specimen.module).train()
+    module = specimen.build().train()
     for batch_size in (1, B):
         torch.manual_seed(0)
         trained_BTF = run(module, specimen.input(batch_size))
@@ -161,7 +160,7 @@ def modes(specimen: Specimen) -> str:
 
 def gradient(specimen: Specimen) -> str:
     """The gradient of the output reaches every parameter, in train mode."""
-    module = copy.deepcopy(specimen.module).train()
+    module = specimen.build().train()
     parameters = {n: p for n, p in module.module.named_parameters() if p.requires_grad}
     if not parameters:
         raise Noted(
@@ -208,7 +207,10 @@ def causality(specimen: Specimen) -> str:
 def receptive_field(specimen: Specimen) -> str:
     """The field can be derived from the module, and is as probed."""
     notes: list[str] = []
-    theory, seen = structure(specimen.module, specimen.sizes.input_size, _FIELD_LENGTH, notes)
+    try:
+        theory, seen = structure(specimen.module, specimen.sizes.input_size, _FIELD_LENGTH, notes)
+    except Uncopyable as error:
+        raise Noted(f"{error}; measures of the field will fail") from error
     if theory == NOTHING:
         raise Broken("no output depends on any input")
     if theory is None:

@@ -11,6 +11,10 @@ from benchsuite.building import SequenceModel
 from benchsuite.errors import BenchsuiteError, UsageError
 
 
+class Uncopyable(UsageError):  # noqa: N818 - a property of a module
+    """A module that `copy.deepcopy` cannot copy."""
+
+
 def subject(module: nn.Module) -> SequenceModel:
     """A copy of a module over (batch, time, features), for its field to be found.
 
@@ -18,15 +22,17 @@ def subject(module: nn.Module) -> SequenceModel:
     parameters frozen, so that only the input is differentiated. It stays on its device.
 
     Raises:
+        Uncopyable: if it cannot be copied.
         UsageError: if a weight is not finite, which would spoil every gradient and hide every NaN.
     """
     wrapped = module if isinstance(module, SequenceModel) else SequenceModel(module)
     try:
         model = copy.deepcopy(wrapped).double().eval().requires_grad_(False)
     except (RuntimeError, TypeError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"{_name(wrapped)} cannot be copied: {words}; its field is found on a copy"
+        words = str(error).partition(". ")[0].partition("\n")[0][:200]
+        raise Uncopyable(
+            f"{_name(wrapped)} cannot be copied, and its field is found on a copy: {words};"
+            " for torch.nn.utils.weight_norm use torch.nn.utils.parametrizations.weight_norm"
         ) from error
     for name, tensor in [*model.module.named_parameters(), *model.module.named_buffers()]:
         bad = tensor.numel() - int(tensor.isfinite().sum())

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import benchsuite
 from benchsuite import environment, home
 from benchsuite.errors import UsageError
 from benchsuite.home import StudyHome
@@ -57,7 +58,10 @@ def running(
         *(("--set-commit-hash", commit) if commit else ()),
     ]
     here = os.getcwd()  # noqa: PTH109 - what the user calls it
-    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    # A checkout of the suite itself, run from its top, measures with its own code. No other
+    # directory may come before the standard library: one file called copy.py would break asv.
+    own = [here] if Path(benchsuite.__file__).parent.parent.samefile(here) else []
+    paths = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {
         **os.environ,
         suite.STUDY: str(place.definition),
@@ -66,8 +70,8 @@ def running(
         home.VARIABLE: str(root),
         environment.CHECKOUT: here,
         environment.MACHINE_NAME: machine,
-        "PYTHONPATH": paths,
-        "ASV_PYTHONPATH": paths,
+        suite.MODELS_FROM: here,
+        **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
     }
     with log_of(place).open("wb") as output:
         process = subprocess.Popen(

@@ -90,9 +90,8 @@ def _is_benchmark(name: str, about: object) -> bool:
         _NAME.fullmatch(name) is not None
         and isinstance(about, dict)
         and about.get("name") == name
-        and isinstance(about.get("params"), list)
         and isinstance(about.get("param_names"), list)
-        and all(isinstance(values, list) for values in about["params"])
+        and _is_grid(about.get("params"))
         and all(_NAME.fullmatch(str(param)) for param in about["param_names"])
         and len(about["params"]) == len(about["param_names"])
     )
@@ -123,7 +122,9 @@ def _of_machine(directory: Path, cleaned: Cleaned) -> dict[Path, dict[str, Any]]
             continue
         for name, count in bad.items():
             what = f"{count} value{'s' * (count > 1)}"
-            cleaned.notes.append(f"left out {what} of {name} in {file}: not finite numbers")
+            cleaned.notes.append(
+                f"left out {what} of {name} in {file}: not finite numbers, or not on a grid"
+            )
         own = copy["params"]
         hardware[", ".join(str(own.get(key, "")) for key in _HARDWARE)] = None
         own.update({key: machine[key] for key in _SYSTEM if key in machine and key in own})
@@ -142,11 +143,13 @@ def _clean(data: Mapping[str, Any], bad: Counter[str]) -> dict[str, Any] | None:
     commit = data.get("commit_hash")
     if not (isinstance(columns, list) and isinstance(results, dict) and isinstance(params, dict)):
         return None
+    if not all(isinstance(column, str) for column in columns):
+        return None
     if not (isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}", commit)):
         return None
     rows = {}
     for name, row in results.items():
-        if not isinstance(row, list) or not _NAME.fullmatch(name):
+        if not isinstance(row, list) or not _NAME.fullmatch(name) or not _on_grid(columns, row):
             bad[name] += 1
             continue
         kept: list[Any] = []
@@ -160,6 +163,19 @@ def _clean(data: Mapping[str, Any], bad: Counter[str]) -> dict[str, Any] | None:
         rows[name] = kept
     surroundings = {key: value for key, value in params.items() if key not in _BUILDING}
     return {**data, "params": surroundings, "results": rows}
+
+
+def _is_grid(params: object) -> bool:
+    """Whether it has a list of texts for each parameter, as asv writes values."""
+    return isinstance(params, list) and all(
+        isinstance(values, list) and all(isinstance(value, str) for value in values)
+        for values in params
+    )
+
+
+def _on_grid(columns: list[str], row: list[Any]) -> bool:
+    params = dict(zip(columns, row, strict=False)).get("params")
+    return params is None or _is_grid(params)
 
 
 def _numbers(values: object, name: str, bad: Counter[str], *, unbounded: bool = False) -> Any:
@@ -179,7 +195,10 @@ def _numbers(values: object, name: str, bad: Counter[str], *, unbounded: bool = 
     kept: list[float | None] = []
     for value in values:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = number and (math.isnan(value) or math.isfinite(value) or unbounded)
+        try:
+            fits = number and (math.isnan(value) or math.isfinite(value) or unbounded)
+        except OverflowError:  # a whole number beyond floats
+            fits = False
         if not fits and value is not None:
             bad[name] += 1
         kept.append(value if fits else None)

@@ -34,6 +34,9 @@ from benchsuite.study import Study, load_study
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
 RESUME = "BENCHSUITE_RESUME"
+#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it:
+#: the environments that asv makes must not see the checkout.
+MODELS_FROM = "BENCHSUITE_MODELS_FROM"
 
 TRACKED = "tracked"
 #: The study that a repository keeps the history of, beside its benchmark module.
@@ -101,13 +104,16 @@ def benchmark_classes(file: str) -> dict[str, type]:
             thrown away, so results and checkout are looked for beside that of the benchmarks.
     """
     beside = Path(file).absolute().parent.parent
-    os.environ[home.VARIABLE] = str(beside / os.environ.get(home.VARIABLE, home.DEFAULT))
+    os.environ[home.VARIABLE] = str(beside / (os.environ.get(home.VARIABLE) or home.DEFAULT))
     os.environ.setdefault(CHECKOUT, str(beside))
     own = Path(file).absolute().with_name(STUDY_FILE)
     if os.environ.get(STUDY, "").endswith(".toml"):
         os.environ[STUDY] = str(beside / os.environ[STUDY])
     elif not os.environ.get(STUDY):
         os.environ[STUDY] = str(own) if own.exists() else TRACKED
+    directory = os.environ.get(MODELS_FROM)
+    if directory and directory not in sys.path:
+        sys.path.append(directory)  # last: a copy.py there must not hide the standard library's
     chosen = _chosen_study()
     if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
         _warm_up()

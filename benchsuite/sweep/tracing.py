@@ -64,7 +64,7 @@ def trace_study(
             if name != "model"
             for word in ("-a", f"{name}={str(getattr(case, name)).lower()}")
         ]
-        # In the study's working directory, so that models as module:factory are found.
+        # In the directory this process is in, where models as module:factory are found.
         command = [sys.executable, "-m", "benchsuite", "trace", case.model, *settings]
         try:
             done = subprocess.run(
