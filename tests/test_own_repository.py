@@ -178,6 +178,7 @@ def test_the_benchmark_module_takes_the_study_beside_it(tmp_path, monkeypatch):
     study.parent.mkdir()
     classes = suite.benchmark_classes(str(study.with_name("measures.py")))
     assert classes["Latency"].study.name == "tracked"
+    assert os.environ[suite.home.VARIABLE] == str(tmp_path / ".benchsuite")
     monkeypatch.setenv(suite.STUDY, "")
     study.write_text("name = 'mine'\nmeasures = ['flops']\n[axes]\nmodel = 'lstm'\n")
     classes = suite.benchmark_classes(str(study.with_name("measures.py")))
