@@ -6,7 +6,7 @@ from benchsuite.analysis.crossover import crossover_sentence, crossover_surface,
 from benchsuite.analysis.fastest import families, family_of, fastest, field_of
 from benchsuite.analysis.laws import Law, fit_law, laws
 from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
-from benchsuite.analysis.noise import Noise, floor, spread, within
+from benchsuite.analysis.noise import WITHIN, Noise, floor, spread, within, withins
 from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import PowerFit, fit_power, scaling
@@ -27,6 +27,7 @@ __all__ = [
     "CLEARLY",
     "LINE",
     "UNBOUNDED",
+    "WITHIN",
     "Advice",
     "Comparison",
     "Law",
@@ -68,4 +69,5 @@ __all__ = [
     "validation",
     "verdict",
     "within",
+    "withins",
 ]

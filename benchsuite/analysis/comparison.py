@@ -94,7 +94,7 @@ def compare(
     shared = [case for case in processes["base"] if case in processes["head"]]
     rows = _timed if timed else _exact
     table = rows(shared, processes, noise, alpha, threshold)
-    if spec.unit != "s":
+    if spec.unit != "s" and len(table):
         table["verdict"] = table["verdict"].replace({"faster": "lower", "slower": "higher"})
     about = pd.concat(sides.values()).drop_duplicates("case", keep="last").set_index("case")
     table = pd.concat([table, _missing(sides, set(shared))], ignore_index=True)

@@ -29,6 +29,8 @@ _LINES = 2000
 _MAD_TO_SIGMA = 1.4826
 #: A median absolute deviation of n values is worth about this part of n in degrees of freedom.
 _MAD_EFFICIENCY = 0.37
+#: A column of `withins`, for who asks for the spread of the same rows again and again.
+WITHIN = "within"
 #: Attempts that differ in one of these measured something else.
 SAME = ("case", "measure", "version", "machine", "commit", "tree", "torch")
 
@@ -150,6 +152,7 @@ def _off_smooth(rows: pd.DataFrame) -> list[float]:
 
 def spread(frame: pd.DataFrame, noise: Noise) -> Floats:
     """Standard deviation of each row's log value: its own part and the floor together."""
-    own = withins(frame["samples"])
+    known = WITHIN in frame
+    own = frame[WITHIN].to_numpy(float) if known else withins(frame["samples"])
     timed = frame["n_samples"].to_numpy(float) > 1
     return np.asarray(np.sqrt(own**2 + np.where(timed, noise.between**2, 0.0)), float)

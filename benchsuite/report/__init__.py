@@ -71,6 +71,7 @@ def write_report(
         UsageError: if the records are of several machines, or the directory cannot be written to.
     """
     chosen = analysis.newest(frame, machine=machine)
+    chosen = chosen.assign(**{analysis.WITHIN: analysis.withins(chosen["samples"])})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         csv, parquet = write_tables(frame, directory, compress=compress)
@@ -89,6 +90,7 @@ def write_report(
             figure.data.to_csv(written[f"{figure.name} data"], index=False)
         crossings = crossing.crossing_tables(chosen)
         written["crossovers"] = crossing.write_crossings(crossings, directory)
+        crossed = crossing.crossing_section(crossings)
         found = analysis.verdict(chosen)
         words = _verdict_words(chosen, found)
         page = (
@@ -104,14 +106,14 @@ def write_report(
                 noise=found.noise,
                 sections=[_shown(section) for section in sections],
                 cards=list(cards.cards(chosen, traces, directory, roofline)),
-                crossings=crossing.crossing_section(crossings),
+                crossings=crossed,
                 tables=list(tables.case_tables(chosen)),
             )
         )
         written["index"] = directory / "index.html"
         written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(told, words, laws, crossings), encoding="utf-8")
+        written["summary"].write_text(_summary(told, words, laws, crossed), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -235,7 +237,7 @@ def _summary(
     told: dict[str, Any],
     verdict: Sequence[str],
     laws: pd.DataFrame,
-    crossings: dict[str, pd.DataFrame],
+    crossed: Iterable[dict[str, Any]],
 ) -> str:
     """The report for a pull request."""
     lines = [
@@ -245,7 +247,7 @@ def _summary(
         "",
         *(f"- {sentence}" for sentence in verdict),
     ]
-    words = [words for words in crossing.crossing_words(crossings) if " cross in " in words]
+    words = [f"{of['measure']}, {w}" for of in crossed for w in of["words"] if " cross in " in w]
     if words:
         lines += ["", "Where the lines cross:", "", *(f"- {sentence}" for sentence in words)]
     if len(laws):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from benchsuite.report.tables import Cell, Table, plain, varies
 #: Measures whose lines are compared.
 COMPARED = ("latency", "peak_memory")
 FILE_NAME = "crossovers.csv"
+#: Sentences of a measure.
+_WORDS = 60
 #: Rows on the page; the file beside it has all of them.
 _ROWS = 400
 
@@ -31,17 +34,18 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
     return path
 
 
-def crossing_words(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """A sentence per measure, kind of cases and pair of models of different families."""
+def crossing_words(table: pd.DataFrame) -> list[str]:
+    """A sentence per kind of cases and pair of models of different families, up to a limit."""
+    family = {model: analysis.family_of(model) for model in {*table["a"], *table["b"]}}
+    table = table[table["a"].map(family) != table["b"].map(family)]
+    told = analysis.told_axes(table)
+    groups = table.groupby([*told, "a", "b"], sort=False)
     found = []
-    for measure, table in tables.items():
-        told = analysis.told_axes(table)
-        for (*key, a, b), rows in table.groupby([*told, "a", "b"], sort=False):
-            if analysis.family_of(str(a)) != analysis.family_of(str(b)):
-                where = ", ".join(analysis.told_axis(n, v) for n, v in zip(told, key, strict=True))
-                words = _pair(str(a), str(b), rows)
-                found.append(f"{measure.replace('_', ' ')}, {where}: {words}.")
-    return found
+    for (*key, a, b), rows in itertools.islice(groups, _WORDS):
+        where = ", ".join(analysis.told_axis(n, v) for n, v in zip(told, key, strict=True))
+        found.append(f"{where}: {_pair(str(a), str(b), rows)}.")
+    left = groups.ngroups - len(found)
+    return [*found, f"{left} more such sentences are left out."] if left else found
 
 
 def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
@@ -82,7 +86,7 @@ def crossing_section(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
         shown.append(
             {
                 "measure": name,
-                "words": crossing_words({measure: table}),
+                "words": crossing_words(table),
                 "table": Table(
                     f"{name}: every pair and line", "", "", heads, len(keys), rows, more
                 ),

@@ -80,7 +80,7 @@ def environment(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
     for name in _ENVIRONMENT:
         column = SCHEMA[name]
         values = chosen[name].dropna()
-        distinct = [value for value in dict.fromkeys(values) if value != ""]
+        distinct = [value for value in values.unique() if value != ""]
         if not distinct:
             continue
         if name == "load":
