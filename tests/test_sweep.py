@@ -257,6 +257,8 @@ def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores it, and what is ignored is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     records = project / ".benchsuite" / "stop" / "records.jsonl"
     ends = 0
