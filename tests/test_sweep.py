@@ -251,14 +251,13 @@ def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
     gate = project / "gate"
     gate.touch()
     process = subprocess.Popen(
-        command(*words),
+        # A shell's background job ignores interrupts, and what is ignored is inherited.
+        ["env", "--default-signal=INT", *command(*words)],
         cwd=project,
         env={**surroundings(), "FAULTY_GATE": str(gate)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job ignores it, and what is ignored is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     records = project / ".benchsuite" / "stop" / "records.jsonl"
     ends = 0
