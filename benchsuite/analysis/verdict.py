@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.fastest import family_of, field_of
+from benchsuite.analysis.fastest import SHAPE, family_of, field_of
 from benchsuite.analysis.noise import Noise, floor, spread
-from benchsuite.analysis.select import LINE, measured, told_axes, told_axis
+from benchsuite.analysis.select import measured, told_axes, told_axis
 from benchsuite.registry import MACHINE, MODELS
 
 FAMILIES = ("recurrent", "convolutional")
@@ -103,13 +103,12 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
     }
     unknown = rows.loc[field.isna() & (rows["family"] == "convolutional"), "model"]
     rows = rows[~short & rows["family"].isin(FAMILIES)]
-    shape = [*LINE, "seq_len"]
-    best = rows.loc[rows.groupby([*shape, "family"], sort=False)["log"].idxmin()]
+    best = rows.loc[rows.groupby([*SHAPE, "family"], sort=False)["log"].idxmin()]
     pair = [best[best["family"] == family] for family in FAMILIES]
-    both = pair[0].merge(pair[1], on=shape, suffixes=("_r", "_c"))
+    both = pair[0].merge(pair[1], on=SHAPE, suffixes=("_r", "_c"))
     log = both["log_c"] - both["log_r"]
     half = noise.critical() * np.hypot(both["sigma_c"], both["sigma_r"])
-    cells = both[shape].assign(
+    cells = both[SHAPE].assign(
         recurrent=both["model_r"],
         convolutional=both["model_c"],
         ratio=np.exp(log),
@@ -118,7 +117,7 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         winner=np.select([log > half, log < -half], FAMILIES, ""),
     )
     tried = frame[(frame["measure"] == measure) & (frame["model"] != MACHINE)]
-    unjudged = len(tried.drop_duplicates(shape)) - len(cells)
+    unjudged = len(tried.drop_duplicates(SHAPE)) - len(cells)
     return Verdict(cells, noise, blind, tuple(dict.fromkeys(unknown)), unjudged)
 
 

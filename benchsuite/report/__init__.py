@@ -76,13 +76,19 @@ def write_report(
         directory.mkdir(parents=True, exist_ok=True)
         csv, parquet = write_tables(frame, directory, compress=compress)
         written = {"csv": csv, "parquet": parquet}
-        laws, lines = analysis.laws(chosen, "latency"), _memory_lines(chosen)
+        memory = _machine_memory(chosen)
+        laws = analysis.laws(chosen, "latency")
+        lines = analysis.memory_lines(chosen, memory=memory)
         for name, table in (("scaling", laws), ("memory", lines)):
             written[name] = directory / f"{name}.csv"
             table.to_csv(written[name], index=False)
         told = facts(chosen)
         roofline = analysis.roofline(chosen)
-        sections = _sections(chosen, laws, lines, roofline)
+        laws_told = [
+            *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
+            *([tables.memory_table(lines, memory)] if len(lines) else []),
+        ]
+        sections = _sections(chosen, laws_told, roofline)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
@@ -136,13 +142,8 @@ def _templates() -> jinja2.Environment:
 
 
 def _sections(
-    chosen: pd.DataFrame, laws: pd.DataFrame, lines: pd.DataFrame, roofline: pd.DataFrame
+    chosen: pd.DataFrame, laws: Sequence[tables.Table], roofline: pd.DataFrame
 ) -> list[Section]:
-    memory = _machine_memory(chosen)
-    own = [
-        *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
-        *([tables.memory_table(lines, memory)] if len(lines) else []),
-    ]
     return [
         Section(
             "maps",
@@ -154,7 +155,7 @@ def _sections(
             "scaling",
             "Scaling in sequence length",
             list(figures.scaling_figures(chosen, DRAWN)),
-            tables=own,
+            tables=laws,
             empty="There are no two sequence lengths to draw a line through.",
         ),
         Section(
@@ -183,10 +184,6 @@ def _sections(
             empty="No field was measured at two sequence lengths (receptive_field, erf95).",
         ),
     ]
-
-
-def _memory_lines(chosen: pd.DataFrame) -> pd.DataFrame:
-    return analysis.memory_lines(chosen, memory=_machine_memory(chosen))
 
 
 def _machine_memory(chosen: pd.DataFrame) -> float | None:

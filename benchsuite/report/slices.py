@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchsuite.analysis import told_axis
 from benchsuite.case import AXES
 
 #: Figures of one kind; of more the first are drawn, and the last caption says so.
@@ -62,7 +63,7 @@ def slices(
     for key, own in list(groups.items())[:most]:
         value = dict(zip(fixed, key, strict=True))
         parts = [str(value["mode"])] if "mode" in value else []
-        parts += [_told(n, value[n]) for n in told]
+        parts += [told_axis(_SHORT.get(n, n), value[n]) for n in told]
         words = f"{', '.join(parts)}; match={value['match']}"
         slug = re.sub(r"[^a-z0-9]+", "-", words.lower().replace("match=", "")).strip("-")
         found.append(Slice(words, slug, "", rows.iloc[own]))
@@ -73,10 +74,6 @@ def slices(
         note += " out; records.csv has all rows."
         found[-1] = Slice(last.words, last.slug, note, last.rows)
     return found
-
-
-def _told(name: str, value: object) -> str:
-    return str(value) if name in {"device", "dtype"} else f"{_SHORT.get(name, name)}={value}"
 
 
 def _varying(rows: pd.DataFrame, names: list[str]) -> list[str]:
