@@ -188,6 +188,31 @@ def parse_assignment(text: str) -> tuple[str, list[Value]]:
     return name, parse_values(axis_named(name), values)
 
 
+def parse_single(
+    texts: Iterable[str], allowed: Sequence[str], kind: str, taker: str
+) -> dict[str, Value]:
+    """Parse `-a` options where each axis has one value.
+
+    Args:
+        texts: As for `parse_assignment`.
+        allowed: Names of the axes that may be set.
+        kind: What these are, such as "axis of a field".
+        taker: Who has one of each, such as "a field has".
+
+    Raises:
+        UsageError: as `parse_assignment`, for an axis not allowed, and for several values.
+    """
+    given: dict[str, Value] = {}
+    for text in texts:
+        name, values = parse_assignment(text)
+        if name not in allowed:
+            raise unknown(kind, name, allowed)
+        if len(values) > 1:
+            raise UsageError(f"axis {name!r}: {len(values)} values; {taker} one of each axis")
+        given[name] = values[0]
+    return given
+
+
 def parse_values(axis: Axis, raw: object) -> list[Value]:
     """The values of an axis from text, a single value or a list; duplicates are dropped.
 

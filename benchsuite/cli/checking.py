@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchsuite.cli.app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
-from benchsuite.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from benchsuite.case import Value
@@ -57,17 +56,9 @@ def check(
 
 
 def _given(axis: list[str]) -> dict[str, Value]:
-    from benchsuite.case import parse_assignment
+    from benchsuite.case import parse_single
 
-    given: dict[str, Value] = {}
-    for text in axis:
-        name, values = parse_assignment(text)
-        if name not in _AXES:
-            raise unknown("axis of a factory", name, _AXES)
-        if len(values) > 1:
-            raise UsageError(f"axis {name!r}: {len(values)} values; check takes one of each axis")
-        given[name] = values[0]
-    return given
+    return parse_single(axis, _AXES, "axis of a factory", "check takes")
 
 
 def _show(model: str, findings: list[Finding]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchsuite.cli.app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
-from benchsuite.errors import BenchsuiteError, UsageError, unknown
+from benchsuite.errors import BenchsuiteError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -104,17 +104,10 @@ def field(
 
 
 def _cases(models: list[str], axis: list[str]) -> list[Case]:
-    from benchsuite.case import Case, parse_assignment
+    from benchsuite.case import Case, parse_single
     from benchsuite.registry import MODELS
 
-    settings: dict[str, Any] = {}
-    for text in axis:
-        name, values = parse_assignment(text)
-        if name not in _AXES:
-            raise unknown("axis of a field", name, _AXES)
-        if len(values) > 1:
-            raise UsageError(f"axis {name!r}: {len(values)} values; a field has one of each axis")
-        settings[name] = values[0]
+    settings: dict[str, Any] = parse_single(axis, _AXES, "axis of a field", "a field has")
     names = [spec.name for spec in MODELS] if models == ["all"] else list(dict.fromkeys(models))
     return [Case(model=name, **settings) for name in names]
 
