@@ -10,17 +10,17 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
-    "Case": "benchsuite.case",
-    "Study": "benchsuite.study",
-    "load_study": "benchsuite.study",
+    "Case": "benchsuite.grid.case",
+    "Study": "benchsuite.grid.study",
+    "load_study": "benchsuite.grid.study",
     "Record": "benchsuite.records",
     "load_records": "benchsuite.records",
-    "Workload": "benchsuite.workload",
-    "prepare": "benchsuite.workload",
-    "measure": "benchsuite.measuring",
-    "Recipe": "benchsuite.recipe",
-    "make_task": "benchsuite.tasks",
-    "train": "benchsuite.training",
+    "Workload": "benchsuite.runtime.workload",
+    "prepare": "benchsuite.runtime.workload",
+    "measure": "benchsuite.measures.attempt",
+    "Recipe": "benchsuite.tasks.recipe",
+    "make_task": "benchsuite.tasks.task",
+    "train": "benchsuite.learning.trainer",
 }
 __all__ = list(_EXPORTS)
 __version__ = "0.1.0"

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from benchsuite.case import Case
 from benchsuite.cli import main
+from benchsuite.grid.case import Case
 from benchsuite.records import Record
 
 torch.set_num_threads(1)

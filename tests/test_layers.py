@@ -33,12 +33,12 @@ TORCH_FREE = [
     "benchsuite",
     "benchsuite.cli",
     "benchsuite.records",
-    "benchsuite.asv_results",
+    "benchsuite.history.results",
     "benchsuite.analysis",
     "benchsuite.report",
-    "benchsuite.scaffold",
-    "benchsuite.study",
-    "benchsuite.recipe",
+    "benchsuite.scaffold.plan",
+    "benchsuite.grid.study",
+    "benchsuite.tasks.recipe",
     "benchsuite.sweep.suite",
     "benchsuite.sweep.driver",
     "benchsuite.profiling.explain",
@@ -92,7 +92,12 @@ def test_models_know_nothing_but_torch_and_each_other():
 
 
 def test_tasks_know_nothing_of_models_and_devices():
-    allowed = ("benchsuite.tasks", "benchsuite.errors", "benchsuite.recipe", "benchsuite.registry")
+    allowed = (
+        "benchsuite.tasks",
+        "benchsuite.errors",
+        "benchsuite.tasks.recipe",
+        "benchsuite.catalog.registry",
+    )
     for path in (PACKAGE / "tasks").glob("*.py"):
         for name, _ in imports(path):
             assert not name.startswith("benchsuite.") or name.startswith(allowed), name

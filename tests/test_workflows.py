@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchsuite.scaffold import scaffold
+from benchsuite.scaffold.plan import scaffold
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = ROOT / ".github" / "workflows"

@@ -5,7 +5,7 @@ from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
 from benchsuite.analysis.fastest import families, family_of, fastest, field_of
 from benchsuite.analysis.laws import Law, fit_law, laws
-from benchsuite.analysis.memory import MemoryLine, fit_memory, memory_lines
+from benchsuite.analysis.memory_lines import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import WITHIN, Noise, floor, spread, within, withins
 from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words

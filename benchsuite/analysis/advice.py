@@ -13,10 +13,10 @@ import pandas as pd
 from benchsuite.analysis.fastest import family_of
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured, told_axis
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
-from benchsuite.case import AXES, DEFAULTS, Value
+from benchsuite.catalog.registry import MACHINE
 from benchsuite.errors import UsageError
-from benchsuite.registry import MACHINE
-from benchsuite.study import shipped
+from benchsuite.grid.case import AXES, DEFAULTS, Value
+from benchsuite.grid.study import shipped
 from benchsuite.units import show
 
 #: The axes between whose values is interpolated.

@@ -33,9 +33,9 @@ from benchsuite.analysis.ratio import (
     runs_needed,
 )
 from benchsuite.analysis.select import measured
-from benchsuite.case import AXES
+from benchsuite.catalog.registry import MEASURES
 from benchsuite.errors import UsageError
-from benchsuite.registry import MEASURES
+from benchsuite.grid.case import AXES
 
 ALPHA = 0.05
 COLUMNS = (

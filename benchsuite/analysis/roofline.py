@@ -28,7 +28,7 @@ import pandas as pd
 
 from benchsuite.analysis.noise import Noise, floor, spread
 from benchsuite.analysis.select import measured
-from benchsuite.case import AXES
+from benchsuite.grid.case import AXES
 
 #: What the ceilings are measured for.
 MACHINE_KEYS = ["machine", "device", "dtype", "num_threads"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.case import AXES
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import AXES
 from benchsuite.stats import stacked
 
 #: What a line over sequence length holds fixed, besides the model.

@@ -5,41 +5,21 @@ Nothing below this package prints, and no command imports torch before it has to
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-from benchsuite.cli import (
-    advising,
-    checking,
-    comparing,
-    init,
-    listing,
-    publishing,
-    reporting,
-    running,
-    seeing,
-    tensorboard,
-    trace,
-    train,
-)
-from benchsuite.cli.app import EXIT_INTERRUPTED, app, say
+from benchsuite.cli._app import EXIT_INTERRUPTED, app, say
 from benchsuite.errors import BenchsuiteError, UsageError
 
-__all__ = [
-    "advising",
-    "app",
-    "checking",
-    "comparing",
-    "init",
-    "listing",
-    "main",
-    "publishing",
-    "reporting",
-    "running",
-    "seeing",
-    "tensorboard",
-    "trace",
-    "train",
-]
+__all__ = ["app", "main"]
+
+#: A module for each command, by the command's name; importing it adds the command to `app`.
+COMMANDS = (
+    *("run", "report", "list", "check", "field", "train", "trace", "advise", "compare"),
+    *("publish", "init", "tensorboard"),
+)
+for _command in COMMANDS:
+    importlib.import_module(f"benchsuite.cli.{_command}")
 
 
 def main() -> None:

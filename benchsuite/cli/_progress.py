@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchsuite.cli.app import PLAIN_LINE_SECONDS, say
+from benchsuite.cli._app import PLAIN_LINE_SECONDS, say
 
 if TYPE_CHECKING:
-    from benchsuite.training import Progress
+    from benchsuite.learning.trainer import Progress
 
 Show = Callable[[str, "Progress"], None]
 

@@ -10,7 +10,7 @@ from benchsuite.errors import UsageError, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchsuite.home import StudyHome
+    from benchsuite.records.home import StudyHome
 
 
 def measured_studies(home: Path) -> list[str]:
@@ -31,7 +31,7 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
     Raises:
         UsageError: if there are none.
     """
-    from benchsuite.home import StudyHome
+    from benchsuite.records.home import StudyHome
 
     names = measured_studies(home)
     if source is None:
@@ -53,7 +53,7 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
 
 def load_source(path: Path, *, every_attempt: bool = False) -> pd.DataFrame:
     """The frame of record files or of asv's results."""
-    from benchsuite.asv_results import is_asv_results, load_asv_results
+    from benchsuite.history.results import is_asv_results, load_asv_results
     from benchsuite.records import load_records
 
     if is_asv_results(path):

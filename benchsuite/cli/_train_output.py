@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.scoring import Continuation
+    from benchsuite.learning.scores import Continuation
 
 #: Scores that are left to the JSON: the error once more, and a detail that needs the width.
 _NOT_SHOWN = ("open_loop_mse", "phase_followed")
@@ -34,7 +34,7 @@ def write(
     directory: Path, document: dict[str, Any], loops: dict[str, Continuation | None]
 ) -> dict[str, str]:
     """Scores and pictures; their paths by name."""
-    from benchsuite.report import learning
+    from benchsuite.report.figures import learning_curves
 
     files = {"results": directory / "results.json"}
     save(files["results"], json.dumps(document, indent=1, allow_nan=False))
@@ -43,7 +43,7 @@ def write(
     if done:
         files["curves"] = directory / "curves.svg"
         found = [
-            learning.Curve(
+            learning_curves.Curve(
                 run["model"],
                 f"{run['model']}, width {run['width']}: {run['error']:.3g}"
                 if run["status"] == "ok"
@@ -53,9 +53,12 @@ def write(
             )
             for run in document["runs"]
         ]
-        save(files["curves"], learning.curves(found, document["baselines"], f"Learning {what}"))
+        save(
+            files["curves"],
+            learning_curves.curves(found, document["baselines"], f"Learning {what}"),
+        )
     paths = [
-        learning.Path(
+        learning_curves.Path(
             run["model"],
             _loop_label(run),
             loop.observed_RT[0],
@@ -67,7 +70,7 @@ def write(
     ]
     if paths:
         files["closed_loop"] = directory / "closed-loop.svg"
-        save(files["closed_loop"], learning.closed_loop(paths, f"Going on alone: {what}"))
+        save(files["closed_loop"], learning_curves.closed_loop(paths, f"Going on alone: {what}"))
     return {name: str(path) for name, path in files.items()}
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, Home, Machine, app, print_json, say
+from benchsuite.cli._app import AsJson, AxisSettings, Home, Machine, app, print_json, say
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
     from benchsuite.analysis.advice import Advice
-    from benchsuite.case import Value
+    from benchsuite.grid.case import Value
 
 
 @app.command(epilog="Example: benchsuite advise -a seq_len=900 -a batch_size=4 -a hidden_size=64")
@@ -34,8 +34,8 @@ def advise(
 ) -> None:
     """Rank the measured models for one point, between the cells that were measured."""
     from benchsuite import analysis
-    from benchsuite.cli.sources import find_records, load_source
-    from benchsuite.home import home_of
+    from benchsuite.cli._sources import find_records, load_source
+    from benchsuite.records.home import home_of
 
     point = _point(axis or [], mode)
     frame = load_source(find_records(study, home_of(home))[0])
@@ -64,7 +64,7 @@ def _number(value: float) -> float | None:
 
 
 def _point(settings: list[str], mode: str) -> dict[str, Value]:
-    from benchsuite.case import axis_named, parse_assignment, parse_values
+    from benchsuite.grid.case import axis_named, parse_assignment, parse_values
 
     point = {"mode": parse_values(axis_named("mode"), mode)[0]}
     for text in settings:

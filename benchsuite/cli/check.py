@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli.app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
+from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
 
 if TYPE_CHECKING:
-    from benchsuite.case import Value
     from benchsuite.contract import Finding
+    from benchsuite.grid.case import Value
 
 #: Axes that a factory may be called with.
 _AXES = ("input_size", "hidden_size", "num_layers", "bidirectional", "seq_len")
@@ -56,7 +56,7 @@ def check(
 
 
 def _given(axis: list[str]) -> dict[str, Value]:
-    from benchsuite.case import parse_single
+    from benchsuite.grid.case import parse_single
 
     return parse_single(axis, _AXES, "axis of a factory", "check takes")
 

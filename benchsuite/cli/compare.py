@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, Home, Machine, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, Machine, app, print_json, say
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def compare(
     Exit code 1 means that something got slower (or, for other measures, higher).
     """
     from benchsuite import analysis
-    from benchsuite.home import home_of
-    from benchsuite.registry import MEASURES
+    from benchsuite.catalog.registry import MEASURES
+    from benchsuite.records.home import home_of
 
     MEASURES.get(measure)
     old, new = (_side(word, study, home_of(home), machine) for word in (base, head))
@@ -61,7 +61,7 @@ def compare(
 
 def _side(word: str, study: str | None, home: Path, machine: str | None) -> pd.DataFrame:
     """Every attempt that a word stands for."""
-    from benchsuite.cli.sources import find_records, load_source, measured_studies
+    from benchsuite.cli._sources import find_records, load_source, measured_studies
 
     if study is None and (word in measured_studies(home) or Path(word).exists()):
         frame = load_source(find_records(word, home)[0], every_attempt=True)
@@ -81,7 +81,7 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     A commit's clean records are taken where it has any: those of a changed tree are of other code.
     """
-    from benchsuite.environment import git
+    from benchsuite.records.provenance import git
 
     commits = [c for c in dict.fromkeys(frame["commit"]) if c]
     matching = [c for c in commits if len(word) >= 4 and c.startswith(word.lower())]

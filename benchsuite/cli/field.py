@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
 from benchsuite.errors import BenchsuiteError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from benchsuite.case import Case
     from benchsuite.field.summary import ModelField
-    from benchsuite.tasks import Task
+    from benchsuite.grid.case import Case
+    from benchsuite.tasks.task import Task
 
     Exercise = Callable[[Case], tuple[nn.Module, int, Callable[[int, int], Tensor]]]
 
@@ -70,7 +70,7 @@ def field(
     Lags are counted in timesteps; erf50 and erf95 are the steps that hold half and 95 % of the
     gradient norm (erf50_sq, erf95_sq: of its square) within the horizon.
     """
-    from benchsuite.home import home_of
+    from benchsuite.records.home import home_of
 
     cases = _cases(models, axis or [])
     if task is None and (train or option or chrono):
@@ -104,8 +104,8 @@ def field(
 
 
 def _cases(models: list[str], axis: list[str]) -> list[Case]:
-    from benchsuite.case import Case, parse_single
-    from benchsuite.registry import MODELS
+    from benchsuite.catalog.registry import MODELS
+    from benchsuite.grid.case import Case, parse_single
 
     settings: dict[str, Any] = parse_single(axis, _AXES, "axis of a field", "a field has")
     names = [spec.name for spec in MODELS] if models == ["all"] else list(dict.fromkeys(models))
@@ -138,15 +138,15 @@ def _exercise(
     """How a case's model is put to a task: its module with a head, features, and inputs."""
     if task is None:
         return None
+    from benchsuite.catalog.registry import TASKS
     from benchsuite.cli.train import option_of
-    from benchsuite.registry import TASKS
 
     name, given = TASKS.get(task).name, dict(map(option_of, options))
 
     def put(case: Case) -> tuple[nn.Module, int, Callable[[int, int], Tensor]]:
-        from benchsuite import training
-        from benchsuite.predictor import build_predictor
-        from benchsuite.tasks import make_task
+        from benchsuite.learning import trainer
+        from benchsuite.learning.predictor import build_predictor
+        from benchsuite.tasks.task import make_task
 
         def made(seq_len: int, rows: int) -> Task:
             own = {"seq_len": seq_len, "batch_size": rows, "seed": case.seed}
@@ -158,7 +158,7 @@ def _exercise(
         )
         case = case.replace(mode="train", batch_size=_BATCH)
         if train:
-            built = training.train(case, exercise, recipe).built
+            built = trainer.train(case, exercise, recipe).built
         else:
             built = build_predictor(case, exercise, chrono=chrono)
         return (
@@ -174,8 +174,8 @@ def _module(case: Case) -> nn.Module:
     """The case's model as it is before training."""
     import torch
 
-    from benchsuite.building import build
-    from benchsuite.matching import matched
+    from benchsuite.runtime.build import build
+    from benchsuite.runtime.match import matched
 
     torch.manual_seed(case.seed)
     return build(case.model, matched(case)[0])
@@ -189,8 +189,8 @@ def _plain(result: ModelField | None) -> dict[str, Any]:
 
 def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path) -> Path | None:
     """Write the figure, if there is a gradient to draw."""
-    from benchsuite.cli.trained import save
-    from benchsuite.report.lags import Curve, lag_figure
+    from benchsuite.cli._train_output import save
+    from benchsuite.report.figures.gradient_by_lag import Curve, lag_figure
 
     curves = {}
     for model, result in found.items():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, app, print_json, say
+from benchsuite.cli._app import AsJson, AxisSettings, app, print_json, say
 from benchsuite.errors import UsageError
 
 
@@ -28,8 +28,8 @@ def init(
 
     No file is overwritten without --force.
     """
-    from benchsuite.case import parse_assignment
-    from benchsuite.scaffold import scaffold
+    from benchsuite.grid.case import parse_assignment
+    from benchsuite.scaffold.plan import scaffold
 
     axes = dict(parse_assignment(text) for text in axis or [])
     if "model" in axes:

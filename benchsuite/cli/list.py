@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, app, print_json
+from benchsuite.cli._app import AsJson, app, print_json
 from benchsuite.errors import unknown
 
 
@@ -47,13 +47,13 @@ def list_(
 
 
 def _models() -> list[dict[str, Any]]:
-    from benchsuite.registry import MODELS
+    from benchsuite.catalog.registry import MODELS
 
     return [{"name": m.name, "family": m.family, "summary": m.summary} for m in MODELS]
 
 
 def _tasks() -> list[dict[str, Any]]:
-    from benchsuite.registry import TASKS
+    from benchsuite.catalog.registry import TASKS
 
     return [
         {
@@ -67,7 +67,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _measures() -> list[dict[str, Any]]:
-    from benchsuite.registry import MEASURES
+    from benchsuite.catalog.registry import MEASURES
 
     return [
         {"name": m.name, "unit": m.unit, "better": m.direction, "summary": m.summary}
@@ -76,7 +76,7 @@ def _measures() -> list[dict[str, Any]]:
 
 
 def _studies() -> list[dict[str, Any]]:
-    from benchsuite.study import load_study, shipped
+    from benchsuite.grid.study import load_study, shipped
 
     return [
         {
@@ -90,7 +90,7 @@ def _studies() -> list[dict[str, Any]]:
 
 
 def _axes() -> list[dict[str, Any]]:
-    from benchsuite.case import AXES, DEFAULTS
+    from benchsuite.grid.case import AXES, DEFAULTS
 
     return [
         {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli.app import AsJson, Home, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, app, print_json, say
 from benchsuite.errors import UsageError
 
 
@@ -31,8 +31,8 @@ def publish(
 
     The detector of regressions takes higher for worse; rates of the machine are left out of it.
     """
-    from benchsuite.home import home_of
-    from benchsuite.sweep.publishing import publish
+    from benchsuite.history.publish import publish
+    from benchsuite.records.home import home_of
 
     site = publish(_configuration(source, home_of(home)), output)
     for note in site.notes:
@@ -44,9 +44,9 @@ def publish(
 
 
 def _configuration(source: str | None, home: Path) -> Path:
-    from benchsuite.cli.sources import measured_studies
-    from benchsuite.home import StudyHome
-    from benchsuite.sweep.publishing import CONFIGURATION
+    from benchsuite.cli._sources import measured_studies
+    from benchsuite.history.publish import CONFIGURATION
+    from benchsuite.records.home import StudyHome
 
     path = Path(source or CONFIGURATION)
     if source in (studies := measured_studies(home)):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli.app import AsJson, Home, Machine, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, Machine, app, print_json, say
 
 
 @app.command(epilog="Example: benchsuite report quick -o quick-report")
@@ -30,9 +30,9 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Turn records into a self-contained page, tables and figures."""
-    from benchsuite.cli.sources import find_records, load_source
-    from benchsuite.home import home_of
-    from benchsuite.report import write_report
+    from benchsuite.cli._sources import find_records, load_source
+    from benchsuite.records.home import home_of
+    from benchsuite.report.page import write_report
 
     path, place = find_records(source, home_of(home))
     directory = place.report if place else Path("benchsuite-report")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli.app import (
+from benchsuite.cli._app import (
     EXIT_INTERRUPTED,
     PLAIN_LINE_SECONDS,
     AsJson,
@@ -24,9 +24,9 @@ from benchsuite.cli.app import (
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.case import Value
+    from benchsuite.grid.case import Value
+    from benchsuite.grid.study import Study
     from benchsuite.records import Record
-    from benchsuite.study import Study
     from benchsuite.sweep.driver import Balance, Progress
 
 
@@ -56,7 +56,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Measure a study; what an earlier run has finished is not measured again."""
-    from benchsuite.home import home_of
+    from benchsuite.records.home import home_of
     from benchsuite.sweep import driver
 
     chosen = _study(study, axis or [], device, measure or [], name)
@@ -64,7 +64,7 @@ def run(
         balance = driver.run_study(chosen, home_of(home), fresh=fresh, on_progress=show)
     notes = list(balance.notes)
     if trace and not balance.interrupted:
-        from benchsuite.sweep.tracing import trace_study
+        from benchsuite.sweep.trace_study import trace_study
 
         notes += trace_study(
             chosen,
@@ -95,9 +95,9 @@ def run(
 def _study(
     name_or_path: str, axis: list[str], device: str | None, measure: list[str], name: str | None
 ) -> Study:
-    from benchsuite.case import axis_named, parse_assignment, parse_values
-    from benchsuite.registry import MEASURES
-    from benchsuite.study import load_study
+    from benchsuite.catalog.registry import MEASURES
+    from benchsuite.grid.case import axis_named, parse_assignment, parse_values
+    from benchsuite.grid.study import load_study
     from benchsuite.sweep.driver import resolve_device
 
     study = load_study(name_or_path)

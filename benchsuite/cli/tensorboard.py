@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli.app import app, say
+from benchsuite.cli._app import app, say
 
 
 @app.command(epilog="Example: benchsuite tensorboard .benchsuite/traces --port 6007")

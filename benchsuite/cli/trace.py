@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli.app import AsJson, AxisSettings, Home, app, print_json
+from benchsuite.cli._app import AsJson, AxisSettings, Home, app, print_json
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.case import Case
+    from benchsuite.grid.case import Case
     from benchsuite.profiling.compare import Comparison
-    from benchsuite.profiling.tracing import Traced
+    from benchsuite.profiling.trace_case import Traced
 
 
 @app.command(epilog="Example: benchsuite trace lstm_cell lstm -a seq_len=512 -a mode=train")
@@ -32,9 +32,9 @@ def trace(
 ) -> None:
     """Trace a training step and tell where its time and memory go."""
     cases = [_case(name, axis or []) for name in (model, other) if name]
-    from benchsuite.home import home_of
     from benchsuite.profiling.compare import compare
-    from benchsuite.profiling.tracing import trace_case
+    from benchsuite.profiling.trace_case import trace_case
+    from benchsuite.records.home import home_of
 
     root = output or home_of(home) / "traces"
     traced = [trace_case(case, root) for case in cases]
@@ -61,7 +61,7 @@ def trace(
 
 def _case(model: str, axis: list[str]) -> Case:
     """One case: each axis has one value, the device is what there is, the step is training."""
-    from benchsuite.case import Case, parse_assignment
+    from benchsuite.grid.case import Case, parse_assignment
 
     values: dict[str, Any] = {"mode": "train", "device": "auto"}
     for text in axis:
@@ -74,7 +74,7 @@ def _case(model: str, axis: list[str]) -> Case:
             raise UsageError("axis 'model': name models as arguments, `benchsuite trace MODEL`")
         (values[name],) = given
     if values["device"] == "auto":
-        from benchsuite.device import resolve
+        from benchsuite.runtime.device import resolve
 
         values["device"] = resolve("auto")
     return Case(model=model, **values)

@@ -8,25 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli import trained
-from benchsuite.cli.app import (
-    EXIT_INTERRUPTED,
-    AsJson,
-    AxisSettings,
-    Home,
-    app,
-    print_json,
-    say,
-)
-from benchsuite.cli.progress import Show, training_progress
+from benchsuite.cli import _train_output
+from benchsuite.cli._app import EXIT_INTERRUPTED, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli._progress import Show, training_progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.case import Case, Value
-    from benchsuite.recipe import Recipe
-    from benchsuite.registry import TaskSpec
-    from benchsuite.scoring import Continuation
-    from benchsuite.tasks import Task
+    from benchsuite.catalog.registry import TaskSpec
+    from benchsuite.grid.case import Case, Value
+    from benchsuite.learning.scores import Continuation
+    from benchsuite.tasks.recipe import Recipe
+    from benchsuite.tasks.task import Task
 
 
 @app.command(
@@ -64,9 +56,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train models on a task: learning curves, scores beside baselines, generated sequences."""
-    from benchsuite.case import Case
-    from benchsuite.home import home_of
-    from benchsuite.registry import MODELS, TASKS
+    from benchsuite.catalog.registry import MODELS, TASKS
+    from benchsuite.grid.case import Case
+    from benchsuite.records.home import home_of
 
     spec = TASKS.get(task)
     names = [MODELS.get(name).name for name in dict.fromkeys(models)]
@@ -99,18 +91,18 @@ def train(
         "baselines": made.baseline_errors(),
         "runs": runs,
     }
-    document["files"] = trained.write(output or place, document, loops)
+    document["files"] = _train_output.write(output or place, document, loops)
     if as_json:
         print_json(document)
     else:
-        trained.show(document)
+        _train_output.show(document)
     if any(run["status"] == "failed" for run in runs):
         raise typer.Exit(1)
 
 
 def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
     """The axes that were set, one value each; `device=auto` resolved."""
-    from benchsuite.case import parse_assignment
+    from benchsuite.grid.case import parse_assignment
 
     settings: dict[str, Value] = {} if seed is None else {"seed": seed}
     reasons = {
@@ -127,7 +119,7 @@ def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
             )
         settings[name] = values[0]
     if settings.get("device", "auto") == "auto":
-        from benchsuite.device import resolve
+        from benchsuite.runtime.device import resolve
 
         settings["device"] = resolve("auto")
     return settings
@@ -142,7 +134,7 @@ def option_of(text: str) -> tuple[str, str]:
 
 
 def _task(spec: TaskSpec, case: Case, options: dict[str, str]) -> Task:
-    from benchsuite.tasks import make_task
+    from benchsuite.tasks.task import make_task
 
     return make_task(
         spec.name,
@@ -156,7 +148,7 @@ def _task(spec: TaskSpec, case: Case, options: dict[str, str]) -> Task:
 def _recipe(own: Recipe, optimizer: str | None, given: dict[str, Any]) -> Recipe:
     """The task's recipe with what was given; a budget given in seconds alone has no steps."""
     from benchsuite.errors import unknown
-    from benchsuite.recipe import DEFAULTS
+    from benchsuite.tasks.recipe import DEFAULTS
 
     if optimizer is not None and optimizer != own.optimizer:
         if optimizer not in DEFAULTS:
@@ -172,8 +164,8 @@ def _run(
     case: Case, task: Task, recipe: Recipe, place: Path, *, resume: bool, show: Show
 ) -> tuple[dict[str, Any], Continuation | None]:
     """Train one model; whatever happens becomes its result, which is also kept on disk."""
-    from benchsuite import training
-    from benchsuite.scoring import result_of
+    from benchsuite.learning import trainer
+    from benchsuite.learning.scores import result_of
 
     named = [f"{k}={v}" for k, v in recipe.identity().items() if v != task.recipe.identity()[k]]
     directory = place / "-".join([case.id, *named])
@@ -186,7 +178,7 @@ def _run(
     }
     loop = None
     try:
-        outcome = training.train(
+        outcome = trainer.train(
             case,
             task,
             recipe,
@@ -207,5 +199,5 @@ def _run(
         result.update(status="failed", reason=f"{type(error).__name__}: {words}"[:300])
     if result["status"] != "ok":
         say(f"{result['status']}: {case.model}: {result['reason']}")
-    trained.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
+    _train_output.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
     return result, loop

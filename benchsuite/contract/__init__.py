@@ -14,10 +14,10 @@ from typing import Literal
 
 import torch
 
-from benchsuite.building import Sizes
 from benchsuite.contract.clauses import CLAUSES, NEEDED_BY_ALL, NEEDS, Broken, Clause, Noted
 from benchsuite.contract.specimen import Specimen, sizes_for
 from benchsuite.errors import BenchsuiteError
+from benchsuite.runtime.build import Sizes
 
 __all__ = ["Finding", "check_model", "sizes_for"]
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from benchsuite import counting
-from benchsuite.building import Sizes
+from benchsuite.catalog.registry import MODELS, TASKS
 from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
 from benchsuite.errors import UsageError
+from benchsuite.field.formula import NOTHING
 from benchsuite.field.subject import Uncopyable, noise, run
 from benchsuite.field.summary import structure
-from benchsuite.field.theory import NOTHING
-from benchsuite.registry import MODELS, TASKS
-from benchsuite.tasks import make_task
+from benchsuite.runtime import count
+from benchsuite.runtime.build import Sizes
+from benchsuite.tasks.task import make_task
 
 Clause = Callable[[Specimen], str]
 
@@ -179,7 +179,7 @@ def gradient(specimen: Specimen) -> str:
             f"no gradient reaches {', '.join(without[:5])}" + (" …" if without[5:] else ""),
             "use them in forward, or leave them out: they count as parameters",
         )
-    return f"reaches all of {counting.parameters(module):,} parameters in {len(parameters)} tensors"
+    return f"reaches all of {count.parameters(module):,} parameters in {len(parameters)} tensors"
 
 
 def causality(specimen: Specimen) -> str:
@@ -257,7 +257,7 @@ def state(specimen: Specimen) -> str:
 def counts(specimen: Specimen) -> str:
     """It runs on the meta device, where operations and states are counted."""
     try:
-        flops = counting.flops_per_timestep(specimen.name, specimen.sizes)
+        flops = count.flops_per_timestep(specimen.name, specimen.sizes)
     except Exception as error:
         words = " ".join(str(error).split())[:200]
         raise Broken(

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite import adapt
-from benchsuite.building import SequenceModel, Sizes, build
-from benchsuite.case import Value
+from benchsuite.catalog.registry import MODELS
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.field.subject import noise, run
-from benchsuite.registry import MODELS
+from benchsuite.grid.case import Value
+from benchsuite.runtime.build import SequenceModel, Sizes, build
 
 #: Rows and timesteps of most runs: unlike each other, and unlike the default sizes below.
 B, T = 3, 12

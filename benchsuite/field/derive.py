@@ -25,9 +25,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from benchsuite.errors import Unsupported
+from benchsuite.field.formula import NOTHING, UNBOUNDED, Field, Steps
 from benchsuite.field.spans import RULES, Span, expanded, nothing, sees, union
 from benchsuite.field.subject import run, subject
-from benchsuite.field.theory import NOTHING, UNBOUNDED, Field, Steps
 
 #: Below this length the growth of a field cannot be told.
 _SHORTEST = 4

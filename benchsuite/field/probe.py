@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchsuite.building import SequenceModel
 from benchsuite.errors import Unsupported, UsageError
+from benchsuite.field.formula import NOTHING, Field
 from benchsuite.field.subject import noise, run, subject
-from benchsuite.field.theory import NOTHING, Field
+from benchsuite.runtime.build import SequenceModel
 
 #: Sequences in a batch when every step is tried.
 _BATCH = 32

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from benchsuite.building import SequenceModel
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.runtime.build import SequenceModel
 
 
 class Uncopyable(UsageError):  # noqa: N818 - a property of a module

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from benchsuite.building import SequenceModel
 from benchsuite.errors import Unsupported, UsageError
+from benchsuite.field.derive import UNBOUNDED_FROM, traced_field
 from benchsuite.field.effective import EffectiveField, effective_field
+from benchsuite.field.formula import NOTHING, Field, Steps
 from benchsuite.field.probe import Probe, probe
 from benchsuite.field.subject import noise
-from benchsuite.field.theory import NOTHING, Field, Steps
-from benchsuite.field.tracing import UNBOUNDED_FROM, traced_field
+from benchsuite.runtime.build import SequenceModel
 
 T = TypeVar("T")
 

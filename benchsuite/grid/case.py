@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.catalog.registry import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
-from benchsuite.registry import MACHINE, MODELS
 
 Value = str | int | bool
 

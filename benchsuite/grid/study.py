@@ -16,9 +16,9 @@ from typing import Any
 
 import tomli_w
 
-from benchsuite.case import AXES, DEFAULTS, Case, Value, axis_named, parse_values
+from benchsuite.catalog.registry import MACHINE, MEASURES, MODELS
 from benchsuite.errors import UsageError, unknown
-from benchsuite.registry import MACHINE, MEASURES, MODELS
+from benchsuite.grid.case import AXES, DEFAULTS, Case, Value, axis_named, parse_values
 
 #: Parameters that every study shows to asv, so that results of different ones never mix there.
 #: The model comes last and so changes fastest: what is compared is measured side by side.
@@ -235,7 +235,7 @@ def shipped() -> list[str]:
     """Names of the studies that come with the package."""
     return sorted(
         entry.name.removesuffix(".toml")
-        for entry in resources.files("benchsuite.studies").iterdir()
+        for entry in resources.files("benchsuite.grid.studies").iterdir()
         if entry.name.endswith(".toml")
     )
 
@@ -247,7 +247,9 @@ def load_study(name_or_path: str) -> Study:
         UsageError: for an unknown name, an unreadable file, or anything in it that is not allowed.
     """
     if name_or_path in shipped():
-        text = (resources.files("benchsuite.studies") / f"{name_or_path}.toml").read_text("utf-8")
+        text = (resources.files("benchsuite.grid.studies") / f"{name_or_path}.toml").read_text(
+            "utf-8"
+        )
         return parse_study(text, name_or_path)
     path = Path(name_or_path)
     if path.suffix == ".toml":

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchsuite.case import AXES
-from benchsuite.registry import MEASURES
+from benchsuite.catalog.registry import MEASURES
+from benchsuite.grid.case import AXES
 
 #: The axes that are read first; the others follow in their own order.
 _READ_FIRST = ("model", "seq_len", "batch_size", "hidden_size")

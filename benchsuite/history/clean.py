@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchsuite.asv_results import INDEX
 from benchsuite.errors import UsageError
-from benchsuite.sweep.arranging import arrange
+from benchsuite.history.arrange import arrange
+from benchsuite.history.results import INDEX
 
 _MACHINE = "machine.json"
 _NAME = re.compile(r"\w+(\.\w+)*")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.sweep.cleaning import Cleaned, clean_copy
+from benchsuite.history.clean import Cleaned, clean_copy
 
 CONFIGURATION = "asv.conf.json"
 #: What asv 0.6.6's page asks a server for → the file of ours.
@@ -158,7 +158,7 @@ def _make_self_contained(html: Path, cleaned: Cleaned) -> None:
         raise BenchsuiteError(f"asv's page asks for {left[0][:120]}; asv 0.6.6 is needed")
     page = page.replace(_MENU_PLACE, _menu(cleaned.axes) + _MENU_PLACE)
     index.write_text(page, encoding="utf-8")
-    for source in resources.files("benchsuite.sweep").joinpath("www").iterdir():
+    for source in resources.files("benchsuite.history").joinpath("www").iterdir():
         (html / source.name).write_bytes(source.read_bytes())
 
 

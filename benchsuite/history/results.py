@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.case import AXES, Case
+from benchsuite.catalog.registry import MEASURES
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import AXES, Case
 from benchsuite.records import Record, Status, to_frame
-from benchsuite.registry import MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from benchsuite.errors import UsageError
+from benchsuite.learning.predictor import Predictor
 from benchsuite.models.conv import CausalConv1d
-from benchsuite.predictor import Predictor
 
 
 class Stream(ABC):

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite import counting, device
-from benchsuite.building import SequenceModel, Sizes, build
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS
 from benchsuite.errors import Unsupported
-from benchsuite.matching import solve
+from benchsuite.grid.case import Case
 from benchsuite.models.chrono import chrono_
-from benchsuite.registry import MODELS
-from benchsuite.tasks import Task
+from benchsuite.runtime import count, device
+from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.match import solve
+from benchsuite.tasks.task import Task
 
 
 class Predictor(nn.Module):
@@ -93,7 +93,7 @@ def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
         case=case,
         width=sizes.hidden_size,
         match_deviation=deviation,
-        parameters=counting.parameters(module),
+        parameters=count.parameters(module),
     )
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchsuite.generation import generate
-from benchsuite.tasks import ClosedLoop, Examples
-from benchsuite.training import Trained, evaluate
+from benchsuite.learning.closed_loop import generate
+from benchsuite.learning.trainer import Trained, evaluate
+from benchsuite.tasks.task import ClosedLoop, Examples
 
 #: A window whose correlation with the truth falls below this has lost its phase.
 FOLLOWED = 0.7

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchsuite import checkpoint
-from benchsuite.case import Case
 from benchsuite.errors import BenchsuiteError
-from benchsuite.predictor import Built, build_predictor
-from benchsuite.recipe import Recipe
-from benchsuite.tasks import Examples, Task
+from benchsuite.grid.case import Case
+from benchsuite.learning import checkpoint
+from benchsuite.learning.predictor import Built, build_predictor
+from benchsuite.tasks.recipe import Recipe
+from benchsuite.tasks.task import Examples, Task
 
 #: A training loss this many times that of the start is taken for divergence.
 DIVERGED = 1e4

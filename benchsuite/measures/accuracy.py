@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from benchsuite.catalog.registry import TASKS
 from benchsuite.errors import Unsupported, UsageError
-from benchsuite.measures import Reading
-from benchsuite.registry import TASKS
-from benchsuite.scoring import continuation, test_error
-from benchsuite.study import Budget
-from benchsuite.tasks import Task, make_task
-from benchsuite.training import Trained, train
-from benchsuite.workload import Workload
+from benchsuite.grid.study import Budget
+from benchsuite.learning.scores import continuation, test_error
+from benchsuite.learning.trainer import Trained, train
+from benchsuite.measures.reading import Reading
+from benchsuite.runtime.workload import Workload
+from benchsuite.tasks.task import Task, make_task
 
 STEPS = 200
 #: Outputs that a picture of the closed loop goes on for.

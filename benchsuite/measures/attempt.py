@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from benchsuite import environment
-from benchsuite.case import Case
-from benchsuite.device import OutOfMemory
+from benchsuite.catalog.registry import MEASURES, MeasureSpec
 from benchsuite.errors import BenchsuiteError, Unsupported
-from benchsuite.measures import Reading
-from benchsuite.records import INTERRUPTED, Record, RecordFile
-from benchsuite.registry import MEASURES, MeasureSpec
-from benchsuite.study import Budget
-from benchsuite.workload import Workload, prepare
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
+from benchsuite.measures.reading import Reading
+from benchsuite.records import INTERRUPTED, Record, RecordFile, provenance
+from benchsuite.runtime.device import OutOfMemory
+from benchsuite.runtime.workload import Workload, prepare
 
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|bad_alloc|Cannot allocate memory")
 
@@ -53,7 +52,7 @@ def measure(
         BenchsuiteError: if the record cannot be written.
     """
     spec, budget = MEASURES.get(name), budget or Budget()
-    record = environment.begin(case, spec, budget, study=study, run=run)
+    record = provenance.begin(case, spec, budget, study=study, run=run)
     if file is not None:
         file.append(record)
     try:
@@ -98,7 +97,7 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         status = "oom" if _NO_MEMORY.search(str(error)) else "failed"
         outcome = record.replace(status=status, reason=_one_line(error))
     ended = time.perf_counter()
-    known = environment.provenance(workload.device) if workload is not None else {}
+    known = provenance.provenance(workload.device) if workload is not None else {}
     own = workload.provenance() if workload is not None else {}
     return outcome.replace(
         setup_duration=(built or ended) - began,

@@ -9,16 +9,16 @@ import functools
 
 import torch
 
-from benchsuite.building import SequenceModel, Sizes, build
 from benchsuite.errors import Unsupported
+from benchsuite.field.derive import traced_field
 from benchsuite.field.effective import EffectiveField
+from benchsuite.field.formula import Field
 from benchsuite.field.probe import probe
 from benchsuite.field.summary import effective_field_of
-from benchsuite.field.theory import Field
-from benchsuite.field.tracing import traced_field
-from benchsuite.measures import Reading
-from benchsuite.study import Budget
-from benchsuite.workload import Workload
+from benchsuite.grid.study import Budget
+from benchsuite.measures.reading import Reading
+from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.workload import Workload
 
 
 def receptive_field(workload: Workload, _: Budget) -> Reading:

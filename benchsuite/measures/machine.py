@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import torch
 
-from benchsuite import device
-from benchsuite.measures import Reading
+from benchsuite.grid.study import Budget
+from benchsuite.measures.reading import Reading
 from benchsuite.measures.timing import time_step, warm_up
+from benchsuite.runtime import device
+from benchsuite.runtime.workload import Workload
 from benchsuite.stats import summarise
-from benchsuite.study import Budget
-from benchsuite.workload import Workload
 
 #: Rows and columns of the product, large enough for all of a processor's arithmetic to be busy …
 _SIDE = {"cpu": 1024, "cuda": 8192}

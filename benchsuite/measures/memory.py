@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from benchsuite import device
-from benchsuite.measures import Reading
-from benchsuite.study import Budget
-from benchsuite.workload import Workload
+from benchsuite.grid.study import Budget
+from benchsuite.measures.reading import Reading
+from benchsuite.runtime import device
+from benchsuite.runtime.workload import Workload
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its chatter on stderr has nothing for users
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchsuite import counting
-from benchsuite.building import SequenceModel, build_on_meta
 from benchsuite.errors import Unsupported
-from benchsuite.measures import Reading
-from benchsuite.study import Budget
-from benchsuite.workload import Workload
+from benchsuite.grid.study import Budget
+from benchsuite.measures.reading import Reading
+from benchsuite.runtime import count
+from benchsuite.runtime.build import SequenceModel, build_on_meta
+from benchsuite.runtime.workload import Workload
 
 
 def parameters(workload: Workload, _: Budget) -> Reading:
     """Number of trainable parameters."""
-    return Reading(value=counting.parameters(_on_meta(workload)))
+    return Reading(value=count.parameters(_on_meta(workload)))
 
 
 def flops(workload: Workload, _: Budget) -> Reading:
@@ -23,7 +23,7 @@ def flops(workload: Workload, _: Budget) -> Reading:
     case = workload.case
     train = case.mode == "train"
     return Reading(
-        value=counting.flops(case.model, workload.sizes, batch_size=case.batch_size, train=train)
+        value=count.flops(case.model, workload.sizes, batch_size=case.batch_size, train=train)
     )
 
 

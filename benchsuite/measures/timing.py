@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from torch.utils.benchmark import Timer
 
-from benchsuite import device
-from benchsuite.measures import Reading
+from benchsuite.grid.study import Budget
+from benchsuite.measures.reading import Reading
+from benchsuite.runtime import device
+from benchsuite.runtime.workload import Workload
 from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, summarise
-from benchsuite.study import Budget
-from benchsuite.workload import Workload
 
 #: Blocks on the device's clock are about this long, so that the events' own cost does not show.
 _BLOCK_SECONDS = 0.01

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchsuite import device
-from benchsuite.workload import Workload
+from benchsuite.runtime import device
+from benchsuite.runtime.workload import Workload
 
 #: What memory is held for, in the order of the figure.
 KINDS = ("activations", "gradients", "workspace")

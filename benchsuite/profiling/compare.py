@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchsuite import units
+from benchsuite.profiling.categories import CATEGORIES
 from benchsuite.profiling.explain import Explanation
-from benchsuite.profiling.kinds import CATEGORIES
 from benchsuite.profiling.words import number, percent
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchsuite import units
 
 if TYPE_CHECKING:
-    from benchsuite.profiling.memory import MemoryTimeline
+    from benchsuite.profiling.allocations import MemoryTimeline
 
 _COLOURS = {"activations": "#0072B2", "gradients": "#E0A800", "workspace": "#999999"}
 _POINTS = 500

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.profiling.frame import load_frame
-from benchsuite.profiling.kinds import CALLING, CATEGORIES, library_of
+from benchsuite.profiling.categories import CALLING, CATEGORIES, library_of
 from benchsuite.profiling.nesting import PHASES
+from benchsuite.profiling.trace_frame import load_frame
 from benchsuite.profiling.words import sentences
 
 #: Where a trace does not say what its machine can do, its operators' bound goes by category.

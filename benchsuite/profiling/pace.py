@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchsuite import device
 from benchsuite.measures.machine import copy, product
+from benchsuite.runtime import device
 
 _REPEATS = 5
 #: Bytes that a processor's own cache holds: what moves no more seldom waits for memory.

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.profiler import record_function
 
-from benchsuite import device
 from benchsuite.models.recurrence import Cell
-from benchsuite.workload import Workload
+from benchsuite.runtime import device
+from benchsuite.runtime.workload import Workload
 
 
 def cells_of(module: nn.Module) -> list[nn.Module]:

@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchsuite import environment
-from benchsuite.case import Case
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import Case
 from benchsuite.measures.memory import warm_profiler
 from benchsuite.profiling.pace import pace
 from benchsuite.profiling.ranges import cells_of, labelled_step
-from benchsuite.profiling.reading import NOTES, read_trace
-from benchsuite.workload import Workload
+from benchsuite.profiling.trace_file import NOTES, read_trace
+from benchsuite.records import provenance
+from benchsuite.runtime.workload import Workload
 
 TRACE = "trace.json.gz"
 STACKS = "stacks.pt.trace.json.gz"
@@ -105,10 +105,10 @@ def record(case: Case, directory: Path) -> Recording:
         ],
         "optimiser": "SGD" if case.mode == "train" else "",
         "torch": torch.__version__,
-        **{key: environment.software()[key] for key in ("cpu", "benchsuite")},
+        **{key: provenance.software()[key] for key in ("cpu", "benchsuite")},
         **{
             key: value
-            for key, value in environment.provenance(workload.device).items()
+            for key, value in provenance.provenance(workload.device).items()
             if key in {"gpu", "threads", "tf32_matmul", "tf32_cudnn"}
         },
     }

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from benchsuite.profiling.kinds import CATEGORIES
+from benchsuite.profiling.categories import CATEGORIES
 
 
 def timeline_page(frame: pd.DataFrame, title: str) -> str:

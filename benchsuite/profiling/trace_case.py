@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchsuite.case import Case
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import Case
+from benchsuite.profiling.allocations import record_memory
 from benchsuite.profiling.drawing import memory_figure
 from benchsuite.profiling.explain import Explanation, explain
-from benchsuite.profiling.frame import frame_of
-from benchsuite.profiling.memory import record_memory
-from benchsuite.profiling.record import record
+from benchsuite.profiling.recorder import record
 from benchsuite.profiling.timeline import timeline_page
+from benchsuite.profiling.trace_frame import frame_of
 from benchsuite.profiling.written import EXPLANATION, MEMORY, TIMELINE
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.errors import UsageError
-from benchsuite.profiling.kinds import argument_bytes, category_of, flops
+from benchsuite.profiling.categories import argument_bytes, category_of, flops
 from benchsuite.profiling.nesting import (
     PHASES,
     inside,
@@ -26,7 +26,7 @@ from benchsuite.profiling.nesting import (
     timesteps,
     twins,
 )
-from benchsuite.profiling.reading import notes_of, read_trace
+from benchsuite.profiling.trace_file import notes_of, read_trace
 
 COLUMNS = {
     "op": "name of the operator, range, driver function or kernel",

@@ -7,9 +7,10 @@ first one alone, which `load_records` reads as `crashed`. Nothing is ever rewrit
 `SCHEMA` is the one table of columns, types and units.
 """
 
+from benchsuite.records.arrow import write_tables
 from benchsuite.records.frame import load_records, to_frame
-from benchsuite.records.reading import FILE_NAME, latest, read_rows, record_files, settle
 from benchsuite.records.record import Record, RecordFile
+from benchsuite.records.rows import FILE_NAME, latest, read_rows, record_files, settle
 from benchsuite.records.schema import (
     CRASHED,
     FINAL,
@@ -19,7 +20,6 @@ from benchsuite.records.schema import (
     Column,
     Status,
 )
-from benchsuite.records.tables import write_tables
 
 __all__ = [
     "CRASHED",

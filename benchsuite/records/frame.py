@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
-from benchsuite.records.reading import (
+from benchsuite.records.arrow import LISTS, frame_of, read_parquet, stored_schema
+from benchsuite.records.record import Record
+from benchsuite.records.rows import (
     MEASUREMENT,
     Row,
     attempts,
@@ -19,9 +21,7 @@ from benchsuite.records.reading import (
     record_files,
     rows_as,
 )
-from benchsuite.records.record import Record
 from benchsuite.records.schema import INTERRUPTED, SCHEMA
-from benchsuite.records.tables import LISTS, frame_of, read_parquet, stored_schema
 
 if TYPE_CHECKING:
     import pandas as pd

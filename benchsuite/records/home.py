@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.grid.study import Study
 from benchsuite.records import FILE_NAME, RecordFile
-from benchsuite.study import Study
 
 DEFAULT = ".benchsuite"
 VARIABLE = "BENCHSUITE_HOME"

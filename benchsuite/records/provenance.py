@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import benchsuite
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MACHINE, MODELS, MeasureSpec
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
 from benchsuite.records import Record
-from benchsuite.registry import MACHINE, MODELS, MeasureSpec
-from benchsuite.study import Budget
 
 if TYPE_CHECKING:
     import torch
@@ -158,7 +158,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     """Device, flags and load at this moment, as columns of `records.SCHEMA`."""
     import torch
 
-    from benchsuite import device as devices
+    from benchsuite.runtime import device as devices
 
     return {
         **devices.tf32_flags(),

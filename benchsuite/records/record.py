@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchsuite.case import Case
 from benchsuite.errors import BenchsuiteError
+from benchsuite.grid.case import Case
 from benchsuite.records.schema import PROVENANCE, SCHEMA_VERSION, Status
 
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
-from benchsuite.case import AXES
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import AXES
 from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSION
 
 FILE_NAME = "records.jsonl"

@@ -10,9 +10,9 @@ import pandas as pd
 
 from benchsuite import units
 from benchsuite.analysis import measured, roofline_words
-from benchsuite.registry import MACHINE, MODELS
+from benchsuite.catalog.registry import MACHINE, MODELS
 from benchsuite.report import explanations
-from benchsuite.report.fields import unbounded
+from benchsuite.report.figures.receptive_field import unbounded
 
 
 def cards(

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis, units
+from benchsuite.catalog.registry import MACHINE
+from benchsuite.grid.study import shipped
 from benchsuite.records import SCHEMA
-from benchsuite.registry import MACHINE
-from benchsuite.study import shipped
 
 _ENVIRONMENT = (
     *("machine", "cpu", "cores", "memory", "gpu", "gpu_memory", "driver", "cuda", "cudnn", "os"),

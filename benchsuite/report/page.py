@@ -15,20 +15,12 @@ from markupsafe import Markup
 from benchsuite import __version__, analysis
 from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
-from benchsuite.report import (
-    cards,
-    crossing,
-    fields,
-    figures,
-    maps,
-    pareto,
-    roofs,
-    speedups,
-    tables,
-    waves,
-)
-from benchsuite.report.drawing import Figure
+from benchsuite.report import cards, crossovers, tables
 from benchsuite.report.facts import facts
+from benchsuite.report.figures import closed_loop, fastest, pareto, receptive_field, speedup
+from benchsuite.report.figures import roofline as roofs
+from benchsuite.report.figures import scaling as figures
+from benchsuite.report.figures.figure import Figure
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
@@ -94,9 +86,9 @@ def write_report(
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
             figure.data.to_csv(written[f"{figure.name} data"], index=False)
-        crossings = crossing.crossing_tables(chosen)
-        written["crossovers"] = crossing.write_crossings(crossings, directory)
-        crossed = crossing.crossing_section(crossings)
+        crossings = crossovers.crossing_tables(chosen)
+        written["crossovers"] = crossovers.write_crossings(crossings, directory)
+        crossed = crossovers.crossing_section(crossings)
         found = analysis.verdict(chosen)
         words = _verdict_words(chosen, found)
         page = (
@@ -135,7 +127,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    files = resources.files(__name__)
+    files = resources.files("benchsuite.report")
     for name, file in (("style", "style.css"), ("script", "page.js")):
         templates.globals[name] = Markup((files / file).read_text("utf-8"))
     return templates
@@ -148,7 +140,7 @@ def _sections(
         Section(
             "maps",
             "Which model, where",
-            [*maps.crossover_maps(chosen), *speedups.speedup_maps(chosen)],
+            [*fastest.crossover_maps(chosen), *speedup.speedup_maps(chosen)],
             empty="There are no two models to compare.",
         ),
         Section(
@@ -174,13 +166,13 @@ def _sections(
         Section(
             "accuracy",
             "What they learn",
-            list(waves.wave_figures(chosen)),
+            list(closed_loop.wave_figures(chosen)),
             empty="No task that goes on by itself was measured (sine_error, sine_mix_error).",
         ),
         Section(
             "field",
             "What they see",
-            list(fields.field_figures(chosen)),
+            list(receptive_field.field_figures(chosen)),
             empty="No field was measured at two sequence lengths (receptive_field, erf95).",
         ),
     ]

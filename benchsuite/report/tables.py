@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis, units
-from benchsuite.case import AXES
-from benchsuite.registry import MEASURES
+from benchsuite.catalog.registry import MEASURES
+from benchsuite.grid.case import AXES
 
 #: Columns that a row of a table is made from.
 _SHOWN = [

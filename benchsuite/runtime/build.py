@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS, ModelSpec
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
-from benchsuite.registry import MODELS, ModelSpec
+from benchsuite.grid.case import Case
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchsuite.building import SequenceModel, Sizes, build_on_meta
+from benchsuite.runtime.build import SequenceModel, Sizes, build_on_meta
 
 
 def parameters(module: torch.nn.Module) -> int:

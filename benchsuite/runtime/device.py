@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from benchsuite.environment import cuda_driver_present
 from benchsuite.errors import Unsupported
+from benchsuite.records.provenance import cuda_driver_present
 
 OutOfMemory = torch.OutOfMemoryError
 

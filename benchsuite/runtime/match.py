@@ -11,10 +11,10 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from benchsuite import counting
-from benchsuite.building import Sizes, build_on_meta
-from benchsuite.case import AXES, Case
 from benchsuite.errors import Unsupported
+from benchsuite.grid.case import AXES, Case
+from benchsuite.runtime import count
+from benchsuite.runtime.build import Sizes, build_on_meta
 
 REFERENCE = "lstm"
 
@@ -36,7 +36,7 @@ def solve(
     """
     if match == "width" or model == REFERENCE:
         return sizes.hidden_size, 0.0
-    quantity = _parameters if match == "params" else counting.flops_per_timestep
+    quantity = _parameters if match == "params" else count.flops_per_timestep
 
     def at(width: int) -> int:
         return quantity(model, dataclasses.replace(sizes, hidden_size=width))
@@ -60,7 +60,7 @@ def matched(case: Case) -> tuple[Sizes, float]:
 
 
 def _parameters(model: str, sizes: Sizes) -> int:
-    return counting.parameters(build_on_meta(model, sizes))
+    return count.parameters(build_on_meta(model, sizes))
 
 
 def _nearest(at: Callable[[int], int], target: int) -> int:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchsuite import counting, device, units
-from benchsuite.building import SequenceModel, build, build_on_meta
-from benchsuite.case import Case
-from benchsuite.matching import matched
+from benchsuite import units
+from benchsuite.grid.case import Case
+from benchsuite.runtime import count, device
+from benchsuite.runtime.build import SequenceModel, build, build_on_meta
+from benchsuite.runtime.match import matched
 
 
 class TooLargeError(MemoryError):
@@ -105,7 +106,7 @@ class Workload:
 
     def _refuse_if_too_large(self) -> None:
         case = self.case
-        weights = counting.parameters(build_on_meta(case.model, self.sizes))
+        weights = count.parameters(build_on_meta(case.model, self.sizes))
         per_step = case.input_size + self.sizes.hidden_size * (2 if case.bidirectional else 1)
         elements = weights * (2 if case.mode == "train" else 1)
         elements += case.batch_size * case.seq_len * per_step

@@ -20,11 +20,11 @@ from typing import Any
 import jinja2
 
 import benchsuite
-from benchsuite import environment
-from benchsuite.case import Value
+from benchsuite.catalog.registry import MODELS
 from benchsuite.errors import UsageError
-from benchsuite.registry import MODELS
-from benchsuite.study import Budget, Study
+from benchsuite.grid.case import Value
+from benchsuite.grid.study import Budget, Study
+from benchsuite.records import provenance
 
 #: What a user's models are held against.
 _BESIDE = ("lstm", "tcn")
@@ -129,7 +129,7 @@ def scaffold(
 
 
 def _require_top(root: Path) -> None:
-    top = environment.git(root, "rev-parse", "--show-toplevel") if root.is_dir() else ""
+    top = provenance.git(root, "rev-parse", "--show-toplevel") if root.is_dir() else ""
     if not root.is_dir():
         raise UsageError(f"{str(root)!r} is no directory")
     if not top:
@@ -204,7 +204,7 @@ def _directory_of_benchsuite() -> str | None:
 
 def _files(project: str, study: Study, requirements: Mapping[str, str]) -> dict[str, str]:
     templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("benchsuite"),
+        loader=jinja2.PackageLoader("benchsuite.scaffold"),
         undefined=jinja2.StrictUndefined,
         block_start_string="[%",
         block_end_string="%]",

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchsuite import environment
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MACHINE, MEASURES
 from benchsuite.errors import BenchsuiteError
-from benchsuite.home import StudyHome
-from benchsuite.records import CRASHED, INTERRUPTED, Record, settle
-from benchsuite.registry import MACHINE, MEASURES
-from benchsuite.study import Study
-from benchsuite.sweep import asv_process, suite
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Study
+from benchsuite.records import CRASHED, INTERRUPTED, Record, provenance, settle
+from benchsuite.records.home import StudyHome
+from benchsuite.sweep import suite
 from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
+from benchsuite.sweep.launchers import asv
 
 _FINE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
@@ -102,9 +102,9 @@ class Balance:
 
 def resolve_device(study: Study) -> Study:
     """The study with `auto` replaced by what this machine has."""
-    if not environment.cuda_driver_present():
+    if not provenance.cuda_driver_present():
         return study.with_device("cpu")
-    from benchsuite.device import resolve
+    from benchsuite.runtime.device import resolve
 
     return study.with_device(resolve("auto"))
 
@@ -141,27 +141,27 @@ def run_study(
         progress = Progress(total=len(wanted), reused=len(done))
         ended: dict[tuple[str, ...], Record] = {}
         interrupted, notes = False, notes_on_checkout()
-        commit = environment.checkout().get("commit")
+        commit = provenance.checkout().get("commit")
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
-            log = asv_process.log_of(place)
-            with asv_process.running(study, place, root, run_id, fresh=fresh, lock=lock) as process:
+            log = asv.log_of(place)
+            with asv.running(study, place, root, run_id, fresh=fresh, lock=lock) as process:
                 try:
                     _follow(process, _Tail(file, offset, run_id), progress, on_progress)
                 except KeyboardInterrupt:
                     interrupted = True
-                    asv_process.stop(process)
+                    asv.stop(process)
                     _close_interrupted(place, _Tail(file, offset, run_id))
             ended = _settled(_Tail(file, offset, run_id))
             if not interrupted:
                 check_disk(place)
             if not interrupted and process.returncode not in {0, 2}:
                 raise BenchsuiteError(
-                    f"asv ended with exit code {process.returncode}: {asv_process.last_words(log)};"
+                    f"asv ended with exit code {process.returncode}: {asv.last_words(log)};"
                     f" all of its output is in {log}"
                 )
             lost = len([key for key in wanted if key not in done and key not in ended])
             if lost and not interrupted:
-                words = asv_process.last_words(log)
+                words = asv.last_words(log)
                 notes.append(f"{lost} measurements left no record: {words} (see {log})")
         return _balance(
             study,
@@ -179,7 +179,7 @@ def run_study(
 def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
     """Every measurement of the study by the key of its record."""
     return {
-        environment.begin(case, MEASURES.get(name), study.budget).key: case
+        provenance.begin(case, MEASURES.get(name), study.budget).key: case
         for name in study.measures
         for case in study.cases(name)
     }

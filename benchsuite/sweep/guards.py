@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-from benchsuite import environment
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.home import StudyHome
-from benchsuite.records import Record
-from benchsuite.study import Study
+from benchsuite.grid.study import Study
+from benchsuite.records import Record, provenance
+from benchsuite.records.home import StudyHome
 
 _LEAST_DISK = 1 << 16
 
@@ -20,13 +19,13 @@ def check_identity(study: Study, known: Iterable[Record]) -> None:
     Raises:
         UsageError: if this machine's name has records of another processor.
     """
-    name, cpu = environment.machine_name(), environment.software()["cpu"]
+    name, cpu = provenance.machine_name(), provenance.software()["cpu"]
     others = {str(r.provenance.get("cpu", cpu)) for r in known if r.machine == name} - {cpu}
     if others:
         raise UsageError(
             f"study {study.name!r} has records of machine {name!r} with the processor"
             f" {', '.join(sorted(others))!r}, and this one is {cpu!r}: name this machine with"
-            f" {environment.MACHINE_NAME}, or choose another place with --home"
+            f" {provenance.MACHINE_NAME}, or choose another place with --home"
         )
 
 
@@ -45,7 +44,7 @@ def check_disk(place: StudyHome) -> None:
 
 def notes_on_checkout() -> list[str]:
     """What of the code under test neither records nor asv can name by a commit."""
-    tree = environment.checkout()
+    tree = provenance.checkout()
     if not tree.get("commit"):
         return [
             "not inside a git repository (git init and commit once): records carry no commit,"

@@ -22,14 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchsuite import home
-from benchsuite.case import Value
-from benchsuite.environment import CHECKOUT, begin, cuda_driver_present
+from benchsuite.catalog.registry import MEASURES, MeasureSpec
 from benchsuite.errors import UsageError
-from benchsuite.home import StudyHome
-from benchsuite.records import FINAL, Record, latest, read_rows, settle
-from benchsuite.registry import MEASURES, MeasureSpec
-from benchsuite.study import Study, load_study
+from benchsuite.grid.case import Value
+from benchsuite.grid.study import Study, load_study
+from benchsuite.records import FINAL, Record, home, latest, read_rows, settle
+from benchsuite.records.home import StudyHome
+from benchsuite.records.provenance import CHECKOUT, begin, cuda_driver_present
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
@@ -83,7 +82,7 @@ class CaseBenchmark:
                 return done
         if case.device == "cpu":
             _limit_memory()
-        from benchsuite.measuring import measure
+        from benchsuite.measures.attempt import measure
 
         return measure(
             case,
@@ -189,25 +188,24 @@ def _warm_up() -> None:
     """Import and start what every child needs, on one thread and without touching CUDA."""
     import torch
 
-    from benchsuite import counting, environment, measuring
-    from benchsuite.building import Sizes
-    from benchsuite.measures import machine, memory, structure, timing
+    from benchsuite.measures import attempt, machine, memory, structure, timing
+    from benchsuite.records import provenance
+    from benchsuite.runtime import count
+    from benchsuite.runtime.build import Sizes
 
     torch.set_num_threads(1)  # a parent that has started OpenMP threads must not fork
-    _ = measuring, machine, structure, timing
+    _ = attempt, machine, structure, timing
     memory.warm_profiler()
-    counting.flops(
-        "lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False
-    )
-    environment.software()
-    environment.checkout()
+    count.flops("lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False)
+    provenance.software()
+    provenance.checkout()
     if os.environ.get(RESUME):
         _finished()
 
 
 def _limit_memory() -> None:
     """Let allocations fail before the machine runs out of memory: a case fails, alone."""
-    from benchsuite.device import free_host_memory
+    from benchsuite.runtime.device import free_host_memory
 
     with Path("/proc/self/status").open(encoding="ascii") as lines:
         used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))

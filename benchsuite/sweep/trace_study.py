@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchsuite.case import AXES, Case
-from benchsuite.home import StudyHome
+from benchsuite.grid.case import AXES, Case
+from benchsuite.grid.study import Study
 from benchsuite.profiling.written import EXPLANATION
-from benchsuite.study import Study
+from benchsuite.records.home import StudyHome
 
 #: A trace may take this much longer than a measurement of the same case.
 _RECORDING_SECONDS = 120.0

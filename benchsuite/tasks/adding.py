@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from benchsuite.errors import UsageError
-from benchsuite.recipe import Recipe
-from benchsuite.tasks import Examples, Splits, Task, baselines
+from benchsuite.tasks import baselines
+from benchsuite.tasks.recipe import Recipe
+from benchsuite.tasks.task import Examples, Splits, Task
 
 
 def adding(*, seq_len: int, batch_size: int, seed: int) -> Task:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchsuite.recipe import Recipe
-from benchsuite.tasks import Examples, Splits, Task, baselines, check_option
+from benchsuite.tasks import baselines
+from benchsuite.tasks.recipe import Recipe
+from benchsuite.tasks.task import Examples, Splits, Task, check_option
 
 CLASSES = 10
 MARKER = 9

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchsuite.recipe import Recipe
-from benchsuite.tasks import Examples, Splits, Task, baselines, check_option
+from benchsuite.tasks import baselines
+from benchsuite.tasks.recipe import Recipe
+from benchsuite.tasks.task import Examples, Splits, Task, check_option
 
 
 def delay(*, seq_len: int, batch_size: int, seed: int, lag: int | None = None) -> Task:

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from benchsuite.errors import UsageError
-from benchsuite.recipe import DEFAULTS
-from benchsuite.tasks import ClosedLoop, Examples, Task, baselines
+from benchsuite.tasks import baselines
+from benchsuite.tasks.recipe import DEFAULTS
+from benchsuite.tasks.task import ClosedLoop, Examples, Task
 
 SEED = 2
 ROWS, TEST_ROWS = 100, 3

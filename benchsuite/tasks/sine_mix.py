@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchsuite.recipe import Recipe
-from benchsuite.tasks import (
+from benchsuite.tasks import baselines
+from benchsuite.tasks.recipe import Recipe
+from benchsuite.tasks.task import (
     HELD_OUT_ROWS,
     ClosedLoop,
     Examples,
     Splits,
     Task,
-    baselines,
     check_option,
     generator_of,
 )

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchsuite.catalog.registry import TASKS
 from benchsuite.errors import UsageError, unknown
-from benchsuite.recipe import Recipe
-from benchsuite.registry import TASKS
+from benchsuite.tasks.recipe import Recipe
 
 #: Rows of the validation and of the test set, and of the sample that baselines are fitted to.
 HELD_OUT_ROWS = 256

@@ -25,15 +25,15 @@ from benchsuite.analysis import (
     speedups,
 )
 from benchsuite.analysis.pareto import front_of
+from benchsuite.catalog.registry import MODELS
 from benchsuite.records import to_frame
-from benchsuite.registry import MODELS
-from benchsuite.report.drawing import INK, look
-from benchsuite.report.maps import crossover_maps
-from benchsuite.report.pareto import pareto_figures
-from benchsuite.report.roofs import roofline_figures
-from benchsuite.report.slices import MOST
-from benchsuite.report.speedups import speedup_maps
-from benchsuite.report.tiles import fitted, ink_on
+from benchsuite.report.figures.fastest import crossover_maps
+from benchsuite.report.figures.figure import INK, look
+from benchsuite.report.figures.pareto import pareto_figures
+from benchsuite.report.figures.roofline import roofline_figures
+from benchsuite.report.figures.slices import MOST
+from benchsuite.report.figures.speedup import speedup_maps
+from benchsuite.report.figures.tiles import fitted, ink_on
 
 QUIET = Noise(0.0, 0.0, "none")
 FIGURES = [crossover_maps, speedup_maps, pareto_figures, roofline_figures]

@@ -16,7 +16,7 @@ NOISE = Noise(0.05, 10.0, "repeats")
 @pytest.fixture(scope="module")
 def frame():
     """Three models on 24 lines of two to seven lengths, in no order; some values are exact."""
-    from benchsuite.case import Case
+    from benchsuite.grid.case import Case
 
     rng = np.random.default_rng(0)
     rows = []

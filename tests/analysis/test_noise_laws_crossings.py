@@ -21,7 +21,7 @@ from benchsuite.analysis import (
     within,
 )
 from benchsuite.records import to_frame
-from benchsuite.report import write_report
+from benchsuite.report.page import write_report
 
 T = np.array([64.0, 128, 256, 512, 1024, 2048])
 

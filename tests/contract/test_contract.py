@@ -12,12 +12,12 @@ from foreign import convolutions, rnn
 from torch import nn
 
 from benchsuite.adapt import channels_first, first_output, time_major, with_state
-from benchsuite.building import Sizes, build
-from benchsuite.case import Case
 from benchsuite.contract import check_model, sizes_for
 from benchsuite.errors import UsageError
-from benchsuite.measuring import measure
-from benchsuite.study import Budget
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
+from benchsuite.measures.attempt import measure
+from benchsuite.runtime.build import Sizes, build
 
 SIZES = Sizes(4, 8, 1, bidirectional=False, seq_len=16)
 

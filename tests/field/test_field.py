@@ -12,19 +12,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchsuite import measure
-from benchsuite.building import Sizes, build
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+from benchsuite.field.derive import traced_field
 from benchsuite.field.effective import effective_field, half_life, quantile
+from benchsuite.field.formula import UNBOUNDED, Branches, Field, Layer, receptive_field
 from benchsuite.field.probe import probe
 from benchsuite.field.subject import noise
 from benchsuite.field.summary import field_of
-from benchsuite.field.theory import UNBOUNDED, Branches, Field, Layer, receptive_field
-from benchsuite.field.tracing import traced_field
+from benchsuite.grid.case import Case
 from benchsuite.models.conv import KERNEL_SIZE, levels_to_cover
 from benchsuite.models.conv import receptive_field as tcn_field
 from benchsuite.models.lstm import lstm_peephole
-from benchsuite.registry import MODELS
+from benchsuite.runtime.build import Sizes, build
 
 RECURRENT = [spec.name for spec in MODELS if spec.family == "recurrent"]
 CONVOLUTIONAL = [spec.name for spec in MODELS if spec.family == "convolutional"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchsuite.case import AXES, Case, parse_assignment
+from benchsuite.catalog.registry import MEASURES, MODELS
 from benchsuite.errors import UsageError
-from benchsuite.registry import MEASURES, MODELS
-from benchsuite.study import Study, load_study, parse_study, shipped
+from benchsuite.grid.case import AXES, Case, parse_assignment
+from benchsuite.grid.study import Study, load_study, parse_study, shipped
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from asv import config, environment
 from asv.results import get_filename
 from packaging.requirements import Requirement
 
-from benchsuite.registry import MEASURES
-from benchsuite.study import CORE_AXES
-from benchsuite.sweep import regressions
+from benchsuite.catalog.registry import MEASURES
+from benchsuite.grid.study import CORE_AXES
+from benchsuite.history import thresholds
 from benchsuite.sweep.suite import benchmark_name
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def settings(name):
@@ -27,13 +27,13 @@ def settings(name):
 
 def test_the_written_thresholds_are_the_suites():
     written = settings("asv.conf.json")
-    for key, value in regressions.settings().items():
+    for key, value in thresholds.settings().items():
         assert written[key] == value, key
 
 
 def test_each_measure_has_one_rule():
     """asv takes the largest of all thresholds that match."""
-    rules = regressions.settings()
+    rules = thresholds.settings()
     for spec in MEASURES:
         entry = f"{benchmark_name(spec.name)}('infer', 'cpu')@HEAD"
         found = [p for part in rules.values() for p in part if re.match(p, entry)]
@@ -100,7 +100,7 @@ def test_an_environment_of_the_matrix_can_measure(tmp_path):
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         "from benchsuite.sweep import suite\nsuite._warm_up()\n"
-        "from benchsuite import Case, measure\nfrom benchsuite.study import Budget\n"
+        "from benchsuite import Case, measure\nfrom benchsuite.grid.study import Budget\n"
         "r = measure(Case(model='lstm', seq_len=4), 'latency', budget=Budget(0.01, 0.02))\n"
         "sys.exit(r.reason or None)"
     )

@@ -14,9 +14,9 @@ import pytest
 from perf import history
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.study import load_study
-from benchsuite.sweep import publishing
-from benchsuite.sweep.publishing import publish
+from benchsuite.grid.study import load_study
+from benchsuite.history import publish as publishing
+from benchsuite.history.publish import publish
 from benchsuite.sweep.suite import benchmark_name
 
 COMMITS = 12

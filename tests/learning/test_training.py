@@ -13,17 +13,17 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from benchsuite import generation, scoring
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS, TASKS
 from benchsuite.cli import app
 from benchsuite.errors import Unsupported, UsageError
-from benchsuite.measuring import measure
-from benchsuite.predictor import build_predictor
-from benchsuite.recipe import Recipe
-from benchsuite.registry import MODELS, TASKS
-from benchsuite.study import Budget
-from benchsuite.tasks import Examples, make_task
-from benchsuite.training import Diverged, _Run, train
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
+from benchsuite.learning import closed_loop, scores
+from benchsuite.learning.predictor import build_predictor
+from benchsuite.learning.trainer import Diverged, _Run, train
+from benchsuite.measures.attempt import measure
+from benchsuite.tasks.recipe import Recipe
+from benchsuite.tasks.task import Examples, make_task
 
 HERE = __name__
 NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
@@ -50,7 +50,7 @@ def test_a_tiny_model_learns_a_short_delay():
     recipe = Recipe(steps=300, lr=1e-2)
     trained = train(case_of(hidden_size=8, batch_size=16), task, recipe)
     assert trained.curve[0].error == pytest.approx(1, abs=0.2)
-    assert scoring.test_error(trained) < 0.02
+    assert scores.test_error(trained) < 0.02
     assert (trained.steps, trained.stopped) == (300, "steps")
 
 
@@ -88,7 +88,7 @@ def test_resuming_a_finished_training_trains_no_more(tmp_path):
         case_of(), task, Recipe(steps=4), path=path, resume=True, on_progress=steps.append
     )
     assert steps == []
-    assert scoring.test_error(again) == scoring.test_error(first)
+    assert scores.test_error(again) == scores.test_error(first)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
@@ -291,11 +291,11 @@ def test_generation_equals_recomputing_everything(model):
     task = task_of("sine_mix", 30)
     predictor = build_predictor(case_of(model, 30, dtype="float64"), task).module.eval()
     x_BTF = task.test.x_BTF[:3]
-    kind = type(generation.stream_of(predictor, x_BTF))
+    kind = type(closed_loop.stream_of(predictor, x_BTF))
     family = MODELS.get(model).family
-    kinds = {"recurrent": generation.Carried, "convolutional": generation.Buffered}
-    assert kind is kinds.get(family, generation.Recomputed)
-    observed, generated = generation.generate(predictor, x_BTF, 70)  # beyond most fields
+    kinds = {"recurrent": closed_loop.Carried, "convolutional": closed_loop.Buffered}
+    assert kind is kinds.get(family, closed_loop.Recomputed)
+    observed, generated = closed_loop.generate(predictor, x_BTF, 70)  # beyond most fields
     whole = x_BTF
     with torch.no_grad():
         torch.testing.assert_close(observed, predictor(x_BTF), rtol=0, atol=1e-12)
@@ -310,7 +310,7 @@ def test_what_cannot_be_fed_back_is_told():
     task = task_of("adding")
     predictor = build_predictor(case_of(), task).module
     with pytest.raises(UsageError, match="1 outputs cannot be fed back as 2 inputs"):
-        generation.generate(predictor, task.test.x_BTF, 3)
+        closed_loop.generate(predictor, task.test.x_BTF, 3)
 
 
 class Oscillator(nn.Module):
@@ -342,7 +342,7 @@ def test_scores_of_a_known_oscillator(model, drift):
     head = trained.built.module.head
     nn.init.ones_(head.weight)
     nn.init.zeros_(head.bias)
-    loop = scoring.continuation(trained, task.closed_loop)
+    loop = scores.continuation(trained, task.closed_loop)
     assert loop.generated_RS.shape == loop.truth_RS.shape == (3, 1000)
     assert loop.phase_drift == pytest.approx(drift, abs=0.02)
     assert loop.followed == pytest.approx(1000, abs=40)
@@ -359,7 +359,7 @@ def test_phase_drift_of_a_known_frequency(percent, fade):
     t = np.arange(-250, 1250)
     own = np.arange(1000)
     wave = 0.3 + np.exp(-fade * own) * np.sin((1 + percent / 100) * own / 20 + 0.2)
-    drift, followed = scoring.phase_drift(wave, np.sin(t / 20 + 0.2), 250, 126)
+    drift, followed = scores.phase_drift(wave, np.sin(t / 20 + 0.2), 250, 126)
     # one that runs ahead meets the truth of (1 + percent / 100) t at t
     assert drift == pytest.approx(10 * percent, abs=0.5)
     assert followed > 900
@@ -368,9 +368,9 @@ def test_phase_drift_of_a_known_frequency(percent, fade):
 def test_a_lost_phase_is_no_number():
     noise = np.random.RandomState(0).standard_normal(1000)
     truth = np.sin(np.arange(-250, 1250) / 20)
-    assert scoring.phase_drift(noise, truth, 250, 126)[0] is None
-    assert scoring.phase_drift(np.full(1000, np.nan), truth, 250, 126) == (None, 0)
-    assert scoring.phase_drift(np.zeros(1000), truth, 250, 126) == (None, 0)
+    assert scores.phase_drift(noise, truth, 250, 126)[0] is None
+    assert scores.phase_drift(np.full(1000, np.nan), truth, 250, 126) == (None, 0)
+    assert scores.phase_drift(np.zeros(1000), truth, 250, 126) == (None, 0)
 
 
 # --- measures and the command line

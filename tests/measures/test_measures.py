@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchsuite import counting, measure
-from benchsuite.building import Sizes
-from benchsuite.case import Case
+from benchsuite import measure
+from benchsuite.catalog.registry import MACHINE, MEASURES, MODELS
 from benchsuite.errors import UsageError
-from benchsuite.matching import solve
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget, load_study
 from benchsuite.measures import machine
 from benchsuite.measures.machine import copy, product
 from benchsuite.measures.memory import cpu_peak
 from benchsuite.measures.timing import time_step, warm_up
 from benchsuite.records import RecordFile, read_rows
-from benchsuite.registry import MACHINE, MEASURES, MODELS
-from benchsuite.study import Budget, load_study
-from benchsuite.workload import Workload, prepare
+from benchsuite.runtime import count as counting
+from benchsuite.runtime.build import Sizes
+from benchsuite.runtime.match import solve
+from benchsuite.runtime.workload import Workload, prepare
 
 NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
 SHORT = Budget(min_run_time=0.01, max_run_time=0.05)
@@ -361,7 +362,7 @@ import sys, torch
 from unittest import mock
 from benchsuite import Case, measure
 from benchsuite.sweep import suite
-with mock.patch("benchsuite.device.free_host_memory", return_value=1 << 30):
+with mock.patch("benchsuite.runtime.device.free_host_memory", return_value=1 << 30):
     suite._limit_memory()
 class Eats(torch.nn.Module):
     def forward(self, x):
@@ -377,7 +378,8 @@ print(record.status, record.reason)
 
 
 def test_a_value_that_is_not_finite_is_a_failure(monkeypatch):
-    from benchsuite.measures import Reading, structure
+    from benchsuite.measures import structure
+    from benchsuite.measures.reading import Reading
 
     monkeypatch.setattr(structure, "parameters", lambda *_: Reading(value=float("inf")))
     record = measure(Case(model="lstm"), "parameters")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchsuite.building import Sizes, build
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS
 from benchsuite.contract import check_model
 from benchsuite.errors import Unsupported, UsageError
+from benchsuite.grid.case import Case
 from benchsuite.models import conv
-from benchsuite.registry import MODELS
-from benchsuite.workload import Workload
+from benchsuite.runtime.build import Sizes, build
+from benchsuite.runtime.workload import Workload
 
 NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
 T, B, H, F = 12, 3, 8, 5

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis import compare
-from benchsuite.case import Case
+from benchsuite.grid.case import Case
 from benchsuite.records import Record, to_frame
 
 PLANTED = 1.10

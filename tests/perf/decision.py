@@ -12,13 +12,13 @@ import time
 import numpy as np
 
 from benchsuite.analysis import newest
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS
+from benchsuite.grid.case import Case
 from benchsuite.records import Record, to_frame
-from benchsuite.registry import MODELS
-from benchsuite.report.maps import crossover_maps
-from benchsuite.report.pareto import pareto_figures
-from benchsuite.report.roofs import roofline_figures
-from benchsuite.report.speedups import speedup_maps
+from benchsuite.report.figures.fastest import crossover_maps
+from benchsuite.report.figures.pareto import pareto_figures
+from benchsuite.report.figures.roofline import roofline_figures
+from benchsuite.report.figures.speedup import speedup_maps
 
 MEASURES = {
     "latency": "s",

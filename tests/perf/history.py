@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchsuite.registry import MEASURES
-from benchsuite.study import Study, load_study
-from benchsuite.sweep.regressions import settings
+from benchsuite.catalog.registry import MEASURES
+from benchsuite.grid.study import Study, load_study
+from benchsuite.history.thresholds import settings
 from benchsuite.sweep.suite import benchmark_name
 
 ENVIRONMENT = "existing-py_usr_bin_python3"

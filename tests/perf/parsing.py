@@ -17,7 +17,7 @@ from pathlib import Path
 _CHILD = """
 import resource, sys, time
 from benchsuite.profiling.explain import explain
-from benchsuite.profiling.frame import load_frame
+from benchsuite.profiling.trace_frame import load_frame
 start = time.perf_counter()
 frame = load_frame(sys.argv[1])
 parsed = time.perf_counter() - start
@@ -42,8 +42,8 @@ def main() -> None:
     options.add_argument("--megabytes", type=int, default=100)
     size = options.parse_args().megabytes * 1_000_000
     from benchsuite import Case
-    from benchsuite.profiling.reading import read_trace
-    from benchsuite.profiling.record import record
+    from benchsuite.profiling.recorder import record
+    from benchsuite.profiling.trace_file import read_trace
 
     with tempfile.TemporaryDirectory() as directory:
         case = Case(model="lstm_cell", mode="train", seq_len=16)

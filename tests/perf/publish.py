@@ -17,9 +17,9 @@ from pathlib import Path
 
 import history
 
-from benchsuite.registry import MEASURES
-from benchsuite.study import load_study
-from benchsuite.sweep.publishing import publish
+from benchsuite.catalog.registry import MEASURES
+from benchsuite.grid.study import load_study
+from benchsuite.history.publish import publish
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchsuite.case import Case
+from benchsuite.grid.case import Case
 from benchsuite.records import FILE_NAME, Record
 
 MODELS = (

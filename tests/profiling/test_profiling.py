@@ -16,25 +16,25 @@ from torch.profiler import ProfilerActivity, profile
 from typer.testing import CliRunner
 
 from benchsuite import Case, measure
+from benchsuite.catalog.registry import MODELS
 from benchsuite.cli import app
 from benchsuite.errors import UsageError
-from benchsuite.profiling import kinds
+from benchsuite.grid.study import Study
+from benchsuite.profiling import categories
+from benchsuite.profiling.allocations import KINDS, record_memory
 from benchsuite.profiling.compare import compare
 from benchsuite.profiling.drawing import memory_figure
 from benchsuite.profiling.explain import covered, explain, explain_file
-from benchsuite.profiling.frame import by_op, load_frame, to_frame
-from benchsuite.profiling.memory import KINDS, record_memory
 from benchsuite.profiling.ranges import labelled_step
-from benchsuite.profiling.reading import read_trace
-from benchsuite.profiling.record import record
-from benchsuite.profiling.tracing import trace_case
+from benchsuite.profiling.recorder import record
+from benchsuite.profiling.trace_case import trace_case
+from benchsuite.profiling.trace_file import read_trace
+from benchsuite.profiling.trace_frame import by_op, load_frame, to_frame
 from benchsuite.profiling.words import percent
 from benchsuite.records import to_frame as records_frame
-from benchsuite.registry import MODELS
-from benchsuite.report import write_report
-from benchsuite.study import Study
-from benchsuite.sweep.tracing import selected, trace_study
-from benchsuite.workload import Workload
+from benchsuite.report.page import write_report
+from benchsuite.runtime.workload import Workload
+from benchsuite.sweep.trace_study import selected, trace_study
 
 T = 12
 CELL = Case(model="lstm_cell", mode="train", seq_len=T, batch_size=2, hidden_size=8)
@@ -86,7 +86,7 @@ def test_the_other_trace_carries_stacks_memory_and_modules(recording):
 
 
 def test_a_long_loop_is_cut_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchsuite.profiling.record._MAX_CALLS", 6)
+    monkeypatch.setattr("benchsuite.profiling.recorder._MAX_CALLS", 6)
     found = record(CELL.replace(num_layers=2), tmp_path)
     assert found.workload.case.seq_len == 3  # two cells a timestep
     told = explain_file(found.trace)
@@ -96,7 +96,7 @@ def test_a_long_loop_is_cut_and_says_so(tmp_path, monkeypatch):
 
 
 def test_a_convolution_is_never_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchsuite.profiling.record._MAX_CALLS", 6)
+    monkeypatch.setattr("benchsuite.profiling.recorder._MAX_CALLS", 6)
     assert (
         record(CELL.replace(model="tcn", seq_len=64), tmp_path).content["benchsuite"]["cut"] == []
     )
@@ -351,15 +351,15 @@ def test_comparing_tells_where_the_difference_is():
     ],
 )
 def test_categories(name, category):
-    assert kinds.category_of(name) == category
+    assert categories.category_of(name) == category
 
 
 def test_operations_of_a_library_recurrence_follow_the_formula():
     B, F, H = 2, 3, 8
     dims = [[T, B, F], [4 * H, F], [4 * H, H], [4 * H], [4 * H], [B, H], [B, H]]
-    assert kinds.flops("aten::mkldnn_rnn_layer", dims) == 2 * 4 * H * (F + H) * T * B
-    assert kinds.flops("aten::addmm", [[8], [2, 3], [3, 8], [], []]) == 2 * 2 * 3 * 8
-    assert kinds.flops("aten::mm", [[1]]) == 0
+    assert categories.flops("aten::mkldnn_rnn_layer", dims) == 2 * 4 * H * (F + H) * T * B
+    assert categories.flops("aten::addmm", [[8], [2, 3], [3, 8], [], []]) == 2 * 2 * 3 * 8
+    assert categories.flops("aten::mm", [[1]]) == 0
 
 
 def test_shares_told_to_people():

@@ -16,7 +16,7 @@ from PIL import Image
 from benchsuite import Case
 from benchsuite.errors import UsageError
 from benchsuite.profiling.tensorboard import serve
-from benchsuite.profiling.tracing import trace_case
+from benchsuite.profiling.trace_case import trace_case
 
 CASE = Case(model="lstm_cell", mode="train", seq_len=12, batch_size=2, hidden_size=8)
 

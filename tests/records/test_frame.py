@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchsuite.errors import UsageError
 from benchsuite.records import SCHEMA, load_records, to_frame, write_tables
-from benchsuite.records.reading import MEASUREMENT, Row, _fault_of
+from benchsuite.records.rows import MEASUREMENT, Row, _fault_of
 from benchsuite.stats import stacked, summarise
 
 DTYPES = {"str": "str", "int": "Int64", "float": "float64", "bool": "boolean", "floats": "object"}
@@ -185,7 +185,7 @@ def test_a_parquet_file_of_a_report_loads_as_the_records_did(nasty, tmp_path):
 )  # fmt: skip
 def test_the_words_and_the_decoder_agree(name, value):
     """A value is a fault for `_fault_of` if and only if the decoder rejects it."""
-    from benchsuite.case import Case
+    from benchsuite.grid.case import Case
 
     row = {**Case(model="lstm").as_dict(), "uid": "u", "status": "ok", "schema": 1, name: value}
     line = json.dumps(row)

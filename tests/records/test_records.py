@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.case import AXES
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.grid.case import AXES
 from benchsuite.records import (
     SCHEMA,
     Record,

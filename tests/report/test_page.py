@@ -15,9 +15,9 @@ from benchsuite import units
 from benchsuite.analysis import fit_power, newest, scaling, verdict
 from benchsuite.errors import UsageError
 from benchsuite.records import to_frame
-from benchsuite.report import write_report
-from benchsuite.report.fields import field_figures
-from benchsuite.report.waves import wave_figures
+from benchsuite.report.figures.closed_loop import wave_figures
+from benchsuite.report.figures.receptive_field import field_figures
+from benchsuite.report.page import write_report
 
 
 @pytest.fixture

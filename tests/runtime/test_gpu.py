@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from benchsuite import measure
-from benchsuite.case import Case
+from benchsuite.catalog.registry import MODELS
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
 from benchsuite.records import load_records
-from benchsuite.registry import MODELS
-from benchsuite.study import Budget
 
 pytestmark = pytest.mark.gpu
 
@@ -55,7 +55,7 @@ def test_a_case_that_cannot_fit_fails_alone():
 
 @pytest.mark.parametrize("model", NAMES)
 def test_cpu_and_cuda_agree(model):
-    from benchsuite.workload import Workload
+    from benchsuite.runtime.workload import Workload
 
     outputs = [
         Workload(Case(model=model, device=d, dtype="float64", seq_len=16, batch_size=2)).step()

@@ -13,9 +13,9 @@ import yaml
 from asv.config import Config
 
 import benchsuite
-from benchsuite.asv_results import load_asv_results
-from benchsuite.scaffold import scaffold
-from benchsuite.study import load_study
+from benchsuite.grid.study import load_study
+from benchsuite.history.results import load_asv_results
+from benchsuite.scaffold.plan import scaffold
 from benchsuite.sweep import suite
 
 MODEL = """\

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite import environment
-from benchsuite.case import Case
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.home import StudyHome
-from benchsuite.measuring import measure
-from benchsuite.records import RecordFile, load_records, settle
-from benchsuite.study import load_study
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import load_study
+from benchsuite.measures.attempt import measure
+from benchsuite.records import RecordFile, load_records, provenance, settle
+from benchsuite.records.home import StudyHome
 from benchsuite.sweep import driver, suite
 
 EVIL = "<script>alert(1)</script>"
@@ -68,21 +67,21 @@ def test_records_of_a_changed_tree_say_so_and_replace_nothing(tmp_path, monkeypa
     (tmp_path / "model.py").write_text("width = 3\n")
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "start"], check=True)
-    monkeypatch.setenv(environment.CHECKOUT, str(tmp_path))
+    monkeypatch.setenv(provenance.CHECKOUT, str(tmp_path))
     keys, told = [], []
     for text in ("width = 3\n", "width = 4\n", "width = 5\n"):
         (tmp_path / "model.py").write_text(text)
-        environment.checkout.cache_clear()
-        record = environment.begin(next(iter(tiny.cases())), *_latency(tiny))
+        provenance.checkout.cache_clear()
+        record = provenance.begin(next(iter(tiny.cases())), *_latency(tiny))
         keys.append(record.key)
         told.append(record.provenance["dirty"])
-    environment.checkout.cache_clear()
+    provenance.checkout.cache_clear()
     assert told == [False, True, True]
     assert len(set(keys)) == 3
 
 
 def _latency(study):
-    from benchsuite.registry import MEASURES
+    from benchsuite.catalog.registry import MEASURES
 
     return MEASURES.get("latency"), study.budget
 
@@ -178,7 +177,7 @@ class _Elements(HTMLParser):
 
 
 def test_a_report_shows_markup_in_records_as_text(make_record, tmp_path):
-    from benchsuite.report import write_report
+    from benchsuite.report.page import write_report
 
     rows = [make_record(seq_len=64 << k, value=1.0 + k).to_row() for k in range(3)]
     for k, row in enumerate(rows):
@@ -232,7 +231,7 @@ class _Runs:
 def test_a_checkpoint_runs_nothing(tmp_path):
     import torch
 
-    from benchsuite import checkpoint
+    from benchsuite.learning import checkpoint
 
     file, sentinel = tmp_path / "checkpoint.pt", tmp_path / "ran"
     torch.save({"format": 1, "identity": {}, "state": _Runs(sentinel)}, file)

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from asv.results import iter_results
 
-from benchsuite.asv_results import load_asv_results
-from benchsuite.case import AXES
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import AXES
+from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 TINY = ["-a", "seq_len=4,8", "-a", "batch_size=1", "-a", "hidden_size=4", "-a", "mode=infer"]
 
 

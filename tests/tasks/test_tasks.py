@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchsuite.catalog.registry import MEASURES, TASKS
 from benchsuite.errors import UsageError
-from benchsuite.registry import MEASURES, TASKS
-from benchsuite.tasks import make_task
+from benchsuite.tasks.task import make_task
 
 NAMES = TASKS.names()
 SAMPLED = [name for name in NAMES if name != "sine"]

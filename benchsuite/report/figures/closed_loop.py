@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from benchsuite.analysis import measured
-from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
-from benchsuite.report.slices import left_out
+from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
+from benchsuite.report.figures.slices import left_out
 
 _COLUMNS = 2
 _SIZES = ("seq_len", "hidden_size")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from benchsuite import analysis
-from benchsuite.report.drawing import Figure, look
-from benchsuite.report.slices import Slice, left_out, slices, some
-from benchsuite.report.tiles import Mark, Panel, Tile, draw_tiles, fitted
+from benchsuite.report.figures.figure import Figure, look
+from benchsuite.report.figures.slices import Slice, left_out, slices, some
+from benchsuite.report.figures.tiles import Mark, Panel, Tile, draw_tiles, fitted
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS = 8, 6, 4

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchsuite.registry import MODELS
-from benchsuite.report.drawing import house_style, look, svg_of
+from benchsuite.catalog.registry import MODELS
+from benchsuite.report.figures.figure import house_style, look, svg_of
 
 #: Gradients below this part of the greatest are not drawn.
 _FLOOR = 1e-6

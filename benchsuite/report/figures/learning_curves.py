@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from benchsuite.report.drawing import INK, house_style, look, svg_of
+from benchsuite.report.figures.figure import INK, house_style, look, svg_of
 
 #: The truth, behind what a model makes of it.
 _FAINT = "#8888889a"

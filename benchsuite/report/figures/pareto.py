@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchsuite import analysis, units
-from benchsuite.registry import TASKS
-from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
-from benchsuite.report.slices import Slice, slices
-from benchsuite.report.tiles import WIDTH, narrow
+from benchsuite.catalog.registry import TASKS
+from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
+from benchsuite.report.figures.slices import Slice, slices
+from benchsuite.report.figures.tiles import WIDTH, narrow
 
 _SHOWN = ("hidden_size", "mode")
 _MOST_POINTS = 400

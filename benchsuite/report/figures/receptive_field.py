@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchsuite.analysis import UNBOUNDED, measured, problems
-from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
+from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 
 _NAME = "receptive-field"
 

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchsuite import analysis, units
-from benchsuite.report.drawing import INK, Figure, house_style, look, svg_of
-from benchsuite.report.slices import Slice, slices, some
-from benchsuite.report.tiles import WIDTH, narrow
+from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
+from benchsuite.report.figures.slices import Slice, slices, some
+from benchsuite.report.figures.tiles import WIDTH, narrow
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size", "mode")
 #: Points of a panel at most.

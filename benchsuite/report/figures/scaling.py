@@ -13,9 +13,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchsuite import analysis, units
-from benchsuite.case import AXES
-from benchsuite.report.drawing import Figure, house_style, look, svg_of
-from benchsuite.report.slices import slices, some
+from benchsuite.grid.case import AXES
+from benchsuite.report.figures.figure import Figure, house_style, look, svg_of
+from benchsuite.report.figures.slices import slices, some
 
 _PANEL = ("batch_size", "hidden_size")
 #: Panels in a row and in a column at most; the data beside the figure have them all.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis import told_axis
-from benchsuite.case import AXES
+from benchsuite.grid.case import AXES
 
 #: Figures of one kind; of more the first are drawn, and the last caption says so.
 MOST = 2

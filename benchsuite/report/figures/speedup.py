@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from benchsuite import analysis
-from benchsuite.report.drawing import Figure
-from benchsuite.report.slices import Slice, left_out, slices, some
-from benchsuite.report.tiles import Panel, Scale, Tile, draw_tiles, fitted
+from benchsuite.report.figures.figure import Figure
+from benchsuite.report.figures.slices import Slice, left_out, slices, some
+from benchsuite.report.figures.tiles import Panel, Scale, Tile, draw_tiles, fitted
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS, _MOST_MODELS = 8, 4, 3, 8

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
-from benchsuite.report.drawing import INK, house_style, svg_of
+from benchsuite.report.figures.figure import INK, house_style, svg_of
 
 #: Points; a phone shows about 350 of them in its width.
 WIDTH = 324.0

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import benchsuite
-from benchsuite import environment, home
 from benchsuite.errors import UsageError
-from benchsuite.home import StudyHome
-from benchsuite.study import Study
-from benchsuite.sweep import regressions, suite
+from benchsuite.grid.study import Study
+from benchsuite.history import thresholds
+from benchsuite.records import home, provenance
+from benchsuite.records.home import StudyHome
+from benchsuite.sweep import suite
 
 _STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -48,8 +49,8 @@ def running(
         UsageError: if asv's machine file cannot be read or written.
     """
     _write_configuration(study, place)
-    commit = environment.checkout().get("commit")
-    machine = environment.machine_name()
+    commit = provenance.checkout().get("commit")
+    machine = provenance.machine_name()
     _register_machine(machine, place.asv)
     command = [
         *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
@@ -68,8 +69,8 @@ def running(
         suite.RUN: run_id,
         suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
-        environment.CHECKOUT: here,
-        environment.MACHINE_NAME: machine,
+        provenance.CHECKOUT: here,
+        provenance.MACHINE_NAME: machine,
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
     }
@@ -110,7 +111,7 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
         "results_dir": "results",
         "html_dir": "html",
         "env_dir": "env",
-        **regressions.settings(),
+        **thresholds.settings(),
     }
     (place.asv / "benchmarks").mkdir(exist_ok=True)
     (place.asv / "benchmarks" / "__init__.py").touch()
@@ -119,7 +120,7 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
 
 
 def _toplevel() -> Path | None:
-    found = environment.git(Path(), "rev-parse", "--show-toplevel")
+    found = provenance.git(Path(), "rev-parse", "--show-toplevel")
     return Path(found) if found else None
 
 

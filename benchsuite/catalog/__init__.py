@@ -1,0 +1,1 @@
+"""What there is, as data: models, tasks, measures, engines and families."""

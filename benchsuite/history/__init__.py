@@ -1,0 +1,1 @@
+"""asv's results and its site."""

@@ -1,0 +1,1 @@
+"""Measures: what is measured of a case."""

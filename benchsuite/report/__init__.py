@@ -1,0 +1,1 @@
+"""The report: functions of a frame that write one self-contained page."""

@@ -1,0 +1,1 @@
+"""A case made live: device, module, input and step."""

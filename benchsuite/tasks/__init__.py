@@ -1,0 +1,1 @@
+"""Tasks: data, error, baselines and recipe of a sequence problem."""
