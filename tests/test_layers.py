@@ -1,10 +1,12 @@
-"""Imports go one way, and the light modules stay light."""
+"""Imports follow the table in ARCHITECTURE.md, and the modules that must stay light do."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,23 +14,7 @@ import pytest
 import benchsuite
 
 PACKAGE = Path(benchsuite.__file__).parent
-#: Each module may import from its own layer and those before it.
-LAYERS = [
-    {"errors", "units", "stats", "registry"},
-    {"case", "study", "records", "asv_results", "home", "environment", "recipe"},
-    {"device"},
-    {"models", "tasks", "adapt"},
-    {"building", "counting", "matching"},
-    {"field"},
-    {"workload", "predictor", "checkpoint", "contract"},
-    {"generation", "training"},
-    {"scoring"},
-    {"measures"},
-    {"measuring"},
-    {"profiling"},
-    {"sweep", "analysis", "report", "scaffold"},
-    {"cli", "__main__"},
-]
+ARCHITECTURE = PACKAGE.parent / "ARCHITECTURE.md"
 TORCH_FREE = [
     "benchsuite",
     "benchsuite.cli",
@@ -48,46 +34,70 @@ TORCH_FREE = [
 ]
 
 
+def table():
+    """Package or module → its line in ARCHITECTURE.md's table of layers."""
+    section = ARCHITECTURE.read_text("utf-8").partition("## Layers")[2]
+    block = section.split("```")[1].strip("\n")
+    lines = [re.split(r" {2,}", line)[0].split() for line in block.splitlines()]
+    return {name: number for number, names in enumerate(lines) for name in names}
+
+
 def imports(path):
-    """(module, whether at the top) of every import of our own or of torch."""
-    tree = ast.parse(path.read_text())
-    lazy = {
-        id(n)
-        for f in ast.walk(tree)
-        if isinstance(f, ast.FunctionDef | ast.If)
-        for n in ast.walk(f)
+    """Names that a file imports, wherever it does so, but for the type checker alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for_types = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
     }
     for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{a.name}" for a in node.names]
-        elif isinstance(node, ast.Import):
-            names = [a.name for a in node.names]
-        for name in names:
-            yield name, id(node) not in lazy
-
-
-def layer_of(module):
-    return next((i for i, names in enumerate(LAYERS) if module in names), None)
-
-
-def test_imports_go_one_way():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        own = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if own in {"__init__", "studies", "templates"}:
+        if id(node) in for_types:
             continue
-        assert layer_of(own) is not None, f"{own} is in no layer"
-        for name, top in imports(path):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def modules():
+    """Dotted name → file of every module of the package."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_every_package_has_a_line_in_the_table():
+    there = {name.split(".")[1] for name in modules() if "." in name}
+    assert there == set(table())
+
+
+def test_imports_point_upwards_in_the_table():
+    line = table()
+    for module, path in modules().items():
+        own = module.split(".")[1:2]
+        for name in imports(path):
             parts = name.split(".")
-            if parts[0] != "benchsuite" or len(parts) < 2 or not top:
-                continue
-            other = layer_of(parts[1])
-            assert other is None or other <= layer_of(own), f"{own} imports {name}"
+            if own and name.startswith("benchsuite.") and parts[1] in line:
+                assert line[parts[1]] <= line[own[0]], f"{module} imports {name}"
+
+
+def test_no_import_circle():
+    known = modules()
+    graph = {module: set() for module in known}
+    for module, path in known.items():
+        for name in imports(path):
+            target = name if name in known else name.rpartition(".")[0]
+            if target in known and target != module:
+                graph[module].add(target)
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_models_know_nothing_but_torch_and_each_other():
     for path in (PACKAGE / "models").glob("*.py"):
-        for name, _ in imports(path):
+        for name in imports(path):
             assert not name.startswith("benchsuite.") or name.startswith("benchsuite.models."), name
 
 
@@ -99,7 +109,7 @@ def test_tasks_know_nothing_of_models_and_devices():
         "benchsuite.catalog.registry",
     )
     for path in (PACKAGE / "tasks").glob("*.py"):
-        for name, _ in imports(path):
+        for name in imports(path):
             assert not name.startswith("benchsuite.") or name.startswith(allowed), name
 
 

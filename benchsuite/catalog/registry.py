@@ -127,6 +127,7 @@ class MeasureSpec:
         runs: Whether the model itself is run, so that its workload has to be built.
         of_machine: Whether it is one of the machine: measured once per device, dtype and number of
             threads, of no model.
+        task: The task that it trains on; empty for other measures.
     """
 
     name: str
@@ -137,6 +138,7 @@ class MeasureSpec:
     summary: str
     runs: bool = True
     of_machine: bool = False
+    task: str = ""
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -444,6 +446,7 @@ MEASURES = Registry(
                 f"{_MM}.accuracy:{task.name}_error",
                 f"error on unseen data after a short training: {task.summary}",
                 runs=False,
+                task=task.name,
             )
             for task in TASKS
         ),

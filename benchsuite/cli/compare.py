@@ -81,7 +81,7 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     A commit's clean records are taken where it has any: those of a changed tree are of other code.
     """
-    from benchsuite.records.provenance import git
+    from benchsuite.host import git
 
     commits = [c for c in dict.fromkeys(frame["commit"]) if c]
     matching = [c for c in commits if len(word) >= 4 and c.startswith(word.lower())]

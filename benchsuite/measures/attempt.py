@@ -16,7 +16,9 @@ from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.reading import Reading
-from benchsuite.records import INTERRUPTED, Record, RecordFile, provenance
+from benchsuite.records import INTERRUPTED, Record, RecordFile
+from benchsuite.records.attempts import new_attempt
+from benchsuite.runtime import device
 from benchsuite.runtime.device import OutOfMemory
 from benchsuite.runtime.workload import Workload, prepare
 
@@ -52,7 +54,7 @@ def measure(
         BenchsuiteError: if the record cannot be written.
     """
     spec, budget = MEASURES.get(name), budget or Budget()
-    record = provenance.begin(case, spec, budget, study=study, run=run)
+    record = new_attempt(case, spec, budget, study=study, run=run)
     if file is not None:
         file.append(record)
     try:
@@ -97,7 +99,7 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         status = "oom" if _NO_MEMORY.search(str(error)) else "failed"
         outcome = record.replace(status=status, reason=_one_line(error))
     ended = time.perf_counter()
-    known = provenance.provenance(workload.device) if workload is not None else {}
+    known = device.surroundings(workload.device) if workload is not None else {}
     own = workload.provenance() if workload is not None else {}
     return outcome.replace(
         setup_duration=(built or ended) - began,

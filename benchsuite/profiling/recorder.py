@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+import benchsuite
+from benchsuite import host
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
 from benchsuite.measures.memory import warm_profiler
 from benchsuite.profiling.pace import pace
 from benchsuite.profiling.ranges import cells_of, labelled_step
 from benchsuite.profiling.trace_file import NOTES, read_trace
-from benchsuite.records import provenance
+from benchsuite.runtime import device
 from benchsuite.runtime.workload import Workload
 
 TRACE = "trace.json.gz"
@@ -105,10 +107,11 @@ def record(case: Case, directory: Path) -> Recording:
         ],
         "optimiser": "SGD" if case.mode == "train" else "",
         "torch": torch.__version__,
-        **{key: provenance.software()[key] for key in ("cpu", "benchsuite")},
+        "cpu": host.hardware()["cpu"],
+        "benchsuite": benchsuite.__version__,
         **{
             key: value
-            for key, value in provenance.provenance(workload.device).items()
+            for key, value in device.surroundings(workload.device).items()
             if key in {"gpu", "threads", "tf32_matmul", "tf32_cudnn"}
         },
     }

@@ -9,7 +9,7 @@ first one alone, which `load_records` reads as `crashed`. Nothing is ever rewrit
 
 from benchsuite.records.arrow import write_tables
 from benchsuite.records.frame import load_records, to_frame
-from benchsuite.records.record import Record, RecordFile
+from benchsuite.records.record import Key, Record, RecordFile
 from benchsuite.records.rows import FILE_NAME, latest, read_rows, record_files, settle
 from benchsuite.records.schema import (
     CRASHED,
@@ -29,6 +29,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "Column",
+    "Key",
     "Record",
     "RecordFile",
     "Status",

@@ -1,44 +1,30 @@
-"""Where a number comes from: machine, software, commit and working tree.
-
-Nothing here imports torch before `provenance` is asked for, so that the command line can tell
-which measurements are finished without it.
-"""
+"""Where a number comes from: commit, working tree, versions, and the code that measured it."""
 
 from __future__ import annotations
 
-import ctypes
+import ast
 import functools
 import hashlib
 import os
 import platform
-import subprocess
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import benchsuite
-from benchsuite.catalog.registry import MACHINE, MODELS, MeasureSpec
-from benchsuite.grid.case import Case
-from benchsuite.grid.study import Budget
-from benchsuite.records import Record
+from benchsuite.catalog.registry import MACHINE, MODELS, TASKS, MeasureSpec
+from benchsuite.host import git
 
-if TYPE_CHECKING:
-    import torch
-
-
-#: Environment variables that name the machine and the checkout under test.
-MACHINE_NAME = "BENCHSUITE_MACHINE"
+#: Environment variable that names the checkout under test.
 CHECKOUT = "BENCHSUITE_CHECKOUT"
 
-
-#: Parts of the package that measure nothing.
-_APART = {"analysis", "cli", "report", "profiling"}
-
-
-def machine_name() -> str:
-    """`BENCHSUITE_MACHINE`, or the host's name (asv's own default)."""
-    return os.environ.get(MACHINE_NAME) or platform.node() or "unnamed"
+_PACKAGE = Path(benchsuite.__file__).parent
+#: What every measurement goes through, besides its measure and its model.
+_COMMON = "benchsuite.runtime.workload"
+#: Modules that name, describe or store measurements: a change to them changes no number.
+_BOOKKEEPING = {"catalog", "grid", "records", "errors", "units", "host", "__init__"}
 
 
 @functools.cache
@@ -70,56 +56,10 @@ def _untracked_code(root: Path) -> str:
     )
 
 
-def git(root: Path, *words: str) -> str:
-    """What git answers in a directory; nothing where there is no git or no repository."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode(errors="replace").strip()
-
-
-def cuda_driver_present() -> bool:
-    """Whether a CUDA driver can be loaded; does not initialise it."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
-@functools.cache
-def source(model: str) -> str:
-    """Digest of the code that measures, and of the file of a model from outside.
-
-    A checkout tells of changes, but the suite and a model may live elsewhere.
-    """
-    package = Path(benchsuite.__file__).parent
-    files = [f for f in sorted(package.rglob("*.py")) if f.parts[len(package.parts)] not in _APART]
-    module = "" if model == MACHINE else MODELS.get(model).target.partition(":")[0]
-    try:
-        spec = find_spec(module)
-    except Exception:  # not there, or a package around it fails: the attempt itself tells
-        spec = None
-    if spec is not None and spec.origin and Path(spec.origin) not in files:
-        files.append(Path(spec.origin))
-    return _digest(b"".join(f.read_bytes() for f in files if f.is_file()))
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
-
-
 @functools.cache
 def software() -> dict[str, Any]:
-    """Versions, processor and memory: what does not change while a process lives."""
-    page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    """Operating system and versions, as columns of `records.SCHEMA`."""
     return {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory": float(page * pages),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": _version("torch"),
@@ -136,58 +76,64 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _cpu_name() -> str:
+@functools.cache
+def source(model: str, measure: MeasureSpec) -> str:
+    """Digest of the code that one measurement of a model runs.
+
+    That is the model's module, the measure's, the task's where there is one, the workload's, and
+    all modules of this package that they import; of a model from outside its own file alone.
+    Changes to the command line, to pages or to other models leave it as it is, so that they
+    measure nothing again.
+    """
+    targets = [_COMMON, measure.target.partition(":")[0]]
+    if measure.task:
+        targets.append(TASKS.get(measure.task).target.partition(":")[0])
+    if model != MACHINE:
+        targets.append(MODELS.get(model).target.partition(":")[0])
+    files = {file for target in targets if (file := _file_of(target))}
+    waiting = list(files)
+    while waiting:
+        found = _imported(waiting.pop()) - files
+        files |= found
+        waiting += found
+    return _digest(b"".join(file.read_bytes() for file in sorted(files)))
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module; None where it cannot be found, which the attempt itself reports."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        spec = find_spec(module)
+    except Exception:  # a package around it may fail in any way
+        return None
+    if spec is None or not spec.origin or not Path(spec.origin).is_file():
+        return None
+    return Path(spec.origin)
 
 
-def _governor() -> str:
-    try:
-        path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Device, flags and load at this moment, as columns of `records.SCHEMA`."""
-    import torch
-
-    from benchsuite.runtime import device as devices
-
-    return {
-        **devices.tf32_flags(),
-        **devices.describe(device),
-        "load": os.getloadavg()[0],
-        "governor": _governor(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def begin(
-    case: Case, spec: MeasureSpec, budget: Budget, *, study: str = "", run: str = ""
-) -> Record:
-    """The record of an attempt before it has begun; its `key` tells whether one is finished."""
-    tree = checkout()
-    return Record(
-        case=case,
-        measure=spec.name,
-        unit=spec.unit,
-        version=spec.version,
-        study=study,
-        run=run,
-        machine=machine_name(),
-        commit=tree.get("commit", ""),
-        timeout=budget.timeout,
-        min_run_time=budget.min_run_time,
-        provenance={
-            **software(),
-            **{key: value for key, value in tree.items() if key != "commit"},
-            "source": source(case.model),
-        },
+@functools.cache
+def _imported(file: Path) -> frozenset[Path]:
+    """Files of this package that a file of this package imports, lazily or not."""
+    if not file.is_relative_to(_PACKAGE):
+        return frozenset()
+    tree = ast.parse(file.read_bytes())
+    found = (_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in _names_imported(tree))
+    return frozenset(
+        path
+        for path in found
+        if path.is_file()
+        and path.relative_to(_PACKAGE).with_suffix("").parts[0] not in _BOOKKEEPING
     )
+
+
+def _names_imported(tree: ast.Module) -> Iterator[str]:
+    """`a.b` and `a.b.c` of `from a.b import c`: which of them is a module the disk decides."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]

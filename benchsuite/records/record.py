@@ -16,6 +16,25 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.records.schema import PROVENANCE, SCHEMA_VERSION, Status
 
+#: What makes two measurements the same one.
+Key = tuple[str, ...]
+
+
+def key_of(
+    *,
+    case: str,
+    measure: str,
+    version: str,
+    machine: str,
+    commit: str,
+    tree: str,
+    torch: str,
+    source: str,
+    min_run_time: float | None,
+) -> Key:
+    """The key by which a finished measurement is found again; arguments are columns of `SCHEMA`."""
+    return (case, measure, version, machine, commit, tree, torch, source, str(min_run_time))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -72,19 +91,17 @@ class Record:
         )
 
     @property
-    def key(self) -> tuple[str, ...]:
+    def key(self) -> Key:
         """What makes a finished measurement the same one: asked before measuring it again."""
-        own = self.provenance
-        return (
-            self.case.id,
-            self.measure,
-            self.version,
-            self.machine,
-            self.commit,
-            str(own.get("tree", "")),
-            str(own.get("torch", "")),
-            str(own.get("source", "")),
-            str(self.min_run_time),
+        stored = {name: str(self.provenance.get(name, "")) for name in ("tree", "torch", "source")}
+        return key_of(
+            case=self.case.id,
+            measure=self.measure,
+            version=self.version,
+            machine=self.machine,
+            commit=self.commit,
+            min_run_time=self.min_run_time,
+            **stored,
         )
 
 

@@ -5,6 +5,7 @@ No function here touches CUDA for a CPU case: a forkserver's parent may call tho
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from typing import Any
 
 import torch
 
+from benchsuite import host
 from benchsuite.errors import Unsupported
-from benchsuite.records.provenance import cuda_driver_present
 
 OutOfMemory = torch.OutOfMemoryError
 
@@ -22,7 +23,7 @@ def resolve(name: str) -> str:
     """`auto` into `cuda` where there is a CUDA device, else `cpu`; other names stay."""
     if name != "auto":
         return name
-    return "cuda" if cuda_driver_present() and torch.cuda.is_available() else "cpu"
+    return "cuda" if host.cuda_driver_present() and torch.cuda.is_available() else "cpu"
 
 
 def require(name: str) -> torch.device:
@@ -95,31 +96,7 @@ def free_memory(device: torch.device) -> int:
     """Bytes that a new tensor could take on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return free_host_memory()
-
-
-def free_host_memory() -> int:
-    """Bytes of memory that this process could still take, its control group's limit included."""
-    available = None
-    with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 - not a real file
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                available = int(line.split()[1]) * 1024
-    limits = []
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        try:
-            with open(limit, encoding="ascii") as a, open(used, encoding="ascii") as b:  # noqa: PTH123
-                limits.append(int(a.read()) - int(b.read()))
-        except (OSError, ValueError):
-            continue  # no such control group, or "max"
-    known = [value for value in (available, *limits) if value is not None]
-    return min(known) if known else 1 << 62
+    return host.free_memory()
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -149,4 +126,15 @@ def tf32_flags() -> dict[str, bool]:
     return {
         "tf32_matmul": torch.backends.cuda.matmul.fp32_precision == "tf32",
         "tf32_cudnn": getattr(torch.backends.cudnn, "rnn").fp32_precision == "tf32",  # noqa: B009
+    }
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """Device, flags and load at this moment, as columns of `records.SCHEMA`."""
+    return {
+        **tf32_flags(),
+        **describe(device),
+        "load": os.getloadavg()[0],
+        "governor": host.governor(),
+        "threads": torch.get_num_threads(),
     }

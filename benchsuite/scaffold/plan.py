@@ -20,11 +20,11 @@ from typing import Any
 import jinja2
 
 import benchsuite
+from benchsuite import host
 from benchsuite.catalog.registry import MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Value
 from benchsuite.grid.study import Budget, Study
-from benchsuite.records import provenance
 
 #: What a user's models are held against.
 _BESIDE = ("lstm", "tcn")
@@ -129,7 +129,7 @@ def scaffold(
 
 
 def _require_top(root: Path) -> None:
-    top = provenance.git(root, "rev-parse", "--show-toplevel") if root.is_dir() else ""
+    top = host.git(root, "rev-parse", "--show-toplevel") if root.is_dir() else ""
     if not root.is_dir():
         raise UsageError(f"{str(root)!r} is no directory")
     if not top:

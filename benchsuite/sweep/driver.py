@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchsuite import host
 from benchsuite.catalog.registry import MACHINE, MEASURES
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
-from benchsuite.records import CRASHED, INTERRUPTED, Record, provenance, settle
+from benchsuite.records import CRASHED, INTERRUPTED, Key, Record, provenance, settle
+from benchsuite.records.attempts import attempt_key, finished
 from benchsuite.records.home import StudyHome
-from benchsuite.sweep import suite
 from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
 from benchsuite.sweep.launchers import asv
 
@@ -97,12 +98,12 @@ class Balance:
     reused: int = 0
     interrupted: bool = False
     failures: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: Key = ()
 
 
 def resolve_device(study: Study) -> Study:
     """The study with `auto` replaced by what this machine has."""
-    if not provenance.cuda_driver_present():
+    if not host.cuda_driver_present():
         return study.with_device("cpu")
     from benchsuite.runtime.device import resolve
 
@@ -135,11 +136,11 @@ def run_study(
         file = place.records.path
         offset = file.stat().st_size if file.exists() else 0
         wanted = _wanted(study)
-        known = suite.finished(file)
+        known = finished(file)
         check_identity(study, known.values())
         done = {} if fresh else {key: known[key] for key in wanted if key in known}
         progress = Progress(total=len(wanted), reused=len(done))
-        ended: dict[tuple[str, ...], Record] = {}
+        ended: dict[Key, Record] = {}
         interrupted, notes = False, notes_on_checkout()
         commit = provenance.checkout().get("commit")
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
@@ -176,10 +177,10 @@ def run_study(
         )
 
 
-def _wanted(study: Study) -> dict[tuple[str, ...], Case]:
+def _wanted(study: Study) -> dict[Key, Case]:
     """Every measurement of the study by the key of its record."""
     return {
-        provenance.begin(case, MEASURES.get(name), study.budget).key: case
+        attempt_key(case, MEASURES.get(name), study.budget): case
         for name in study.measures
         for case in study.cases(name)
     }
@@ -251,15 +252,15 @@ def _close_interrupted(place: StudyHome, tail: _Tail) -> None:
         place.records.append(record.replace(status="failed", reason=INTERRUPTED))
 
 
-def _settled(tail: _Tail) -> dict[tuple[str, ...], Record]:
+def _settled(tail: _Tail) -> dict[Key, Record]:
     """Records of this run, dead attempts included, by key."""
     return {record.key: record for record in map(Record.from_row, settle(tail.rows()))}
 
 
 def _balance(
     study: Study,
-    wanted: Mapping[tuple[str, ...], Case],
-    outcomes: Mapping[tuple[str, ...], Record],
+    wanted: Mapping[Key, Case],
+    outcomes: Mapping[Key, Record],
     *,
     measured: list[Record],
     interrupted: bool,

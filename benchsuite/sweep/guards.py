@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
+from benchsuite import host
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.study import Study
 from benchsuite.records import Record, provenance
@@ -19,13 +20,13 @@ def check_identity(study: Study, known: Iterable[Record]) -> None:
     Raises:
         UsageError: if this machine's name has records of another processor.
     """
-    name, cpu = provenance.machine_name(), provenance.software()["cpu"]
+    name, cpu = host.machine_name(), host.hardware()["cpu"]
     others = {str(r.provenance.get("cpu", cpu)) for r in known if r.machine == name} - {cpu}
     if others:
         raise UsageError(
             f"study {study.name!r} has records of machine {name!r} with the processor"
             f" {', '.join(sorted(others))!r}, and this one is {cpu!r}: name this machine with"
-            f" {provenance.MACHINE_NAME}, or choose another place with --home"
+            f" {host.MACHINE_NAME}, or choose another place with --home"
         )
 
 

@@ -18,17 +18,17 @@ import functools
 import os
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchsuite import host
 from benchsuite.catalog.registry import MEASURES, MeasureSpec
-from benchsuite.errors import UsageError
 from benchsuite.grid.case import Value
 from benchsuite.grid.study import Study, load_study
-from benchsuite.records import FINAL, Record, home, latest, read_rows, settle
+from benchsuite.records import Key, Record, home
+from benchsuite.records.attempts import attempt_key, finished
 from benchsuite.records.home import StudyHome
-from benchsuite.records.provenance import CHECKOUT, begin, cuda_driver_present
+from benchsuite.records.provenance import CHECKOUT
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
@@ -77,7 +77,7 @@ class CaseBenchmark:
     def _record(self, *point: Value) -> Record:
         case, budget = self.study.case(point), self.study.budget
         if os.environ.get(RESUME):
-            done = _finished().get(begin(case, self.spec, budget).key)
+            done = _finished().get(attempt_key(case, self.spec, budget))
             if done is not None:
                 return done
         if case.device == "cpu":
@@ -158,7 +158,7 @@ def _class_name(measure: str) -> str:
 def _chosen_study() -> Study:
     """The study, on the device that `auto` means here: a driver that loads is taken for one."""
     study = load_study(os.environ[STUDY])
-    return study.with_device("cuda" if cuda_driver_present() else "cpu")
+    return study.with_device("cuda" if host.cuda_driver_present() else "cpu")
 
 
 def _study_home(study: Study) -> StudyHome:
@@ -166,22 +166,9 @@ def _study_home(study: Study) -> StudyHome:
 
 
 @functools.cache
-def _finished() -> dict[tuple[str, ...], Record]:
+def _finished() -> dict[Key, Record]:
     """Measurements of the study with an outcome, by key."""
     return finished(_study_home(_chosen_study()).records.path)
-
-
-def finished(path: Path) -> dict[tuple[str, ...], Record]:
-    """Measurements in a record file whose outcome a resumed run takes as final, by key."""
-    if not path.exists():
-        return {}
-    found = {}
-    for row in latest(settle(read_rows(path))):
-        with suppress(UsageError):  # of a model that is no longer there
-            record = Record.from_row(row)
-            if record.status in FINAL:
-                found[record.key] = record
-    return found
 
 
 def _warm_up() -> None:
@@ -198,6 +185,7 @@ def _warm_up() -> None:
     memory.warm_profiler()
     count.flops("lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False)
     provenance.software()
+    host.hardware()
     provenance.checkout()
     if os.environ.get(RESUME):
         _finished()
@@ -205,11 +193,9 @@ def _warm_up() -> None:
 
 def _limit_memory() -> None:
     """Let allocations fail before the machine runs out of memory: a case fails, alone."""
-    from benchsuite.runtime.device import free_host_memory
-
     with Path("/proc/self/status").open(encoding="ascii") as lines:
         used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
-    limit = used + int(_MEMORY_SHARE * free_host_memory())
+    limit = used + int(_MEMORY_SHARE * host.free_memory())
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

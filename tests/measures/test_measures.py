@@ -362,7 +362,7 @@ import sys, torch
 from unittest import mock
 from benchsuite import Case, measure
 from benchsuite.sweep import suite
-with mock.patch("benchsuite.runtime.device.free_host_memory", return_value=1 << 30):
+with mock.patch("benchsuite.host.free_memory", return_value=1 << 30):
     suite._limit_memory()
 class Eats(torch.nn.Module):
     def forward(self, x):

@@ -18,6 +18,7 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import load_study
 from benchsuite.measures.attempt import measure
 from benchsuite.records import RecordFile, load_records, provenance, settle
+from benchsuite.records.attempts import new_attempt
 from benchsuite.records.home import StudyHome
 from benchsuite.sweep import driver, suite
 
@@ -72,7 +73,7 @@ def test_records_of_a_changed_tree_say_so_and_replace_nothing(tmp_path, monkeypa
     for text in ("width = 3\n", "width = 4\n", "width = 5\n"):
         (tmp_path / "model.py").write_text(text)
         provenance.checkout.cache_clear()
-        record = provenance.begin(next(iter(tiny.cases())), *_latency(tiny))
+        record = new_attempt(next(iter(tiny.cases())), *_latency(tiny))
         keys.append(record.key)
         told.append(record.provenance["dirty"])
     provenance.checkout.cache_clear()

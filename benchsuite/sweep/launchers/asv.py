@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import benchsuite
+from benchsuite import host
 from benchsuite.errors import UsageError
 from benchsuite.grid.study import Study
 from benchsuite.history import thresholds
@@ -50,7 +51,7 @@ def running(
     """
     _write_configuration(study, place)
     commit = provenance.checkout().get("commit")
-    machine = provenance.machine_name()
+    machine = host.machine_name()
     _register_machine(machine, place.asv)
     command = [
         *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
@@ -70,7 +71,7 @@ def running(
         suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
         provenance.CHECKOUT: here,
-        provenance.MACHINE_NAME: machine,
+        host.MACHINE_NAME: machine,
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
     }
@@ -120,7 +121,7 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
 
 
 def _toplevel() -> Path | None:
-    found = provenance.git(Path(), "rev-parse", "--show-toplevel")
+    found = host.git(Path(), "rev-parse", "--show-toplevel")
     return Path(found) if found else None
 
 

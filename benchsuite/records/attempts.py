@@ -1,0 +1,70 @@
+"""Attempts to measure: their identity, their record before they begin, and which are finished."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from benchsuite import host
+from benchsuite.catalog.registry import MeasureSpec
+from benchsuite.errors import UsageError
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
+from benchsuite.records import provenance
+from benchsuite.records.record import Key, Record, key_of
+from benchsuite.records.rows import latest, read_rows, settle
+from benchsuite.records.schema import FINAL
+
+
+def attempt_key(case: Case, spec: MeasureSpec, budget: Budget) -> Key:
+    """The key that a record of this measurement would have here and now."""
+    tree = provenance.checkout()
+    return key_of(
+        case=case.id,
+        measure=spec.name,
+        version=spec.version,
+        machine=host.machine_name(),
+        commit=tree.get("commit", ""),
+        tree=tree.get("tree", ""),
+        torch=provenance.software()["torch"],
+        source=provenance.source(case.model, spec),
+        min_run_time=budget.min_run_time,
+    )
+
+
+def new_attempt(
+    case: Case, spec: MeasureSpec, budget: Budget, *, study: str = "", run: str = ""
+) -> Record:
+    """The record of an attempt before it has begun."""
+    tree = provenance.checkout()
+    return Record(
+        case=case,
+        measure=spec.name,
+        unit=spec.unit,
+        version=spec.version,
+        study=study,
+        run=run,
+        machine=host.machine_name(),
+        commit=tree.get("commit", ""),
+        timeout=budget.timeout,
+        min_run_time=budget.min_run_time,
+        provenance={
+            **host.hardware(),
+            **provenance.software(),
+            **{key: value for key, value in tree.items() if key != "commit"},
+            "source": provenance.source(case.model, spec),
+        },
+    )
+
+
+def finished(path: Path) -> dict[Key, Record]:
+    """Measurements in a record file whose outcome a resumed run takes as final, by key."""
+    if not path.exists():
+        return {}
+    found = {}
+    for row in latest(settle(read_rows(path))):
+        with suppress(UsageError):  # of a model that is no longer there
+            record = Record.from_row(row)
+            if record.status in FINAL:
+                found[record.key] = record
+    return found

@@ -1,0 +1,102 @@
+"""What decides whether a measurement is finished: its key, and the code that it depends on."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchsuite.catalog.registry import MEASURES
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
+from benchsuite.records import provenance
+from benchsuite.records.attempts import attempt_key, new_attempt
+
+LATENCY = MEASURES.get("latency")
+
+
+def test_the_key_of_an_attempt_is_that_of_its_record():
+    case, budget = Case(model="lstm", seq_len=7), Budget(min_run_time=0.1)
+    assert attempt_key(case, LATENCY, budget) == new_attempt(case, LATENCY, budget).key
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package whose files decide the digest, to be edited."""
+    copy = tmp_path / "benchsuite"
+    shutil.copytree(provenance._PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def found(name):
+        path = tmp_path / f"{name.replace('.', '/')}.py"
+        return importlib.util.spec_from_file_location(name, path) if path.exists() else None
+
+    monkeypatch.setattr(provenance, "_PACKAGE", copy)
+    monkeypatch.setattr(provenance, "find_spec", found)
+    return copy
+
+
+def digest(model="lstm_cell", measure="latency"):
+    provenance.source.cache_clear()
+    provenance._imported.cache_clear()
+    return provenance.source(model, MEASURES.get(measure))
+
+
+@pytest.fixture(autouse=True)
+def _digests_of_this_package_only():
+    yield
+    provenance.source.cache_clear()
+    provenance._imported.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("report/page.py", "cli/run.py", "analysis/noise.py", "history/publish.py"),
+        *("profiling/explain.py", "sweep/driver.py", "scaffold/plan.py", "records/frame.py"),
+        *("catalog/registry.py", "grid/study.py", "models/conv.py", "measures/structure.py"),
+        *("tasks/delay.py", "learning/trainer.py"),
+    ],
+)
+def test_what_does_not_measure_measures_nothing_again(package, file):
+    before = digest()
+    _touch(package / file)
+    assert digest() == before
+
+
+@pytest.mark.parametrize(
+    ("measure", "file"),
+    [
+        ("latency", "measures/timing.py"),
+        ("latency", "models/lstm.py"),
+        ("latency", "models/recurrence.py"),
+        ("latency", "runtime/workload.py"),
+        ("latency", "stats.py"),
+        ("delay_error", "tasks/delay.py"),
+        ("delay_error", "learning/trainer.py"),
+        ("erf50", "field/effective.py"),
+    ],
+)
+def test_what_measures_measures_again(package, measure, file):
+    before = digest(measure=measure)
+    _touch(package / file)
+    assert digest(measure=measure) != before
+
+
+def test_a_model_from_outside_is_measured_again_when_its_file_changes(tmp_path, monkeypatch):
+    file = tmp_path / "own_model.py"
+    file.write_text("def build(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = digest("own_model:build")
+    file.write_text("def build(): pass\n")
+    assert digest("own_model:build") != before
+
+
+def test_every_task_measure_names_its_task():
+    assert all(bool(spec.task) == spec.name.endswith("_error") for spec in MEASURES)
+
+
+def _touch(path: Path) -> None:
+    assert path.exists()
+    path.write_bytes(path.read_bytes() + b"\n# changed\n")
