@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.catalog.engines import ENGINES
 from benchsuite.catalog.registry import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
 
@@ -21,7 +22,10 @@ Value = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One thing that may vary: its type, bounds or choices, and meaning (defaults: `Case`)."""
+    """One thing that may vary: its type, bounds or choices, and meaning (defaults: `Case`).
+
+    `short` is its prefix in a case's id, `since` the version of the records' schema that has it.
+    """
 
     name: str
     kind: type
@@ -29,7 +33,8 @@ class Axis:
     low: int | None = None
     high: int | None = None
     choices: tuple[str, ...] = ()
-    short: str = ""  # prefix in a case's id
+    short: str = ""
+    since: int = 1
 
     def parse(self, raw: object) -> Value:
         """Turn a raw value (text, or a value out of a TOML file) into this axis' own.
@@ -93,6 +98,7 @@ _AXES = (
         "held equal to torch.nn.LSTM at that hidden_size",
         choices=("width", "params", "flops"),
     ),
+    Axis("engine", str, "what runs the module", choices=tuple(ENGINES.names()), since=2),
     Axis("seed", int, "of parameters and input", 0, (1 << 31) - 1, short="s"),
 )
 AXES: dict[str, Axis] = {axis.name: axis for axis in _AXES}
@@ -121,6 +127,7 @@ class Case:
     dtype: str = "float32"
     num_threads: int = 1
     match: str = "width"
+    engine: str = "eager"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -152,8 +159,8 @@ class Case:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Case:
-        """Out of a record's row; other keys are ignored."""
-        return cls(**{name: row[name] for name in AXES})
+        """Out of a row; other keys are ignored, an axis that is missing has its default."""
+        return cls(**{name: row[name] for name in AXES if name in row})
 
 
 #: The default of every axis that has one.

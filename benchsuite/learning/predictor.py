@@ -17,7 +17,8 @@ from benchsuite.errors import Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.models.chrono import chrono_
 from benchsuite.runtime import count, device
-from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.assemble import assemble
+from benchsuite.runtime.build import SequenceModel, Sizes
 from benchsuite.runtime.match import solve
 from benchsuite.tasks.task import Task
 
@@ -34,6 +35,11 @@ class Predictor(nn.Module):
         """(B, T, F) → (B, T, O)."""
         y_BTO: Tensor = self.head(self.model(x_BTF))
         return y_BTO
+
+    @property
+    def takes_state(self) -> bool:
+        """See `SequenceModel.takes_state`."""
+        return self.model.takes_state
 
     def continued(self, x_BTF: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Output (B, T, O) and state; see `SequenceModel.continued`."""
@@ -81,9 +87,7 @@ def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
     target = device.require(case.device)
     case = case.replace(input_size=task.input_size)
     sizes, deviation = _sizes(case)
-    torch.set_num_threads(case.num_threads)
-    torch.manual_seed(case.seed)
-    model = build(case.model, sizes)
+    model = assemble(case, sizes)
     features = _output_features(model, case, causal=task.closed_loop is not None)
     module = Predictor(model, features, task.output_size)
     if chrono and not chrono_(model, case.seq_len):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import DEFAULTS
 from benchsuite.records.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 #: Columns that hold a list of numbers in each row.
 LISTS = tuple(column.name for column in SCHEMA.values() if column.kind == "floats")
-
-#: Columns that tables of earlier versions do not have.
-_YOUNGER = ("predicted", "expected")
 
 
 def stored_schema() -> Any:
@@ -54,8 +52,10 @@ def read_parquet(path: Path) -> pd.DataFrame:
     schema = stored_schema()
     try:
         table = parquet.read_table(path, partitioning=None)
-        for name in (n for n in _YOUNGER if n not in table.column_names):
-            table = table.append_column(name, pa.nulls(len(table)))
+        for name in (n for n in (*schema.names, *LISTS) if n not in table.column_names):
+            if SCHEMA[name].since == 1:
+                raise KeyError(f"column {name!r} is missing")
+            table = table.append_column(name, _absent(name, len(table)))
         lists = {n: table[n].cast(pa.list_(pa.float64())).to_pandas() for n in LISTS}
         stored = table.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError, KeyError) as error:
@@ -67,6 +67,14 @@ def read_parquet(path: Path) -> pd.DataFrame:
         stored,
         {n: [None if v is None else v.tolist() for v in values] for n, values in lists.items()},
     )
+
+
+def _absent(name: str, length: int) -> Any:
+    """A column that tables of an earlier version do not have."""
+    import pyarrow as pa
+
+    default = DEFAULTS.get(name, "" if SCHEMA[name].kind == "str" else None)
+    return pa.nulls(length) if default is None else pa.array([default] * length)
 
 
 def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from benchsuite.grid.case import AXES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["started", "ok", "skipped", "oom", "timeout", "failed", "crashed"]
 #: The reason of an attempt that was stopped from outside.
@@ -20,13 +20,18 @@ FINAL = frozenset({"ok", "skipped", "oom", "timeout"})
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the frame: its type, unit and meaning; `stored` is False for derived ones."""
+    """One column of the frame: its type, unit and meaning.
+
+    `stored` is False for derived ones; older records lack those of a later `since`, the version of
+    the schema that every record of it has the column in.
+    """
 
     name: str
     kind: Literal["str", "int", "float", "bool", "floats"]
     help: str
     unit: str = ""
     stored: bool = True
+    since: int = 1
 
 
 _KINDS: dict[type, Literal["str", "int", "bool"]] = {str: "str", int: "int", bool: "bool"}
@@ -37,8 +42,10 @@ PROVENANCE = (
     Column("width", "int", "hidden units or channels after matching"),
     Column("match_deviation", "float", "matched quantity over its target, minus one", "1"),
     Column("output_size", "int", "features per timestep of the output"),
-    Column("predicted", "floats", "of a test sequence: seq_len outputs, then outputs fed back"),
-    Column("expected", "floats", "what these should have been"),
+    Column(
+        "predicted", "floats", "of a test sequence: seq_len outputs, then outputs fed back", since=2
+    ),
+    Column("expected", "floats", "what these should have been", since=2),
     Column("tf32_matmul", "bool", "matrix products may use TF32"),
     Column("tf32_cudnn", "bool", "cuDNN kernels may use TF32"),
     Column("threads", "int", "intra-op threads while measuring"),
@@ -66,7 +73,10 @@ PROVENANCE = (
 SCHEMA: dict[str, Column] = {
     column.name: column
     for column in (
-        *(Column(axis.name, _KINDS[axis.kind], axis.help) for axis in AXES.values()),
+        *(
+            Column(axis.name, _KINDS[axis.kind], axis.help, since=axis.since)
+            for axis in AXES.values()
+        ),
         Column("case", "str", "readable id of the case"),
         Column("study", "str", "name of the study"),
         Column("machine", "str", "name of the machine"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,12 @@ class SequenceModel(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+
+    @property
+    def takes_state(self) -> bool:
+        """Whether the module's `forward` takes a second argument, which may be a state."""
+        taken = inspect.signature(self.module.forward).parameters.values()
+        return sum(p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD} for p in taken) >= 2
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         """(B, T, F) → (B, T, features of the output)."""

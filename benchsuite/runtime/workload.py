@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
 from benchsuite import units
+from benchsuite.catalog.engines import ENGINES
+from benchsuite.errors import Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.runtime import count, device
-from benchsuite.runtime.build import SequenceModel, build, build_on_meta
+from benchsuite.runtime.assemble import assemble
+from benchsuite.runtime.build import SequenceModel, build_on_meta
+from benchsuite.runtime.engines import Engine, Run
+from benchsuite.runtime.kernels import KernelWatch
 from benchsuite.runtime.match import matched
 
 
@@ -36,17 +40,21 @@ class Workload:
         output_size: Features of the output per timestep, known after `build`.
 
     Raises:
-        Unsupported: if this machine has no such device or the model no such option.
+        Unsupported: if this machine has no such device or engine, or the model no such option.
     """
 
     def __init__(self, case: Case) -> None:
         self.case = case
         self.device = device.require(case.device)
+        self.engine: Engine = ENGINES.get(case.engine).factory()()
+        if reason := self.engine.unavailable():
+            raise Unsupported(f"engine {case.engine} is not available on this machine: {reason}")
         self.sizes, self.match_deviation = matched(case)
         self.dtype: torch.dtype = getattr(torch, case.dtype)
         self.kernel = ""
         self.output_size: int | None = None
         self._module: SequenceModel | None = None
+        self._run: Run | None = None
         self._x_BTF: Tensor | None = None
 
     @property
@@ -73,15 +81,14 @@ class Workload:
             return
         self._refuse_if_too_large()
         case = self.case
-        torch.set_num_threads(case.num_threads)
-        # Drawn on the CPU in float32, so that every device and dtype sees the same numbers.
-        torch.manual_seed(case.seed)
-        module = build(case.model, self.sizes).to(self.device, self.dtype)
+        train = case.mode == "train"
+        module = assemble(case, self.sizes)
         x_BTF = torch.randn(case.batch_size, case.seq_len, case.input_size)
         self._x_BTF = x_BTF.to(self.device, self.dtype)
-        self._module = module.train(case.mode == "train")
-        with torch.set_grad_enabled(case.mode == "train"), _KernelWatch() as watch:
-            output = self._module(self._x_BTF)
+        self._module = module.to(self.device, self.dtype).train(train)
+        self._run = self.engine.prepare(self._module, self._x_BTF, train=train)
+        with torch.set_grad_enabled(train), KernelWatch() as watch:
+            output = self._run(self._x_BTF)
         device.synchronize(self.device)
         self.output_size = output.shape[-1]
         self.kernel = watch.summary(self._module, case.seq_len)
@@ -95,11 +102,13 @@ class Workload:
         optimiser is left out: its cost is one of parameters, not of sequence length or kernel.
         """
         module, x_BTF = self.module, self.x_BTF
+        run = self._run
+        assert run is not None
         if self.case.mode == "infer":
-            return torch.inference_mode()(lambda: module(x_BTF))
+            return torch.inference_mode()(lambda: run(x_BTF))
 
         def train() -> None:
-            module(x_BTF).square().mean().backward()
+            run(x_BTF).square().mean().backward()
             module.zero_grad(set_to_none=True)
 
         return train
@@ -131,37 +140,3 @@ class Workload:
 def prepare(case: Case) -> Workload:
     """The workload of a case; asking again for the last one returns the same objects."""
     return Workload(case)
-
-
-#: What names a library in an operator's name, or in that of a convolution's backend.
-_LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen"}
-
-
-class _KernelWatch(TorchDispatchMode):
-    """Notes which kernel libraries the dispatched operators end in.
-
-    A library's recurrent layer is dispatched under its own name. A convolution is dispatched under
-    a common one; torch is asked which backend it selects for those very arguments.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.libraries: set[str] = set()
-        self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += 1
-        name = func.name()
-        if name == "aten::convolution":
-            backend = str(torch._C._select_conv_backend(*args)).rpartition(".")[2].lower()
-            self.libraries.add(next((n for s, n in _LIBRARIES.items() if s in backend), "ATen"))
-        else:
-            self.libraries.update(n for s, n in _LIBRARIES.items() if s in name)
-        return func(*args, **(kwargs or {}))
-
-    def summary(self, module: nn.Module, seq_len: int) -> str:
-        """The libraries in words, and whether Python called them timestep by timestep."""
-        libraries = " + ".join(sorted(self.libraries)) or "ATen"
-        layers = any(isinstance(part, nn.RNNBase) for part in module.modules())
-        looped = self.calls > 4 * seq_len and not layers
-        return f"Python loop ({libraries})" if looped else libraries

@@ -22,6 +22,7 @@ from benchsuite.learning import closed_loop, scores
 from benchsuite.learning.predictor import build_predictor
 from benchsuite.learning.trainer import Diverged, _Run, train
 from benchsuite.measures.attempt import measure
+from benchsuite.runtime import streams
 from benchsuite.tasks.recipe import Recipe
 from benchsuite.tasks.task import Examples, make_task
 
@@ -291,10 +292,10 @@ def test_generation_equals_recomputing_everything(model):
     task = task_of("sine_mix", 30)
     predictor = build_predictor(case_of(model, 30, dtype="float64"), task).module.eval()
     x_BTF = task.test.x_BTF[:3]
-    kind = type(closed_loop.stream_of(predictor, x_BTF))
+    kind = type(streams.stream_of(predictor, x_BTF))
     family = MODELS.get(model).family
-    kinds = {"recurrent": closed_loop.Carried, "convolutional": closed_loop.Buffered}
-    assert kind is kinds.get(family, closed_loop.Recomputed)
+    kinds = {"recurrent": streams.Carried, "convolutional": streams.Buffered}
+    assert kind is kinds.get(family, streams.Recomputed)
     observed, generated = closed_loop.generate(predictor, x_BTF, 70)  # beyond most fields
     whole = x_BTF
     with torch.no_grad():

@@ -1,0 +1,33 @@
+"""The one place that turns a case into a live module."""
+
+from __future__ import annotations
+
+import torch
+
+from benchsuite.grid.case import Case
+from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.match import matched
+
+
+def assemble(case: Case, sizes: Sizes | None = None) -> SequenceModel:
+    """Build a case's model with the case's threads, seed and matched width.
+
+    Parameters are drawn on the CPU in float32 right after `torch.manual_seed(case.seed)`, so that
+    every device and dtype starts from the same numbers; the caller converts them.
+
+    Args:
+        case: Model, sizes, match, threads and seed.
+        sizes: What to build instead of the case's matched sizes, where they are known already.
+
+    Returns:
+        The model in training mode, on the CPU, in float32.
+
+    Raises:
+        Unsupported: if a size means nothing to the model, or no width comes near the match.
+        UsageError: if the model is unknown or its factory returns no module.
+        BenchsuiteError: if the factory fails.
+    """
+    sizes = sizes or matched(case)[0]
+    torch.set_num_threads(case.num_threads)
+    torch.manual_seed(case.seed)
+    return build(case.model, sizes)

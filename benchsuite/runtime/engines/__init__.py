@@ -1,0 +1,35 @@
+"""Engines: what runs a module that is already built.
+
+An engine is a class with the two methods of `Engine`, in a module of its own, and a line in
+`catalog.engines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor, nn
+
+Run = Callable[[Tensor], Tensor]
+
+
+class Engine(Protocol):
+    """Runs modules over (batch, time, features)."""
+
+    def unavailable(self) -> str:
+        """Why this machine cannot use the engine; empty if it can."""
+        ...
+
+    def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:
+        """What runs the module on inputs like `x_BTF`; prepared once, outside of any timing.
+
+        Args:
+            module: On its device, in its dtype and mode.
+            x_BTF: An input as it will come, (batch, time, features).
+            train: Whether outputs have to carry gradients.
+
+        Raises:
+            Unsupported: if the engine cannot run this module, or cannot train.
+        """
+        ...

@@ -1,0 +1,19 @@
+"""PyTorch as it is: operators called one by one from Python."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from benchsuite.runtime.engines import Run
+
+
+class Eager:
+    """Calls the module itself."""
+
+    def unavailable(self) -> str:
+        """Nothing is in its way."""
+        return ""
+
+    def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:  # noqa: ARG002
+        """The module."""
+        return module
