@@ -13,7 +13,7 @@ import pandas as pd
 from benchsuite.analysis.fastest import family_of
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured, told_axis
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
-from benchsuite.catalog.registry import MACHINE
+from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES, DEFAULTS, Value
 from benchsuite.grid.study import shipped

@@ -33,7 +33,7 @@ from benchsuite.analysis.ratio import (
     runs_needed,
 )
 from benchsuite.analysis.select import measured
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES
 

@@ -8,7 +8,7 @@ import pandas as pd
 from benchsuite.analysis.crossover import crossovers
 from benchsuite.analysis.noise import Noise, floor, spread
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 
 SHAPE = [*LINE, "seq_len"]
 #: Names of the two families where each stands for its best model.

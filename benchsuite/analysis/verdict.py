@@ -10,7 +10,7 @@ import pandas as pd
 from benchsuite.analysis.fastest import SHAPE, family_of, field_of
 from benchsuite.analysis.noise import Noise, floor, spread
 from benchsuite.analysis.select import measured, told_axes, told_axis
-from benchsuite.catalog.registry import MACHINE, MODELS
+from benchsuite.catalog.models import MACHINE, MODELS
 
 FAMILIES = ("recurrent", "convolutional")
 

@@ -42,7 +42,7 @@ def compare(
     Exit code 1 means that something got slower (or, for other measures, higher).
     """
     from benchsuite import analysis
-    from benchsuite.catalog.registry import MEASURES
+    from benchsuite.catalog.measures import MEASURES
     from benchsuite.records.home import home_of
 
     MEASURES.get(measure)

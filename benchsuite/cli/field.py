@@ -104,7 +104,7 @@ def field(
 
 
 def _cases(models: list[str], axis: list[str]) -> list[Case]:
-    from benchsuite.catalog.registry import MODELS
+    from benchsuite.catalog.models import MODELS
     from benchsuite.grid.case import Case, parse_single
 
     settings: dict[str, Any] = parse_single(axis, _AXES, "axis of a field", "a field has")
@@ -138,7 +138,7 @@ def _exercise(
     """How a case's model is put to a task: its module with a head, features, and inputs."""
     if task is None:
         return None
-    from benchsuite.catalog.registry import TASKS
+    from benchsuite.catalog.tasks import TASKS
     from benchsuite.cli.train import option_of
 
     name, given = TASKS.get(task).name, dict(map(option_of, options))

@@ -47,13 +47,13 @@ def list_(
 
 
 def _models() -> list[dict[str, Any]]:
-    from benchsuite.catalog.registry import MODELS
+    from benchsuite.catalog.models import MODELS
 
     return [{"name": m.name, "family": m.family, "summary": m.summary} for m in MODELS]
 
 
 def _tasks() -> list[dict[str, Any]]:
-    from benchsuite.catalog.registry import TASKS
+    from benchsuite.catalog.tasks import TASKS
 
     return [
         {
@@ -67,7 +67,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _measures() -> list[dict[str, Any]]:
-    from benchsuite.catalog.registry import MEASURES
+    from benchsuite.catalog.measures import MEASURES
 
     return [
         {"name": m.name, "unit": m.unit, "better": m.direction, "summary": m.summary}

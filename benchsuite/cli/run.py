@@ -95,7 +95,7 @@ def run(
 def _study(
     name_or_path: str, axis: list[str], device: str | None, measure: list[str], name: str | None
 ) -> Study:
-    from benchsuite.catalog.registry import MEASURES
+    from benchsuite.catalog.measures import MEASURES
     from benchsuite.grid.case import axis_named, parse_assignment, parse_values
     from benchsuite.grid.study import load_study
     from benchsuite.sweep.driver import resolve_device

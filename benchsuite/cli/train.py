@@ -14,7 +14,7 @@ from benchsuite.cli._progress import Show, training_progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.catalog.registry import TaskSpec
+    from benchsuite.catalog.tasks import TaskSpec
     from benchsuite.grid.case import Case, Value
     from benchsuite.learning.scores import Continuation
     from benchsuite.tasks.recipe import Recipe
@@ -56,7 +56,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train models on a task: learning curves, scores beside baselines, generated sequences."""
-    from benchsuite.catalog.registry import MODELS, TASKS
+    from benchsuite.catalog.models import MODELS
+    from benchsuite.catalog.tasks import TASKS
     from benchsuite.grid.case import Case
     from benchsuite.records.home import home_of
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from benchsuite.catalog.registry import MODELS, TASKS
+from benchsuite.catalog.models import MODELS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
 from benchsuite.errors import UsageError
 from benchsuite.field.formula import NOTHING

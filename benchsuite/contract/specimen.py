@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite import adapt
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.field.subject import noise, run
 from benchsuite.grid.case import Value

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.catalog.engines import ENGINES
-from benchsuite.catalog.registry import MACHINE, MODELS
+from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
 
 Value = str | int | bool

@@ -16,7 +16,8 @@ from typing import Any
 
 import tomli_w
 
-from benchsuite.catalog.registry import MACHINE, MEASURES, MODELS
+from benchsuite.catalog.measures import MEASURES
+from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
 from benchsuite.grid.case import AXES, DEFAULTS, Case, Value, axis_named, parse_values
 

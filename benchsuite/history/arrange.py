@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.case import AXES
 
 #: The axes that are read first; the others follow in their own order.

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES, Case
 from benchsuite.records import Record, Status, to_frame

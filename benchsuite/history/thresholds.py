@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 
 #: Least relative increase of a timing; from `tests/perf/regressions.py`, see docs/history.md.
 TIMED = 0.05

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.errors import Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.models.chrono import chrono_

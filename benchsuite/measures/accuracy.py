@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.catalog.registry import TASKS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.grid.study import Budget
 from benchsuite.learning.scores import continuation, test_error

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from benchsuite.catalog.registry import MEASURES, MeasureSpec
+from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchsuite import host
-from benchsuite.catalog.registry import MeasureSpec
+from benchsuite.catalog.measures import MeasureSpec
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import benchsuite
-from benchsuite.catalog.registry import MACHINE, MODELS, TASKS, MeasureSpec
+from benchsuite.catalog.measures import MeasureSpec
+from benchsuite.catalog.models import MACHINE, MODELS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.host import git
 
 #: Environment variable that names the checkout under test.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchsuite import units
 from benchsuite.analysis import measured, roofline_words
-from benchsuite.catalog.registry import MACHINE, MODELS
+from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.report import explanations
 from benchsuite.report.figures.receptive_field import unbounded
 

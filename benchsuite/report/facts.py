@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis, units
-from benchsuite.catalog.registry import MACHINE
+from benchsuite.catalog.models import MACHINE
 from benchsuite.grid.study import shipped
 from benchsuite.records import SCHEMA
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis, units
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.case import AXES
 
 #: Columns that a row of a table is made from.

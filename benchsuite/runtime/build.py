@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite.catalog.registry import MODELS, ModelSpec
+from benchsuite.catalog.models import MODELS, ModelSpec
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.grid.case import Case
 

@@ -21,7 +21,7 @@ import jinja2
 
 import benchsuite
 from benchsuite import host
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Value
 from benchsuite.grid.study import Budget, Study

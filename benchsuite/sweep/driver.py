@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite import host
-from benchsuite.catalog.registry import MACHINE, MEASURES
+from benchsuite.catalog.measures import MEASURES
+from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchsuite import host
-from benchsuite.catalog.registry import MEASURES, MeasureSpec
+from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.grid.case import Value
 from benchsuite.grid.study import Study, load_study
 from benchsuite.records import Key, Record, home

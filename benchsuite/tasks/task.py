@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchsuite.catalog.registry import TASKS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.errors import UsageError, unknown
 from benchsuite.tasks.recipe import Recipe
 

@@ -25,7 +25,7 @@ from benchsuite.analysis import (
     speedups,
 )
 from benchsuite.analysis.pareto import front_of
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.records import to_frame
 from benchsuite.report.figures.fastest import crossover_maps
 from benchsuite.report.figures.figure import INK, look

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchsuite import measure
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.field.derive import traced_field
 from benchsuite.field.effective import effective_field, half_life, quantile

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchsuite.catalog.registry import MEASURES, MODELS
+from benchsuite.catalog.measures import MEASURES
+from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES, Case, parse_assignment
 from benchsuite.grid.study import Study, load_study, parse_study, shipped

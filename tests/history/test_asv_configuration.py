@@ -13,7 +13,7 @@ from asv import config, environment
 from asv.results import get_filename
 from packaging.requirements import Requirement
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.study import CORE_AXES
 from benchsuite.history import thresholds
 from benchsuite.sweep.suite import benchmark_name

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from benchsuite.catalog.registry import MODELS, TASKS
+from benchsuite.catalog.models import MODELS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.cli import app
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.grid.case import Case

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from benchsuite import measure
-from benchsuite.catalog.registry import MACHINE, MEASURES, MODELS
+from benchsuite.catalog.measures import MEASURES
+from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget, load_study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.contract import check_model
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.grid.case import Case

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from benchsuite.analysis import newest
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.grid.case import Case
 from benchsuite.records import Record, to_frame
 from benchsuite.report.figures.fastest import crossover_maps

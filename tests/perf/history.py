@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.study import Study, load_study
 from benchsuite.history.thresholds import settings
 from benchsuite.sweep.suite import benchmark_name

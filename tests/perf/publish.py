@@ -17,7 +17,7 @@ from pathlib import Path
 
 import history
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.study import load_study
 from benchsuite.history.publish import publish
 

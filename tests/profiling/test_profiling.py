@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from typer.testing import CliRunner
 
 from benchsuite import Case, measure
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.cli import app
 from benchsuite.errors import UsageError
 from benchsuite.grid.study import Study

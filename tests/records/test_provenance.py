@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.catalog.registry import MEASURES
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.records import provenance

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchsuite import measure
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.records import load_records

@@ -82,7 +82,7 @@ def test_records_of_a_changed_tree_say_so_and_replace_nothing(tmp_path, monkeypa
 
 
 def _latency(study):
-    from benchsuite.catalog.registry import MEASURES
+    from benchsuite.catalog.measures import MEASURES
 
     return MEASURES.get("latency"), study.budget
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchsuite.catalog.registry import MEASURES, TASKS
+from benchsuite.catalog.measures import MEASURES
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.errors import UsageError
 from benchsuite.tasks.task import make_task
 

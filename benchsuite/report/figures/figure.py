@@ -13,7 +13,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 
 #: Ink that becomes the page's own colour where the figure is inlined.
 INK = "#1f2328"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchsuite.catalog.registry import MODELS
+from benchsuite.catalog.models import MODELS
 from benchsuite.report.figures.figure import house_style, look, svg_of
 
 #: Gradients below this part of the greatest are not drawn.

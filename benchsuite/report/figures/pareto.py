@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchsuite import analysis, units
-from benchsuite.catalog.registry import TASKS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 from benchsuite.report.figures.slices import Slice, slices
 from benchsuite.report.figures.tiles import WIDTH, narrow

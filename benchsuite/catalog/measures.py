@@ -1,0 +1,171 @@
+"""The measures: everything that is measured of a case is one line of data here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchsuite.catalog.registry import Registry, resolve
+from benchsuite.catalog.tasks import TASKS
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpec:
+    """Something measured of a case.
+
+    Attributes:
+        name: What people type, and the measure's name in the records.
+        unit: Base unit of the value: "s", "B", "FLOP", "step", "1", "FLOP/s" or "B/s".
+        version: Raise it by hand when the meaning of the number changes; asv and the resuming of
+            studies both go by it, so that cosmetic edits keep history and real ones start anew.
+        direction: Which way is better.
+        target: `module:function` with `function(workload, budget) -> Reading`.
+        summary: One line on what it is.
+        runs: Whether the model itself is run, so that its workload has to be built.
+        of_machine: Whether it is one of the machine: measured once per device, dtype and number of
+            threads, of no model.
+        task: The task that it trains on; empty for other measures.
+    """
+
+    name: str
+    unit: str
+    version: str
+    direction: Literal["lower", "none"]
+    target: str
+    summary: str
+    runs: bool = True
+    of_machine: bool = False
+    task: str = ""
+
+    def function(self) -> Callable[..., Any]:
+        """Import the function."""
+        return resolve(self.target)  # type: ignore[no-any-return]
+
+
+_MM = "benchsuite.measures"
+
+MEASURES = Registry(
+    "measure",
+    [
+        MeasureSpec(
+            "latency",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.timing:latency",
+            "wall time of one step of the case's mode",
+        ),
+        MeasureSpec(
+            "device_time",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.timing:device_time",
+            "time of one step on the device's own clock (CUDA events)",
+        ),
+        MeasureSpec(
+            "peak_memory",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.memory:peak_memory",
+            "most memory that one step holds beyond parameters and input",
+        ),
+        MeasureSpec(
+            "saved_activations",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.memory:saved_activations",
+            "memory that the forward pass keeps for the backward pass",
+        ),
+        MeasureSpec(
+            "state_size",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.structure:state_size",
+            "memory needed to continue a stream by one step",
+            runs=False,
+        ),
+        MeasureSpec(
+            "parameters",
+            "1",
+            "1",
+            "none",
+            f"{_MM}.structure:parameters",
+            "number of trainable parameters",
+            runs=False,
+        ),
+        MeasureSpec(
+            "flops",
+            "FLOP",
+            "1",
+            "none",
+            f"{_MM}.structure:flops",
+            "floating-point operations of one step (1 MAC = 2 FLOP), counted on the meta device",
+            runs=False,
+        ),
+        MeasureSpec(
+            "receptive_field",
+            "step",
+            "1",
+            "none",
+            f"{_MM}.field:receptive_field",
+            "timesteps that an output may depend on",
+            runs=False,
+        ),
+        MeasureSpec(
+            "erf50",
+            "step",
+            "1",
+            "none",
+            f"{_MM}.field:erf50",
+            "timesteps that hold half of the gradient norm before training",
+            runs=False,
+        ),
+        MeasureSpec(
+            "erf95",
+            "step",
+            "1",
+            "none",
+            f"{_MM}.field:erf95",
+            "timesteps that hold 95 % of the gradient norm before training",
+            runs=False,
+        ),
+        *(
+            MeasureSpec(
+                f"{task.name}_error",
+                "1",
+                task.version,
+                "lower",
+                f"{_MM}.accuracy:{task.name}_error",
+                f"error on unseen data after a short training: {task.summary}",
+                runs=False,
+                task=task.name,
+            )
+            for task in TASKS
+        ),
+        MeasureSpec(
+            "matmul_rate",
+            "FLOP/s",
+            "1",
+            "none",
+            f"{_MM}.machine:matmul_rate",
+            "what the machine reaches at best: a large matrix product (1 MAC = 2 FLOP)",
+            runs=False,
+            of_machine=True,
+        ),
+        MeasureSpec(
+            "copy_bandwidth",
+            "B/s",
+            "1",
+            "none",
+            f"{_MM}.machine:copy_bandwidth",
+            "what its memory moves at best: a long copy, bytes read and written",
+            runs=False,
+            of_machine=True,
+        ),
+    ],
+)

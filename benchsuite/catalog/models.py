@@ -1,0 +1,186 @@
+"""The models: every built-in model is one line of data here.
+
+A model from outside comes in as `package.module:factory` or through the entry point group
+`benchsuite.models`; both are the same string that the lines below carry.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from benchsuite.catalog.registry import Registry, resolve
+from benchsuite.errors import UsageError, unknown
+
+#: Stands where a case names its model, in what is measured of the machine itself.
+MACHINE = "machine"
+
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A sequence model: a factory of `nn.Module`s over (batch, time, features).
+
+    Attributes:
+        name: What people type.
+        family: "recurrent", "convolutional" or "outside".
+        target: `module:factory`; the factory is called with those of `input_size, hidden_size,
+            num_layers, bidirectional, seq_len` that its signature names.
+        summary: One line on what it is.
+        equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
+    """
+
+    name: str
+    family: str
+    target: str
+    summary: str
+    equation: str = ""
+
+    def factory(self) -> Callable[..., Any]:
+        """Import the factory."""
+        factory = resolve(self.target)
+        if not callable(factory):
+            raise UsageError(f"{self.target!r} is a {type(factory).__name__}, not a callable")
+        return factory  # type: ignore[no-any-return]
+
+    def accepts(self) -> frozenset[str]:
+        """The names of the sizes that the factory takes."""
+        factory = self.factory()
+        try:
+            return frozenset(inspect.signature(factory).parameters)
+        except ValueError as error:  # of a function that is not Python's
+            raise UsageError(f"{self.target!r} has no signature that tells its sizes") from error
+
+
+class ModelRegistry(Registry[ModelSpec]):
+    """The built-in models, and those from outside by entry point or as `module:factory`."""
+
+    ENTRY_POINTS = "benchsuite.models"
+
+    def __iter__(self) -> Iterator[ModelSpec]:
+        yield from self._specs.values()
+        yield from self._outside().values()
+
+    def _outside(self) -> dict[str, ModelSpec]:
+        found = entry_points(group=self.ENTRY_POINTS)
+        return {
+            point.name: ModelSpec(point.name, "outside", point.value, f"from {point.value}")
+            for point in found
+            if point.name not in self._specs
+        }
+
+    def known(self, name: str) -> ModelSpec:
+        """As `get`, but a name that means nothing here is one of a model from outside.
+
+        Records outlive the models they are of.
+        """
+        try:
+            return self.get(name)
+        except UsageError:
+            return ModelSpec(name, "outside", "", "a model that is not installed here")
+
+    def get(self, name: str) -> ModelSpec:
+        """The spec of a built-in name, an entry point or a `package.module:factory`."""
+        if name in self._specs:
+            return self._specs[name]
+        if _TARGET.fullmatch(name):
+            return ModelSpec(name, "outside", name, f"from {name}")
+        outside = self._outside()
+        if name in outside:
+            return outside[name]
+        raise unknown(
+            self.kind, name, [*self._specs, *outside], "or your own as package.module:factory"
+        )
+
+
+_M = "benchsuite.models"
+_LSTM = (
+    "i, f, o = σ(W x(t) + U h(t−1) + b); g = tanh(W x(t) + U h(t−1) + b);"
+    " c(t) = f ⊙ c(t−1) + i ⊙ g; h(t) = o ⊙ tanh c(t)"
+)
+_GRU = (
+    "r, z = σ(W x(t) + U h(t−1) + b); n = tanh(W x(t) + b + r ⊙ (U h(t−1) + b));"
+    " h(t) = (1 − z) ⊙ n + z ⊙ h(t−1)"
+)
+_TCN = "block i: h ← relu(h + relu(D relu(D h))), D h(t) = b + Σₖ Wₖ h(t − k·2ⁱ)"
+
+MODELS = ModelRegistry(
+    "model",
+    [
+        ModelSpec(
+            "lstm_cell",
+            "recurrent",
+            f"{_M}.lstm:lstm_cell",
+            "LSTM written by hand: eight Linears a step, unrolled in Python",
+            _LSTM,
+        ),
+        ModelSpec(
+            "lstm_peephole",
+            "recurrent",
+            f"{_M}.lstm:lstm_peephole",
+            "LSTM whose gates also see the cell state, through full matrices",
+            "as lstm_cell, with V c(t−1) inside i and f, and V c(t) inside o",
+        ),
+        ModelSpec(
+            "lstm_peephole_diag",
+            "recurrent",
+            f"{_M}.lstm:lstm_peephole_diag",
+            "LSTM with diagonal peepholes (Graves 2013)",
+            "as lstm_cell, with p ⊙ c(t−1) inside i and f, and p ⊙ c(t) inside o",
+        ),
+        ModelSpec(
+            "lstm_fused",
+            "recurrent",
+            f"{_M}.lstm:lstm_fused",
+            "the same LSTM with stacked gates and the input projection outside the loop",
+            _LSTM,
+        ),
+        ModelSpec(
+            "lstm",
+            "recurrent",
+            f"{_M}.library:lstm",
+            "torch.nn.LSTM: cuDNN on CUDA, oneDNN or ATen on CPU",
+            _LSTM,
+        ),
+        ModelSpec(
+            "gru_cell",
+            "recurrent",
+            f"{_M}.gru:gru_cell",
+            "GRU written by hand: six Linears a step, unrolled in Python",
+            _GRU,
+        ),
+        ModelSpec(
+            "gru",
+            "recurrent",
+            f"{_M}.library:gru",
+            "torch.nn.GRU: cuDNN on CUDA, ATen on CPU",
+            _GRU,
+        ),
+        ModelSpec(
+            "tcn",
+            "convolutional",
+            f"{_M}.conv:tcn",
+            "dilated causal residual TCN, just deep enough to see the whole sequence",
+            _TCN,
+        ),
+        ModelSpec(
+            "tcn_fixed",
+            "convolutional",
+            f"{_M}.conv:tcn_fixed",
+            "the same TCN at a depth of four blocks, whatever the sequence length",
+            _TCN,
+        ),
+        ModelSpec(
+            "conv",
+            "convolutional",
+            f"{_M}.conv:conv",
+            "causal CNN without dilation or residuals, four layers",
+            "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
+        ),
+    ],
+)
