@@ -30,8 +30,6 @@ Array = npt.NDArray[np.float64]
 
 #: Above this part of the horizon, mass beyond it is likely to be missing from K_.95.
 SATURATION = 0.9
-#: Luo et al. count what has more than 1 - 95.45 % of the greatest gradient.
-LUO_SHARE = 1 - 0.9545
 #: The square of a greater norm is not finite.
 _GREATEST = 1e150
 #: Probes, and output features up to which the full Jacobian costs no more.
@@ -89,11 +87,6 @@ class EffectiveField:
         """Steps from the first to the last lag with a gradient that is not zero."""
         seen = self.lags[self.norm > 0]
         return int(seen[-1] - seen[0] + 1)
-
-    @property
-    def luo_width(self) -> int:
-        """Number of lags with more than 4.55 % of the greatest gradient norm."""
-        return int((self.norm > LUO_SHARE * self.norm.max()).sum())
 
     @property
     def saturated(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import pandas as pd
 
 from benchsuite.profiling.categories import CALLING, CATEGORIES, library_of
 from benchsuite.profiling.nesting import PHASES
-from benchsuite.profiling.trace_frame import load_frame
 from benchsuite.profiling.words import sentences
 
 #: Where a trace does not say what its machine can do, its operators' bound goes by category.
@@ -29,7 +27,7 @@ class Explanation:
     """Where the time of one case's step goes.
 
     Attributes:
-        case: Id of the case, or the file's name for a trace of another tool.
+        case: Id of the case, or "trace" for a trace of another tool.
         device: "cpu", or "gpu" where kernels ran on one.
         seconds: Of one traced step, the fastest of them.
         untraced_seconds: Of the same step without the profiler, where known.
@@ -77,18 +75,8 @@ class Explanation:
         return asdict(self)
 
 
-def explain_file(path: str | Path) -> Explanation:
-    """Explain a trace file.
-
-    Raises:
-        UsageError: if it is no readable trace of PyTorch.
-    """
-    path = Path(path)
-    return explain(load_frame(path), name=path.name)
-
-
-def explain(frame: pd.DataFrame, *, name: str = "trace") -> Explanation:
-    """Explain a frame as `load_frame` gives it; `name` is told where the notes name no case."""
+def explain(frame: pd.DataFrame) -> Explanation:
+    """Explain a frame as `load_frame` gives it."""
     notes: Mapping[str, Any] = frame.attrs.get("notes", {})
     steps = frame[(frame["kind"] == "range") & frame["op"].astype(str).str.match("ProfilerStep")]
     inside = frame
@@ -110,7 +98,7 @@ def explain(frame: pd.DataFrame, *, name: str = "trace") -> Explanation:
     timesteps = (notes.get("axes") or {}).get("seq_len")
     labelled = int(frame["timestep"].max())
     found: dict[str, Any] = {
-        "case": str(notes.get("case") or name),
+        "case": str(notes.get("case") or "trace"),
         "device": "gpu" if len(on_device) else "cpu",
         "seconds": wall,
         "untraced_seconds": notes.get("untraced_step"),

@@ -211,26 +211,3 @@ class _Rows:
 
 def _whole(value: object) -> int:
     return value if isinstance(value, int) and value < 1 << 62 else -1
-
-
-def by_op(frame: pd.DataFrame) -> pd.DataFrame:
-    """Totals per operator, as `key_averages` has them: op, category, calls, self, total, device.
-
-    A frame of rows sorted by self time, or by device time where there are kernels.
-    """
-    calls = frame[frame["kind"] != "kernel"]
-    totals = (
-        calls.groupby(["op", "kind", "category"], observed=True)
-        .agg(
-            calls=("self_time", "size"),
-            self_time=("self_time", "sum"),
-            total_time=("total_time", "sum"),
-            device_time=("device_time", "sum"),
-            launches=("launches", "sum"),
-            bytes=("bytes", "sum"),
-            flops=("flops", "sum"),
-        )
-        .reset_index()
-    )
-    first = "device_time" if totals["device_time"].any() else "self_time"
-    return totals.sort_values(first, ascending=False, ignore_index=True)

@@ -146,11 +146,6 @@ def _benchmark_class(study: Study, spec: MeasureSpec) -> type:
     )
 
 
-def benchmark_name(measure: str) -> str:
-    """What asv calls a measure, where the benchmark module is called `measures`."""
-    return f"measures.{_class_name(measure)}.track_{measure}"
-
-
 def _class_name(measure: str) -> str:
     return "".join(part.capitalize() for part in measure.split("_"))
 

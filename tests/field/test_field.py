@@ -421,7 +421,6 @@ def test_a_linear_recurrence_has_the_closed_forms(a, horizon):
     assert field.centre_of_mass == pytest.approx(centre)
     assert field.half_life() == pytest.approx(math.log(0.5) / math.log(a))
     assert field.support == horizon
-    assert field.luo_width == min(horizon, math.ceil(math.log(1 - 0.9545) / math.log(a)))
     assert field.saturated == (decay_quantile(a, 0.95, horizon) > 0.9 * horizon)
     assert field.norm_error.max() < 1e-15
 

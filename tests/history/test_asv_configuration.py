@@ -12,11 +12,11 @@ import pytest
 from asv import config, environment
 from asv.results import get_filename
 from packaging.requirements import Requirement
+from perf.history import benchmark_name
 
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.study import CORE_AXES
 from benchsuite.history import thresholds
-from benchsuite.sweep.suite import benchmark_name
 
 ROOT = Path(__file__).parents[2]
 

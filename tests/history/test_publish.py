@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from perf import history
+from perf.history import benchmark_name
 
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.study import load_study
 from benchsuite.history import publish as publishing
 from benchsuite.history.publish import publish
-from benchsuite.sweep.suite import benchmark_name
 
 COMMITS = 12
 LATENCY = benchmark_name("latency")

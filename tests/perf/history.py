@@ -15,7 +15,13 @@ from typing import Any
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.study import Study, load_study
 from benchsuite.history.thresholds import settings
-from benchsuite.sweep.suite import benchmark_name
+
+
+def benchmark_name(measure: str) -> str:
+    """What asv calls a measure, where the benchmark module is called `measures`."""
+    words = "".join(part.capitalize() for part in measure.split("_"))
+    return f"measures.{words}.track_{measure}"
+
 
 ENVIRONMENT = "existing-py_usr_bin_python3"
 MACHINE = {
