@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, withins
+from benchsuite.analysis.noise import Floats, Noise, shrunk, withins
 
 #: Changes below this are not worth a verdict.
 THRESHOLD = 0.05
@@ -27,7 +26,7 @@ _MOST_RUNS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Log medians of one case's processes on one side, and the standard error of each."""
+    """Log medians of one case's processes on one side by time, and the standard error of each."""
 
     log: Floats
     own: Floats
@@ -35,7 +34,7 @@ class Processes:
 
 def processes_of(rows: pd.DataFrame) -> dict[str, Processes]:
     """By case; an attempt that is there twice (the same file named twice) counts once."""
-    rows = rows.drop_duplicates("uid")
+    rows = rows.drop_duplicates("uid").sort_values("started_at", kind="stable")
     log = np.log(rows["value"].to_numpy(float))
     own = withins(rows["samples"])
     found = rows.groupby("case", sort=False).indices
@@ -62,14 +61,8 @@ def prior_of(pairs: list[tuple[Processes, Processes]], noise: dict[str, Noise]) 
     if len(repeated) < 3:
         larger = max(noise.values(), key=lambda own: own.between)
         return Prior(larger.between**2, _SINGLE_DEGREES, repeated=False)
-    v, d = np.array(repeated).T
-    logs = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
-    excess = float(logs.var(ddof=1) - special.polygamma(1, d / 2).mean())
-    degrees = 200.0  # all cases alike, as far as can be seen
-    if excess > special.polygamma(1, 100.0):
-        degrees = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 100.0)
-    variance = math.exp(logs.mean() + special.digamma(degrees / 2) - math.log(degrees / 2))
-    return Prior(float(variance), float(degrees), repeated=True)
+    variance, degrees = shrunk(*np.array(repeated).T)
+    return Prior(variance, degrees, repeated=True)
 
 
 def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
@@ -78,15 +71,13 @@ def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
     From the median difference of two processes of one side (Rousseeuw & Croux 1993): now and then a
     process is a third slower than its twins, and a variance would be that one process.
     """
-    apart = [
-        abs(one - other)
-        for side in (base, head)
-        for one, other in itertools.combinations(side.log.tolist(), 2)
-    ]
-    if not apart:
+    sides = (base.log, head.log)
+    apart = [np.subtract.outer(log, log)[np.triu_indices(len(log), 1)] for log in sides]
+    together = np.abs(np.concatenate(apart))
+    if not len(together):
         return 0.0, 0.0
     degrees = len(base.log) + len(head.log) - 2
-    return (_PAIR_TO_SIGMA * float(np.median(apart))) ** 2, _PAIR_EFFICIENCY * degrees
+    return (_PAIR_TO_SIGMA * float(np.median(together))) ** 2, _PAIR_EFFICIENCY * degrees
 
 
 def error_of(base: Processes, head: Processes, prior: Prior) -> tuple[float, float]:
@@ -102,15 +93,21 @@ def error_of(base: Processes, head: Processes, prior: Prior) -> tuple[float, flo
     return math.sqrt(efficiency * both * sum(1 / n for n in counts)), prior.degrees + degrees
 
 
-def runs_needed(one_run: float, critical: float, threshold: float) -> int:
+def runs_needed(one_run: Floats, critical: float, threshold: float) -> Floats:
     """Runs of each side after which a change of twice the threshold is told in 95 % of cases.
 
     It has to be significant at the p value that is critical here, and to be estimated above the
     threshold.
+
+    Args:
+        one_run: Standard error of each case's log ratio, if it had one run a side.
+        critical: The p value.
+        threshold: Least relative change that gets a verdict.
     """
     change = math.log1p(2 * threshold) if threshold > 0 else math.log1p(2 * THRESHOLD)
     margins = (
         change / (float(stats.norm.isf(critical / 2)) + _POWER_Z),
         (change - math.log1p(threshold)) / _POWER_Z,
     )
-    return min(math.ceil((one_run / min(margins)) ** 2), _MOST_RUNS)
+    wanted = np.ceil((one_run / min(margins)) ** 2)
+    return np.asarray(np.minimum(wanted, _MOST_RUNS), float)

@@ -109,11 +109,30 @@ def _fit(mean: Mean, points: Floats, log_values: Floats) -> Floats:
     found, weight = np.ones(len(scale)), 1 / values
     for _ in range(2):  # the second time weighted by the fit: a low outlier must not pull
         basis = terms / scale * weight[:, None]
-        found = optimize.nnls(basis, values * weight)[0]
+        found = _not_negative(basis, values * weight)
         weight = 1 / np.maximum(terms / scale @ found, values.min() / 10)
     fitted = np.maximum(terms / scale @ found, values.min() / 10)
     found *= math.exp(float(np.mean(log_values - np.log(fitted))))
     return np.asarray(found / scale, float)
+
+
+def _not_negative(basis: Floats, target: Floats) -> Floats:
+    """Least squares with coefficients ≥ 0.
+
+    Terms that are nearly alike make the active sets of `nnls` (Lawson & Hanson 1974) go in a circle
+    now and then, and it raises. Two slower methods always end with something, if not always at the
+    optimum: active sets again (Stark & Parker 1995) and a trust region (Branch, Coleman & Li 1999);
+    the better of the two is taken.
+    """
+    try:
+        return np.asarray(optimize.nnls(basis, target)[0], float)
+    except RuntimeError:
+        tried = [
+            optimize.lsq_linear(basis, target, bounds=(0.0, np.inf), method=method)
+            for method in ("bvls", "trf")
+        ]
+        best = min(tried, key=lambda found: float(found.cost))
+        return np.asarray(np.maximum(best.x, 0.0), float)
 
 
 def _evaluate(mean: Mean, coefficients: Floats, points: Floats) -> Floats:
