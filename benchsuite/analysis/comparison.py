@@ -32,8 +32,7 @@ from benchsuite.analysis.noise import Noise, floor
 from benchsuite.analysis.ratio import (
     THRESHOLD,
     Processes,
-    error_of,
-    prior_of,
+    errors_of,
     processes_of,
     runs_needed,
 )
@@ -102,11 +101,13 @@ def compare(
     _check(sides, measure)
     noise = {name: floor(frame, measure) for name, frame in sides.items()}
     timed = any((frame["n_samples"] > 1).any() for frame in sides.values())
-    processes = {name: processes_of(measured(frame, measure)) for name, frame in sides.items()}
+    processes = {
+        name: processes_of(measured(frame, measure), noise[name]) for name, frame in sides.items()
+    }
     shared = [case for case in processes["base"] if case in processes["head"]]
     pairs = [(processes["base"][case], processes["head"][case]) for case in shared]
     if timed:
-        table, p = timed_rows(shared, pairs, noise, alpha, threshold)
+        table, p = timed_rows(shared, pairs, alpha, threshold)
     else:
         table, p = _exact(shared, pairs), math.nan
     if spec.unit != "s" and len(table):
@@ -139,7 +140,6 @@ def _check(sides: dict[str, pd.DataFrame], measure: str) -> None:
 def timed_rows(
     shared: list[str],
     pairs: list[tuple[Processes, Processes]],
-    noise: dict[str, Noise],
     alpha: float,
     threshold: float,
 ) -> tuple[pd.DataFrame, float]:
@@ -149,11 +149,8 @@ def timed_rows(
     if enough.any():
         usable = [(b.log, h.log) for (b, h), use in zip(pairs, enough, strict=True) if use]
         together, p[enough] = relabelled(usable, math.log1p(threshold))
-    prior = prior_of(pairs, noise)
-    ratio, error, degrees = (np.empty(len(pairs)) for _ in range(3))
-    for index, (base, head) in enumerate(pairs):
-        ratio[index] = np.median(np.subtract.outer(head.log, base.log))
-        error[index], degrees[index] = error_of(base, head, prior)
+    ratio = np.array([np.median(np.subtract.outer(h.log, b.log)) for b, h in pairs])
+    error, degrees = errors_of(pairs)
     error = np.maximum(error, 1e-12)
     corrected = p.copy()
     if enough.any():

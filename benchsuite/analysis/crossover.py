@@ -16,6 +16,8 @@ from benchsuite.analysis.select import LINE, by_line, measured
 Places = np.ndarray[Any, np.dtype[np.int64]]
 #: Far below the noise of any clock: the least difference of exact values counts.
 _NO_NOISE = 1e-12
+#: So many times as steep as its neighbours, a gap may hold a step.
+_STEP = 1.5
 COLUMNS = ("a", "b", "verdict", "seq_len", "low", "high", "a_below", "b_below", "n")
 
 
@@ -27,8 +29,9 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     other at some longer ones; T* is where a weighted straight line of the log ratio over log T,
     from the last length clearly on one side to the first clearly on the other, passes zero. Its
     interval holds every T between them at which a ratio of one is not rejected at 5 % (Fieller
-    1954), ratios and their noise being interpolated between lengths. Exact values have no noise:
-    their interval is the pair of lengths between which they cross.
+    1954), ratios and their noise being interpolated between lengths; where the ratio may jump between
+    two lengths, all T between them. Exact values have no noise: their interval is the pair of
+    lengths between which they cross.
 
     Args:
         frame: One row per case and measure (see `newest`).
@@ -131,7 +134,28 @@ def _zero(T: Floats, ratio: Floats, half: Floats, ends: tuple[Places, Places]) -
     low = _root(x, rising * ratio + half, first)
     high = _root(x, rising * ratio - half, last - 1)
     low, high = np.where(exact, x[line, first], low), np.where(exact, x[line, last], high)
+    low, high = _over_steps(x, rising * ratio, own, (low, high))
     return np.exp([np.clip(x_mean - mean / slope, low, high), low, high])
+
+
+def _over_steps(
+    x: Floats, y: Floats, own: np.ndarray, ends: tuple[Floats, Floats]
+) -> tuple[Floats, Floats]:
+    """Intervals that hold the whole of each gap between lengths where a ratio may have jumped.
+
+    A ratio that rises over a gap by half as much again as over its neighbours may do so at one
+    place, as where a cache is full: it crosses anywhere between those two lengths.
+    """
+    low, high = ends
+    slope = np.diff(y, axis=1) / np.diff(x, axis=1)
+    padded = np.pad(slope, ((0, 0), (1, 1)))
+    steep = slope > _STEP * np.maximum(padded[:, :-2], padded[:, 2:])
+    left, right = x[:, :-1], x[:, 1:]
+    jump = steep & own[:, :-1] & own[:, 1:] & (left < high[:, None]) & (right > low[:, None])
+    return (
+        np.minimum(low, np.where(jump, left, np.inf).min(1)),
+        np.maximum(high, np.where(jump, right, -np.inf).max(1)),
+    )
 
 
 def _root(x: Floats, y: Floats, first: Places) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -26,43 +27,56 @@ _MOST_RUNS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Log medians of one case's processes on one side by time, and the standard error of each."""
+    """One case's processes on one side, by time.
+
+    Attributes:
+        log: Their log medians.
+        own: The standard error of each.
+        between: The noise floor of such cases, from what the side shows.
+    """
 
     log: Floats
     own: Floats
+    between: float = 0.0
 
 
-def processes_of(rows: pd.DataFrame) -> dict[str, Processes]:
+def processes_of(rows: pd.DataFrame, noise: Noise) -> dict[str, Processes]:
     """By case; an attempt that is there twice (the same file named twice) counts once."""
     rows = rows.drop_duplicates("uid").sort_values("started_at", kind="stable")
     log = np.log(rows["value"].to_numpy(float))
     own = withins(rows["samples"])
+    between, _ = noise.of(rows)
     found = rows.groupby("case", sort=False).indices
-    return {str(case): Processes(log[index], own[index]) for case, index in found.items()}
+    return {
+        str(case): Processes(log[index], own[index], float(between[index[0]]))
+        for case, index in found.items()
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What all cases together say of one process's variance, own part included or not."""
+def errors_of(pairs: list[tuple[Processes, Processes]]) -> tuple[Floats, Floats]:
+    """Standard error of each case's log ratio, and its degrees of freedom.
 
-    variance: float
-    degrees: float
-    repeated: bool
-
-
-def prior_of(pairs: list[tuple[Processes, Processes]], noise: dict[str, Noise]) -> Prior:
-    """The variance of a process, and how many degrees of freedom it stands for in each case.
-
-    From repeats by the moments of log variances (Smyth 2004, section 6.2); without them the larger
-    of the two floors.
+    With repeats from each case's own variance, drawn towards that of all cases (`shrunk`); without
+    them from the floors.
     """
-    variances = [_pooled(*pair) for pair in pairs]
-    repeated = [(v, d) for v, d in variances if d > 0 and v > 0]
-    if len(repeated) < 3:
-        larger = max(noise.values(), key=lambda own: own.between)
-        return Prior(larger.between**2, _SINGLE_DEGREES, repeated=False)
-    variance, degrees = shrunk(*np.array(repeated).T)
-    return Prior(variance, degrees, repeated=True)
+    pooled = np.array([_pooled(*pair) for pair in pairs]).reshape(-1, 2)
+    known = (pooled > 0).all(1)
+    repeated = known.sum() >= 3
+    variance, weight = shrunk(*pooled[known].T) if repeated else (0.0, 0.0)
+    error, degrees = np.empty(len(pairs)), np.empty(len(pairs))
+    for place, sides in enumerate(pairs):
+        counts = [len(side.log) for side in sides]
+        own, free = pooled[place]
+        if repeated:
+            both = (weight * variance + free * own) / (weight + free)
+            parts, degrees[place] = [both, both], weight + free
+        else:
+            parts = [float(np.mean(side.own**2)) + side.between**2 for side in sides]
+            degrees[place] = _SINGLE_DEGREES
+        efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
+        squared = sum(part / count for part, count in zip(parts, counts, strict=True))
+        error[place] = math.sqrt(efficiency * squared)
+    return error, degrees
 
 
 def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
@@ -71,8 +85,7 @@ def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
     From the median difference of two processes of one side (Rousseeuw & Croux 1993): now and then a
     process is a third slower than its twins, and a variance would be that one process.
     """
-    sides = (base.log, head.log)
-    apart = [np.subtract.outer(log, log)[np.triu_indices(len(log), 1)] for log in sides]
+    apart = [np.subtract.outer(side.log, side.log)[_pairs(len(side.log))] for side in (base, head)]
     together = np.abs(np.concatenate(apart))
     if not len(together):
         return 0.0, 0.0
@@ -80,17 +93,9 @@ def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
     return (_PAIR_TO_SIGMA * float(np.median(together))) ** 2, _PAIR_EFFICIENCY * degrees
 
 
-def error_of(base: Processes, head: Processes, prior: Prior) -> tuple[float, float]:
-    """Standard error of a case's log ratio and its degrees of freedom."""
-    counts = len(base.log), len(head.log)
-    efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
-    if not prior.repeated:
-        parts = [float(np.mean(side.own**2)) + prior.variance for side in (base, head)]
-        variance = sum(part / n for part, n in zip(parts, counts, strict=True))
-        return math.sqrt(efficiency * variance), prior.degrees
-    own, degrees = _pooled(base, head)
-    both = (prior.degrees * prior.variance + degrees * own) / (prior.degrees + degrees)
-    return math.sqrt(efficiency * both * sum(1 / n for n in counts)), prior.degrees + degrees
+@functools.lru_cache
+def _pairs(count: int) -> tuple[np.ndarray, ...]:
+    return np.triu_indices(count, 1)
 
 
 def runs_needed(one_run: Floats, critical: float, threshold: float) -> Floats:

@@ -22,7 +22,7 @@ import numpy as np
 from benchsuite.analysis.noise import Floats
 
 #: Choices of runs that are tried at most; of more, so many are drawn.
-_MOST = 2000
+_MOST = 1000
 #: Numbers held at once.
 _CHUNK = 4_000_000
 #: Equal choices differ by rounding.

@@ -60,13 +60,18 @@ class Surface:
     scores: Floats
 
     def predict(self, point: tuple[float, float, float]) -> tuple[float, float]:
-        """(log value, its standard deviation up to the factor that `conformal` gives)."""
+        """(log value, its standard deviation up to the factor that `conformal` gives).
+
+        No point is surer than the surest cell that was predicted from the others: only that was
+        tried, and a cell's own value may be an outlier.
+        """
         at = np.array([point], float)
         length, amplitude, noise = self.scales
         cross = _kernel(at, self.points, length, amplitude)[0]
         variance = amplitude**2 + noise**2 - cross @ self.inverse @ cross
         log = float(_evaluate(self.mean, self.coefficients, at)[0] + cross @ self.weights)
-        return log, math.sqrt(max(float(variance), noise**2))
+        tried = 1 / np.diag(self.inverse).max()
+        return log, math.sqrt(max(float(variance), tried, noise**2))
 
     def overhead_share(self, point: tuple[float, float, float]) -> float:
         """The part of the physical mean that grows with neither B nor H."""
@@ -216,11 +221,3 @@ def conformal(scores: Floats) -> float:
     if rank > len(ordered):
         return max(float(ordered[-1]), 1.96)
     return float(ordered[rank - 1])
-
-
-def coverage(scores: Floats) -> float:
-    """Share of cells inside the interval that the other cells' scores would have given them."""
-    sizes = np.abs(scores)
-    rest = [np.delete(sizes, cell) for cell in range(len(sizes))]
-    inside = [own <= conformal(r) for own, r in zip(sizes, rest, strict=True) if len(r)]
-    return float(np.mean(inside)) if inside else math.nan
