@@ -17,7 +17,7 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 #: Far below the noise of any clock: the least difference of exact values counts.
 _NO_NOISE = 1e-12
 #: So many times as steep as its neighbours, a gap may hold a step.
-_STEP = 1.5
+_STEP = 1.25
 COLUMNS = ("a", "b", "verdict", "seq_len", "low", "high", "a_below", "b_below", "n")
 
 
@@ -29,9 +29,9 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     other at some longer ones; T* is where a weighted straight line of the log ratio over log T,
     from the last length clearly on one side to the first clearly on the other, passes zero. Its
     interval holds every T between them at which a ratio of one is not rejected at 5 % (Fieller
-    1954), ratios and their noise being interpolated between lengths; where the ratio may jump between
-    two lengths, all T between them. Exact values have no noise: their interval is the pair of
-    lengths between which they cross.
+    1954), ratios and their noise being interpolated between lengths; where the ratio may jump
+    between two lengths, all T between them. Exact values have no noise: their interval is the pair
+    of lengths between which they cross.
 
     Args:
         frame: One row per case and measure (see `newest`).
@@ -143,7 +143,7 @@ def _over_steps(
 ) -> tuple[Floats, Floats]:
     """Intervals that hold the whole of each gap between lengths where a ratio may have jumped.
 
-    A ratio that rises over a gap by half as much again as over its neighbours may do so at one
+    A ratio that rises over a gap by a quarter more than over either neighbour may do so at one
     place, as where a cache is full: it crosses anywhere between those two lengths.
     """
     low, high = ends

@@ -118,14 +118,17 @@ def shrunk(variances: Floats, degrees: Floats) -> tuple[float, float]:
     """What many variances have in common: their prior's variance and its degrees of freedom.
 
     By the moments of log variances (Smyth 2004, section 6.2): many degrees where the variances
-    differ by no more than their own uncertainty, few where they differ by more.
+    differ by no more than their own uncertainty, few where they differ by more. Few variances do
+    not show how much they differ, so the most that they may is assumed (at 90 %).
 
     Args:
         variances: Positive, at least three.
         degrees: Degrees of freedom of each, positive.
     """
     logs = np.log(variances) - special.digamma(degrees / 2) + np.log(degrees / 2)
-    excess = float(logs.var(ddof=1) - special.polygamma(1, degrees / 2).mean())
+    free = len(logs) - 1
+    most = float(logs.var(ddof=1)) * free / float(stats.chi2.ppf(0.1, free))
+    excess = most - float(special.polygamma(1, degrees / 2).mean())
     prior = _MOST_DEGREES
     if excess > special.polygamma(1, prior / 2):
         prior = 2 * optimize.brentq(

@@ -93,33 +93,27 @@ DESIGNS: dict[str, Design] = {
 
 def template(cells: int, runs: int) -> pd.DataFrame:
     """Records of one side whose values do not count."""
-    records = []
-    for cell in range(cells):
-        case = Case(
-            model=MODELS[cell % 3], seq_len=64 << (cell // 3 % 6), batch_size=1 + cell // 18
+    cases = [
+        Case(model=MODELS[cell % 3], seq_len=64 << (cell // 3 % 6), batch_size=1 + cell // 18)
+        for cell in range(cells)
+    ]
+    records = [
+        Record(
+            case=case,
+            measure="latency",
+            unit="s",
+            version="1",
+            status="ok",
+            value=1.0,
+            samples=(1.0,) * SAMPLES,
+            machine="synthetic",
+            run=str(run),
+            started_at=float(run),
         )
-        for run in range(runs):
-            records.append(
-                Record(
-                    case=case,
-                    measure="latency",
-                    unit="s",
-                    version="1",
-                    status="ok",
-                    value=1.0,
-                    samples=(1.0,) * SAMPLES,
-                    machine="synthetic",
-                    run=str(run),
-                    started_at=float(run),
-                )
-            )
+        for case in cases
+        for run in range(runs)
+    ]
     return to_frame(records)
-
-
-def filled(frame: pd.DataFrame, samples: np.ndarray) -> pd.DataFrame:
-    """The records with these samples, (cells, runs, samples)."""
-    flat = samples.reshape(-1, SAMPLES)
-    return frame.assign(value=np.median(flat, axis=1), samples=flat.tolist())
 
 
 def side(
@@ -127,7 +121,13 @@ def side(
 ) -> pd.DataFrame:
     """Records of one side of the design "equal", some cases slowed."""
     truth = of_side(rng, cells, runs, between) * np.where(slow, planted, 1.0)[:, None]
-    return filled(template(cells, runs), of_processes(rng, truth))
+    flat = of_processes(rng, truth).reshape(-1, SAMPLES)
+    return template(cells, runs).assign(value=np.median(flat, axis=1), samples=flat.tolist())
+
+
+def process(rng: Rng, truth: float, between: float) -> np.ndarray:
+    """Samples of one process of the design "equal"."""
+    return np.asarray(of_processes(rng, truth * of_side(rng, 1, 1, between))[0, 0])
 
 
 def calls(
