@@ -212,9 +212,11 @@ class _Predictor:
         for held in range(_FOLDS if few else 1):
             others = _Predictor(rows[fold != held], self._measure, list(self.surfaces))
             for cell in rows[fold == held].to_dict("records"):
-                if cell["model"] in others.surfaces:
-                    found = others(cell["model"], tuple(float(cell[n]) for n in INTERPOLATED))
-                    inside.append(found["low"] <= cell["value"] <= found["high"])
+                if cell["model"] not in others.surfaces:
+                    continue
+                T, B, H = (float(cell[name]) for name in INTERPOLATED)
+                found = others(cell["model"], (T, B, H))
+                inside.append(found is not None and found["low"] <= cell["value"] <= found["high"])
         return float(np.mean(inside)) if inside else math.nan
 
 

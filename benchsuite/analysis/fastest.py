@@ -50,11 +50,11 @@ def fastest(
     best = rows[rows["place"] == 0].set_index("shape")
     second = rows[rows["place"] == 1].set_index("shape")
     apart = rows["log"] - rows["shape"].map(best["log"])
-    own, lowest = (
-        (rows["sigma"].to_numpy(float), rows["degrees"].to_numpy(float)),
-        tuple(rows["shape"].map(best[name]).to_numpy(float) for name in ("sigma", "degrees")),
+    own = rows["sigma"].to_numpy(float), rows["degrees"].to_numpy(float)
+    sigma, degrees = (
+        rows["shape"].map(best[name]).to_numpy(float) for name in ("sigma", "degrees")
     )
-    half = critical(own, lowest) * np.hypot(own[0], lowest[0])
+    half = critical(own, (sigma, degrees)) * np.hypot(own[0], sigma)
     tied = rows[(rows["place"] > 0) & (apart < np.maximum(half, _NO_NOISE))]
     failed = tried[tried["status"] != "ok"]
     words = failed["model"] + " " + failed["status"]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
 from benchsuite.analysis.select import LINE, measured
@@ -91,7 +92,7 @@ def _kind_names(frame: pd.DataFrame) -> list[str]:
     return [", ".join(map(str, key)) for key in zip(*(frame[n] for n in KIND), strict=True)]
 
 
-def critical(*parts: tuple[Floats, Floats], tail: float = 0.025) -> Floats:
+def critical(*parts: tuple[ArrayLike, ArrayLike], tail: float = 0.025) -> Floats:
     """How many standard deviations the tail of a sum of independent values begins at.
 
     Student's t, as floors estimated from few residuals are themselves uncertain, with the degrees
@@ -188,7 +189,8 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
     if not len(rows) or (rows["n_samples"] <= 1).all():
         return Noise(0.0, 0.0, "none")
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
-    sums, source = _repeats(rows), "repeats"
+    source: Literal["repeats", "lines"] = "repeats"
+    sums = _repeats(rows)
     if sums["degrees"].sum() < 3:
         sums, source = _off_smooth(rows), "lines"
     if sums["degrees"].sum() < 3:

@@ -97,7 +97,8 @@ def _tested(logs: Floats, labels: Floats, threshold: float) -> tuple[Floats, Flo
     logs = _winsorised(logs, min(max(1, count // 10), base - 1, head - 1))
     logs = logs - logs.mean(1, keepdims=True)
     squares = (logs**2).sum(1)
-    sums, larger = [], np.zeros(cases + 1)
+    sums: list[Floats] = []
+    larger = np.zeros(cases + 1)
     observed, ordered = np.empty(0), np.empty(0)
     for part in np.array_split(labels, math.ceil(len(labels) * cases / _CHUNK)):
         of_base = part @ logs.T / base
