@@ -2,14 +2,22 @@
 
 from benchsuite.analysis.advice import Advice, advise, validation
 from benchsuite.analysis.comparison import Comparison, compare
-from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
+from benchsuite.analysis.crossover import crossover_sentence, crossovers
 from benchsuite.analysis.fastest import families, family_of, fastest, field_of
-from benchsuite.analysis.laws import Law, fit_law, laws
+from benchsuite.analysis.laws import laws
 from benchsuite.analysis.memory_lines import MemoryLine, fit_memory, memory_lines
-from benchsuite.analysis.noise import WITHIN, Noise, floor, spread, within, withins
+from benchsuite.analysis.noise import (
+    WITHIN,
+    Noise,
+    critical,
+    floor,
+    spread,
+    spread_and_degrees,
+    within,
+    withins,
+)
 from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
-from benchsuite.analysis.scaling import PowerFit, fit_power, scaling
 from benchsuite.analysis.select import (
     LINE,
     UNBOUNDED,
@@ -30,26 +38,22 @@ __all__ = [
     "WITHIN",
     "Advice",
     "Comparison",
-    "Law",
     "MemoryLine",
     "Noise",
-    "PowerFit",
     "Surface",
     "Verdict",
     "advise",
     "bound_words",
     "ceilings",
     "compare",
+    "critical",
     "crossover_sentence",
-    "crossover_surface",
     "crossovers",
     "families",
     "family_of",
     "fastest",
     "field_of",
-    "fit_law",
     "fit_memory",
-    "fit_power",
     "fit_surface",
     "floor",
     "laws",
@@ -60,9 +64,9 @@ __all__ = [
     "problems",
     "roofline",
     "roofline_words",
-    "scaling",
     "speedups",
     "spread",
+    "spread_and_degrees",
     "told_axes",
     "told_axis",
     "unrolled",

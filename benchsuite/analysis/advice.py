@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchsuite.analysis.fastest import family_of
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured, told_axis
-from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, coverage, fit_surface
+from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, fit_surface
 from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES, DEFAULTS, Value
@@ -27,6 +27,8 @@ REACH = 2
 _MOSTLY, _HARDLY = 0.6, 0.2
 #: Cells of a model at most for its error to be estimated beside a report.
 _VALIDATED = 100
+#: Parts of the cells that are held out in turn.
+_FOLDS = 5
 Point = tuple[float, float, float]
 
 
@@ -40,7 +42,7 @@ class Advice:
             (steps, or "unbounded"), task errors, each where there are records of it, and `reason`.
         excluded: `model` and `reason`.
         median_abs_error: Of predicting each measured cell from the others, relative.
-        coverage: Share of those cells that fell into their 95 % interval.
+        coverage: Share of held-out cells that fell into the 95 % interval that the others gave.
     """
 
     ranking: list[dict[str, Any]]
@@ -93,7 +95,7 @@ def advise(
     ranking.sort(key=lambda entry: float(entry["latency"]["value"]))
     for entry in ranking:
         entry["reason"] = _reason(entry, ranking, latency.surfaces.get(entry["model"]), at)
-    return Advice(ranking, excluded, latency.median_abs_error, coverage(latency.scores))
+    return Advice(ranking, excluded, latency.median_abs_error, latency.coverage())
 
 
 def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
@@ -121,7 +123,7 @@ def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
                 {
                     "kind": ", ".join(told_axis(name, own[name].iloc[0]) for name in told),
                     "median_abs_error": latency.median_abs_error,
-                    "coverage": coverage(latency.scores),
+                    "coverage": latency.coverage(),
                     "cells": len(latency.scores),
                 }
             )
@@ -168,6 +170,7 @@ class _Predictor:
 
     def __init__(self, frame: pd.DataFrame, measure: str, models: Iterable[str]) -> None:
         rows = measured(frame, measure).drop_duplicates(["model", *INTERPOLATED], keep="last")
+        self._frame, self._measure = rows, measure
         self._cells = {model: rows[rows["model"] == model] for model in models}
         self.surfaces: dict[str, Surface] = {}
         for model, cells in self._cells.items():
@@ -193,6 +196,28 @@ class _Predictor:
         cell = same.iloc[-1]
         names = zip(_SIDES, ("value", "ci_low", "ci_high"), strict=True)
         return {name: float(cell[column]) for name, column in names}
+
+    def coverage(self) -> float:
+        """Share of held-out cells inside the interval that surfaces of the other cells give.
+
+        A fifth of each model's cells is held out at a time, from the choice of mean and scales and
+        from the scores that set the width of the interval as well. NaN without surfaces.
+        """
+        rows = self._frame[self._frame["model"].isin(list(self.surfaces))]
+        if not len(rows):
+            return math.nan
+        fold = np.random.default_rng(0).permutation(len(rows)) % _FOLDS
+        few = rows["model"].value_counts().max() <= _VALIDATED
+        inside = []
+        for held in range(_FOLDS if few else 1):
+            others = _Predictor(rows[fold != held], self._measure, list(self.surfaces))
+            for cell in rows[fold == held].to_dict("records"):
+                if cell["model"] not in others.surfaces:
+                    continue
+                T, B, H = (float(cell[name]) for name in INTERPOLATED)
+                found = others(cell["model"], (T, B, H))
+                inside.append(found is not None and found["low"] <= cell["value"] <= found["high"])
+        return float(np.mean(inside)) if inside else math.nan
 
 
 _SIDES = {"value": 0, "low": -1, "high": 1}

@@ -7,6 +7,11 @@ to process. With one process a side the latter is estimated from all cases toget
 is each case's own variance, robustly estimated, drawn towards that of all cases (Smyth 2004, the
 moderated t), so that a case that happens to repeat well is not trusted too much.
 
+This is a model of the noise, and few runs cannot show whether it holds. So a case is only called
+where a test that needs no model finds a change in all cases together (see `relabelling`): with
+nothing changed, at most 5 % of comparisons call any case. Where there are too few runs for that
+test, the verdict is "too few runs".
+
 Cases are many, so p values are corrected by Benjamini & Hochberg 1995: of what is called faster or
 slower at most 5 % is so by chance. It holds under the positive dependence that cases of one run
 have, and unlike Holm's correction it keeps its power when a change touches many cases, which is
@@ -27,17 +32,19 @@ from benchsuite.analysis.noise import Noise, floor
 from benchsuite.analysis.ratio import (
     THRESHOLD,
     Processes,
-    error_of,
-    prior_of,
+    errors_of,
     processes_of,
     runs_needed,
 )
+from benchsuite.analysis.relabelling import enough_runs, least_runs, relabelled
 from benchsuite.analysis.select import measured
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES
 
 ALPHA = 0.05
+#: The verdict where no change, however large, could be shown.
+TOO_FEW = "too few runs"
 COLUMNS = (
     *("case", *AXES, "unit", "base", "head", "ratio", "low", "high", "p", "verdict"),
     *("base_runs", "head_runs", "runs_needed", "reason"),
@@ -50,15 +57,18 @@ class Comparison:
 
     Attributes:
         table: One row per case on either side, columns `COLUMNS`: `base` and `head` in `unit`,
-            `ratio` head / base with its 95 % interval, `p` (corrected), `verdict`: "faster",
-            "slower" (for other units: lower, higher), "cannot tell", "same" (exact values only) or
-            "missing"; `runs_needed`: runs of each side that a change of twice the threshold needs,
-            0 where it would be seen now; `reason` of a missing case.
+            `ratio` head / base with its 95 % interval, `p` (corrected, and no smaller than the
+            comparison's), `verdict`: "faster", "slower" (for other units: lower, higher), "cannot
+            tell", "too few runs", "same" (exact values only) or "missing"; `runs_needed`: runs of
+            each side that a change of twice the threshold needs, 0 where it would be seen now;
+            `reason` of a missing case.
+        p: Of "no case changed", from relabelled runs; NaN for exact values and with too few runs.
         noise: The floor of each side.
         notes: What to know, in sentences.
     """
 
     table: pd.DataFrame
+    p: float
     noise: dict[str, Noise]
     notes: tuple[str, ...]
 
@@ -77,7 +87,8 @@ def compare(
         base: Records with every attempt; each ok one counts as a process of its own.
         head: The same of what is compared with it.
         measure: Which measure.
-        alpha: False discovery rate.
+        alpha: The share of comparisons of equal sides in which a case may be called, and the
+            false discovery rate.
         threshold: Least relative change that gets a verdict, whatever its certainty.
 
     Raises:
@@ -90,18 +101,22 @@ def compare(
     _check(sides, measure)
     noise = {name: floor(frame, measure) for name, frame in sides.items()}
     timed = any((frame["n_samples"] > 1).any() for frame in sides.values())
-    processes = {name: processes_of(measured(frame, measure)) for name, frame in sides.items()}
+    processes = {
+        name: processes_of(measured(frame, measure), noise[name]) for name, frame in sides.items()
+    }
     shared = [case for case in processes["base"] if case in processes["head"]]
-    rows = _timed if timed else _exact
-    table = rows(shared, processes, noise, alpha, threshold)
+    pairs = [(processes["base"][case], processes["head"][case]) for case in shared]
+    if timed:
+        table, p = timed_rows(shared, pairs, alpha, threshold)
+    else:
+        table, p = _exact(shared, pairs), math.nan
     if spec.unit != "s" and len(table):
         table["verdict"] = table["verdict"].replace({"faster": "lower", "slower": "higher"})
     about = pd.concat(sides.values()).drop_duplicates("case", keep="last").set_index("case")
     table = pd.concat([table, _missing(sides, set(shared))], ignore_index=True)
-    table = table.join(about[[*AXES, "unit"]], on="case")
-    return Comparison(
-        table.reindex(columns=list(COLUMNS)), noise, tuple(_notes(sides, noise, timed))
-    )
+    table = table.join(about[[*AXES, "unit"]], on="case").reindex(columns=list(COLUMNS))
+    notes = [*_notes(sides, noise, timed), *(_run_notes(table, p, alpha) if timed else ())]
+    return Comparison(table, p, noise, tuple(notes))
 
 
 def _check(sides: dict[str, pd.DataFrame], measure: str) -> None:
@@ -122,33 +137,38 @@ def _check(sides: dict[str, pd.DataFrame], measure: str) -> None:
         raise UsageError(f"no case is in both: base has {one}, head has {other}, for example")
 
 
-def _timed(
+def timed_rows(
     shared: list[str],
-    processes: dict[str, dict[str, Processes]],
-    noise: dict[str, Noise],
+    pairs: list[tuple[Processes, Processes]],
     alpha: float,
     threshold: float,
-) -> pd.DataFrame:
-    """Rows of cases that both sides have, with the noise of timing."""
-    pairs = [(processes["base"][case], processes["head"][case]) for case in shared]
-    prior = prior_of(pairs, noise)
-    ratio, error, degrees = (np.empty(len(pairs)) for _ in range(3))
-    for index, (base, head) in enumerate(pairs):
-        ratio[index] = np.median(np.subtract.outer(head.log, base.log))
-        error[index], degrees[index] = error_of(base, head, prior)
+) -> tuple[pd.DataFrame, float]:
+    """Rows of cases that both sides have, with the noise of timing, and the p of all together."""
+    enough = np.array([enough_runs(len(b.log), len(h.log), alpha) for b, h in pairs], bool)
+    together, p = math.nan, np.full(len(pairs), math.nan)
+    if enough.any():
+        usable = [(b.log, h.log) for (b, h), use in zip(pairs, enough, strict=True) if use]
+        together, p[enough] = relabelled(usable, math.log1p(threshold))
+    ratio = np.array([np.median(np.subtract.outer(h.log, b.log)) for b, h in pairs])
+    error, degrees = errors_of(pairs)
     error = np.maximum(error, 1e-12)
-    p = 2 * stats.t.sf(np.abs(ratio) / error, degrees)
-    corrected = stats.false_discovery_control(p) if len(p) else p
+    corrected = p.copy()
+    if enough.any():
+        corrected[enough] = np.maximum(stats.false_discovery_control(p[enough]), together)
     half = stats.t.ppf(0.975, degrees) * error
     told = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold)
     verdict = np.where(told, np.where(ratio < 0, "faster", "slower"), "cannot tell")
-    critical = max([float(p[told].max())] if told.any() else [alpha / max(len(p), 1)])
+    verdict = np.where(enough, verdict, TOO_FEW)
+    critical = float(p[told].max()) if told.any() else alpha / max(len(p), 1)
     runs = np.array([min(len(b.log), len(h.log)) for b, h in pairs], int)
+    least = least_runs(alpha)
     needed = [
-        runs_needed(e * math.sqrt(n), critical, threshold) if v == "cannot tell" else 0
-        for e, n, v in zip(error, runs, verdict, strict=True)
+        0 if call else max(want, least)
+        for want, call in zip(
+            runs_needed(error * np.sqrt(runs), critical, threshold).tolist(), told, strict=True
+        )
     ]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "case": shared,
             "base": [float(np.exp(np.median(base.log))) for base, _ in pairs],
@@ -165,19 +185,13 @@ def _timed(
             ],
         }
     )
+    return table, together
 
 
-def _exact(
-    shared: list[str],
-    processes: dict[str, dict[str, Processes]],
-    _noise: dict[str, Noise],
-    _alpha: float,
-    _threshold: float,
-) -> pd.DataFrame:
+def _exact(shared: list[str], pairs: list[tuple[Processes, Processes]]) -> pd.DataFrame:
     """Rows of cases whose values are counted: any difference is one."""
     rows = []
-    for case in shared:
-        base, head = (processes[side][case].log for side in ("base", "head"))
+    for case, (base, head) in zip(shared, ((b.log, h.log) for b, h in pairs), strict=True):
         low, high = (head.min() - base.max(), head.max() - base.min())
         ratio = float(np.median(np.subtract.outer(head, base)))
         verdict = "same" if low == high == 0 else "faster" if high < 0 else "slower"
@@ -231,15 +245,30 @@ def _notes(sides: dict[str, pd.DataFrame], noise: dict[str, Noise], timed: bool)
             notes.append(f"{column} differs: base {', '.join(base)}; head {', '.join(head)}")
     if not timed:
         return notes
-    ok = {name: frame[frame["status"] == "ok"] for name, frame in sides.items()}
-    if any(frame["case"].value_counts().max() < 2 for frame in ok.values() if len(frame)):
-        notes.append(
-            "one run of a side: a machine that was slower as a whole during it looks like a change;"
-            " repeat both in turn (`benchsuite run STUDY --fresh`)"
-        )
     if all(own.source == "none" for own in noise.values()):
         notes.append(
             "nothing to estimate the noise between processes from: neither repeats nor lines of"
             " three lengths; verdicts count the noise within a process only"
+        )
+    return notes
+
+
+def _run_notes(table: pd.DataFrame, p: float, alpha: float) -> list[str]:
+    """What the number of runs allows, and what all cases together show."""
+    notes = []
+    few = table[table["verdict"] == TOO_FEW]
+    if len(few):
+        compared = int((table["verdict"] != "missing").sum())
+        which = "" if len(few) == compared else f" for {len(few)} of {compared} cases"
+        base, head = (int(few[f"{side}_runs"].max()) for side in ("base", "head"))
+        notes.append(
+            f"too few runs{which}: base {base}, head {head}. Nothing is called, whatever its ratio:"
+            f" with so few, chance alone is not excluded. {least_runs(alpha)} runs of each side"
+            " are the least; measure both in turn (`benchsuite run STUDY --fresh`)"
+        )
+    if p > alpha:
+        notes.append(
+            "no case is called: exchanging runs between the sides makes differences as large as"
+            f" these in {p:.0%} of all ways to do it"
         )
     return notes

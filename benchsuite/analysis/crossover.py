@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.noise import Floats, Noise, floor, spread
+from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import LINE, by_line, measured
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 #: Far below the noise of any clock: the least difference of exact values counts.
 _NO_NOISE = 1e-12
+#: So many times as steep as its neighbours, a gap may hold a step.
+_STEP = 1.25
 COLUMNS = ("a", "b", "verdict", "seq_len", "low", "high", "a_below", "b_below", "n")
 
 
@@ -27,8 +29,9 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     other at some longer ones; T* is where a weighted straight line of the log ratio over log T,
     from the last length clearly on one side to the first clearly on the other, passes zero. Its
     interval holds every T between them at which a ratio of one is not rejected at 5 % (Fieller
-    1954), ratios and their noise being interpolated between lengths. Exact values have no noise:
-    their interval is the pair of lengths between which they cross.
+    1954), ratios and their noise being interpolated between lengths; where the ratio may jump
+    between two lengths, all T between them. Exact values have no noise: their interval is the pair
+    of lengths between which they cross.
 
     Args:
         frame: One row per case and measure (see `newest`).
@@ -42,49 +45,59 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
         model is significantly below; `n`: lengths that both have.
     """
     rows = measured(frame, measure)
-    noise = noise or floor(frame, measure)
-    rows = rows.assign(log=np.log(rows["value"].to_numpy(float)), sigma=spread(rows, noise))
+    sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
+    return cross_lines(rows.assign(sigma=sigma, degrees=degrees))
+
+
+def cross_lines(rows: pd.DataFrame) -> pd.DataFrame:
+    """`crossovers` of rows that have a `sigma` and `degrees` (see `noise.spread_and_degrees`)."""
+    rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
     rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
     keys = [*LINE, "seq_len"]
     by_model = {
-        model: rows.loc[rows["model"] == model, [*keys, "log", "sigma"]]
+        model: rows.loc[rows["model"] == model, [*keys, "log", "sigma", "degrees"]]
         for model in dict.fromkeys(rows["model"])
     }
     found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
     for a, b in itertools.combinations(by_model, 2):
         both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
         if len(both):
-            found.append(_pair(both, noise).assign(a=a, b=b))
+            found.append(_pair(both).assign(a=a, b=b))
     return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
 
 
-def _pair(both: pd.DataFrame, noise: Noise) -> pd.DataFrame:
+def _pair(both: pd.DataFrame) -> pd.DataFrame:
     """The table of two models, but for their names."""
     both = both.sort_values("seq_len", kind="stable")
     T = both["seq_len"].to_numpy(float)
     ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
-    sigma = np.hypot(both["sigma_a"].to_numpy(float), both["sigma_b"].to_numpy(float))
+    parts = [
+        (both[f"sigma_{end}"].to_numpy(float), both[f"degrees_{end}"].to_numpy(float))
+        for end in "ab"
+    ]
+    sigma = np.hypot(parts[0][0], parts[1][0])
+    two_sided, one_sided = (sigma * critical(*parts, tail=tail) for tail in (0.025, 0.05))
 
     def fit(lines: np.ndarray) -> pd.DataFrame:
-        return _cross(T[lines], ratio[lines], sigma[lines], noise)
+        return _cross(T[lines], ratio[lines], two_sided[lines], one_sided[lines])
 
     return by_line(both, LINE, fit, COLUMNS[2:], least=1)
 
 
-def _cross(T: Floats, ratio: Floats, sigma: Floats, noise: Noise) -> pd.DataFrame:
+def _cross(T: Floats, ratio: Floats, two_sided: Floats, one_sided: Floats) -> pd.DataFrame:
     """The columns from `verdict` on of lines of one length, (lines, lengths), lengths ascending.
 
-    `ratio` is log a - log b.
+    `ratio` is log a - log b; it is clear where it exceeds the half width of its 95 % interval,
+    `two_sided`, and it is below everywhere where all exceed that of one side.
     """
-    z = ratio / np.maximum(sigma, _NO_NOISE)
-    two_sided, one_sided = noise.critical(0.025), noise.critical(0.05)
-    side = np.where(np.abs(z) > two_sided, np.sign(z), 0.0)
+    least = np.maximum(one_sided, _NO_NOISE)
+    side = np.where(np.abs(ratio) > np.maximum(two_sided, _NO_NOISE), np.sign(ratio), 0.0)
     # The last clear length before each one, or -1; a turn is a clear length on the other side.
     clear = np.maximum.accumulate(np.where(side != 0, np.arange(T.shape[1]), -1), axis=1)
     before = np.hstack([np.full((len(T), 1), -1), clear[:, :-1]])
     turns = (before >= 0) & (side * np.take_along_axis(side, before, 1) < 0)
     verdict = np.select(
-        [(z < -one_sided).all(1), (z > one_sided).all(1), ~turns.any(1), turns.sum(1) > 1],
+        [(ratio < -least).all(1), (ratio > least).all(1), ~turns.any(1), turns.sum(1) > 1],
         ["a always", "b always", "not separable", "crosses repeatedly"],
         "crosses",
     )
@@ -93,7 +106,7 @@ def _cross(T: Floats, ratio: Floats, sigma: Floats, noise: Noise) -> pd.DataFram
     if len(once):
         last = turns[once].argmax(1)
         first = before[once, last]
-        at[:, once] = _zero(T[once], ratio[once], sigma[once], (first, last), two_sided)
+        at[:, once] = _zero(T[once], ratio[once], two_sided[once], (first, last))
     return pd.DataFrame(
         {
             "verdict": verdict,
@@ -105,23 +118,44 @@ def _cross(T: Floats, ratio: Floats, sigma: Floats, noise: Noise) -> pd.DataFram
     )
 
 
-def _zero(T: Floats, ratio: Floats, sigma: Floats, ends: tuple[Places, Places], z: float) -> Floats:
+def _zero(T: Floats, ratio: Floats, half: Floats, ends: tuple[Places, Places]) -> Floats:
     """T* and its interval, (3, lines), between two lengths whose ratios differ in sign."""
     first, last = ends
     x = np.log(T)
-    exact = np.all(sigma == 0, axis=1)
+    exact = np.all(half == 0, axis=1)
     own = (np.arange(T.shape[1]) >= first[:, None]) & (np.arange(T.shape[1]) <= last[:, None])
-    weight = own / np.where(exact[:, None], 1.0, np.maximum(sigma, _NO_NOISE)) ** 2
+    weight = own / np.where(exact[:, None], 1.0, np.maximum(half, _NO_NOISE)) ** 2
     weight /= weight.sum(1, keepdims=True)
     x_mean, mean = (weight * x).sum(1), (weight * ratio).sum(1)
     dx = x - x_mean[:, None]
     slope = (weight * dx * ratio).sum(1) / (weight * dx**2).sum(1)
     line = np.arange(len(T))
     rising = np.sign(ratio[line, last])[:, None]
-    low = _root(x, rising * ratio + z * sigma, first)
-    high = _root(x, rising * ratio - z * sigma, last - 1)
+    low = _root(x, rising * ratio + half, first)
+    high = _root(x, rising * ratio - half, last - 1)
     low, high = np.where(exact, x[line, first], low), np.where(exact, x[line, last], high)
+    low, high = _over_steps(x, rising * ratio, own, (low, high))
     return np.exp([np.clip(x_mean - mean / slope, low, high), low, high])
+
+
+def _over_steps(
+    x: Floats, y: Floats, own: np.ndarray, ends: tuple[Floats, Floats]
+) -> tuple[Floats, Floats]:
+    """Intervals that hold the whole of each gap between lengths where a ratio may have jumped.
+
+    A ratio that rises over a gap by a quarter more than over either neighbour may do so at one
+    place, as where a cache is full: it crosses anywhere between those two lengths.
+    """
+    low, high = ends
+    slope = np.diff(y, axis=1) / np.diff(x, axis=1)
+    padded = np.pad(slope, ((0, 0), (1, 1)))
+    steep = slope > _STEP * np.maximum(padded[:, :-2], padded[:, 2:])
+    left, right = x[:, :-1], x[:, 1:]
+    jump = steep & own[:, :-1] & own[:, 1:] & (left < high[:, None]) & (right > low[:, None])
+    return (
+        np.minimum(low, np.where(jump, left, np.inf).min(1)),
+        np.maximum(high, np.where(jump, right, -np.inf).max(1)),
+    )
 
 
 def _root(x: Floats, y: Floats, first: Places) -> Floats:
@@ -166,23 +200,3 @@ def crossover_sentence(row: Mapping[Any, Any]) -> str:
 
 def _first(lengths: str) -> float:
     return float(lengths.split(", ")[0])
-
-
-def crossover_surface(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
-    """T* of two models over batch × hidden size.
-
-    Args:
-        table: From `crossovers`, narrowed to one value of whatever else varies (mode, device …).
-        a: One model.
-        b: The other; the order does not matter.
-
-    Returns:
-        Rows are batch sizes, columns hidden sizes; T*, or NaN where the lines do not cross once.
-
-    Raises:
-        ValueError: if several lines share a batch and a hidden size.
-    """
-    pair = table[((table["a"] == a) & (table["b"] == b)) | ((table["a"] == b) & (table["b"] == a))]
-    if pair.duplicated(["batch_size", "hidden_size"]).any():
-        raise ValueError("several lines share a batch and a hidden size; narrow the table first")
-    return pair.pivot(index="batch_size", columns="hidden_size", values="seq_len")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.crossover import crossovers
-from benchsuite.analysis.noise import Noise, floor, spread
+from benchsuite.analysis.crossover import cross_lines
+from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured
 from benchsuite.catalog.models import MODELS
 
@@ -43,17 +43,19 @@ def fastest(
     tried = tried.assign(shape=tried.groupby(SHAPE, sort=False).ngroup())
     rows = measured(tried, measure)
     noise = noise or floor(frame, measure)
-    rows = rows.assign(log=np.log(rows["value"].to_numpy(float)), sigma=spread(rows, noise))
+    sigma, degrees = spread_and_degrees(rows, noise)
+    rows = rows.assign(log=np.log(rows["value"].to_numpy(float)), sigma=sigma, degrees=degrees)
     rows = rows.sort_values("log", kind="stable")
     rows["place"] = rows.groupby("shape").cumcount()
     best = rows[rows["place"] == 0].set_index("shape")
     second = rows[rows["place"] == 1].set_index("shape")
     apart = rows["log"] - rows["shape"].map(best["log"])
-    own, lowest = rows["sigma"].to_numpy(float), rows["shape"].map(best["sigma"]).to_numpy(float)
-    tied = rows[
-        (rows["place"] > 0)
-        & (apart / np.maximum(np.hypot(own, lowest), _NO_NOISE) < noise.critical())
-    ]
+    own = rows["sigma"].to_numpy(float), rows["degrees"].to_numpy(float)
+    sigma, degrees = (
+        rows["shape"].map(best[name]).to_numpy(float) for name in ("sigma", "degrees")
+    )
+    half = critical(own, (sigma, degrees)) * np.hypot(own[0], sigma)
+    tied = rows[(rows["place"] > 0) & (apart < np.maximum(half, _NO_NOISE))]
     failed = tried[tried["status"] != "ok"]
     words = failed["model"] + " " + failed["status"]
 
@@ -88,10 +90,12 @@ def families(
     noise = noise or floor(frame, measure)
     rows = measured(frame, measure)
     own = {model: _FAMILIES.get(family_of(model)) for model in rows["model"].unique()}
-    rows = rows.assign(model=rows["model"].map(own)).dropna(subset="model")
+    sigma, degrees = spread_and_degrees(rows, noise)
+    rows = rows.assign(model=rows["model"].map(own), sigma=sigma, degrees=degrees)
+    rows = rows.dropna(subset="model")
     rows = rows.sort_values("value", kind="stable").drop_duplicates([*SHAPE, "model"])
     # Recurrence first, for it to be the table's a.
-    return crossovers(rows.sort_values("model", ascending=False), measure, noise=noise)
+    return cross_lines(rows.sort_values("model", ascending=False))
 
 
 def family_of(model: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, floor, spread
+from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import LINE, by_line, measured
 
 #: The local exponent d log t / d log T below which most of a time does not grow with T …
@@ -18,72 +18,43 @@ OVERHEAD_BOUND = 0.5
 SUPER_LINEAR = 1.25
 _DRAWS = 200
 _INTERVAL = (2.5, 97.5)
+#: Log values drawn further off than this say nothing, and would overflow.
+_FAR = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Law:
-    """How one line grows: an affine and a power law, and the regimes between its ends.
-
-    All intervals are 95 %, from refitting values redrawn with their noise; they are the point
-    itself for exact values.
-
-    Attributes:
-        overhead: a of `t = a + b·T`, in the unit of the value; (value, low, high).
-        slope: b, per timestep.
-        exponent: p of `t = c·T^p`.
-        factor: c.
-        regime: "overhead-bound", "linear", "super-linear", the first and the last of them joined
-            by " → " where it changes between the ends, or "unclear".
-        changes_at: T at which it changes, (value, low, high); NaN where it does not.
-        n: Number of lengths.
-    """
-
-    overhead: tuple[float, float, float]
-    slope: tuple[float, float, float]
-    exponent: tuple[float, float, float]
-    factor: float
-    regime: str
-    changes_at: tuple[float, float, float]
-    n: int
-
-
-def fit_law(seq_len: Floats, value: Floats, sigma: Floats, seed: int = 0) -> Law | None:
-    """Fit both laws to one line; None with fewer than two lengths.
+def _fit(T: Floats, t: Floats, sigma: Floats, degrees: Floats) -> dict[str, Any]:
+    """The columns of `laws` but `n`, of lines of equally many lengths, ascending.
 
     The affine law minimises relative errors (weights 1/t², as noise is relative) under a, b ≥ 0.
     The regime is that of the local exponent of `a + b·T + c·T²` with a, b, c ≥ 0 (Lawson & Hanson
     1974, chapter 23), with c only from four lengths on, and where its interval leaves out zero.
 
+    The exponent is linear in the log values, so its interval has a closed form; the other ones are
+    from refitting values redrawn with their noise, which has an error of its own where the floor
+    was estimated: draws are of Student's t, all lengths of a line scaled alike.
+
     Args:
-        seq_len: Timesteps, distinct and positive.
-        value: Positive values at those lengths.
-        sigma: Standard deviation of each log value (see `noise.spread`).
-        seed: Of the redrawn values.
+        T: Lengths, (lines, lengths).
+        t: Values there.
+        sigma: Standard deviation of each log value (see `noise.spread_and_degrees`).
+        degrees: Its degrees of freedom, of each line, (lines,).
     """
-    if len(set(seq_len)) < 2 or not (value > 0).all():
-        return None
-    order = np.argsort(seq_len)
-    found = _fit(seq_len[None, order], value[None, order], sigma[None, order], seed)
-    triples = {name: tuple(float(own[0]) for own in found[name]) for name in _TRIPLES}
-    return Law(
-        **triples,  # type: ignore[arg-type]
-        factor=float(found["factor"][0]),
-        regime=str(found["regime"][0]),
-        n=len(seq_len),
-    )
-
-
-def _fit(T: Floats, t: Floats, sigma: Floats, seed: int = 0) -> dict[str, Any]:
-    """The attributes of `Law` of each line, (lines, lengths), lengths ascending; not `n`.
-
-    Inside, draws are an axis of their own, (lines, draws, …); draw 0 is the values themselves.
-    """
-    draws = np.random.default_rng(seed).standard_normal((_DRAWS, T.shape[1]))
-    noise = np.vstack([np.zeros(T.shape[1]), draws]) * sigma[:, None, :]
+    # Draws are an axis of their own, (lines, draws, …); draw 0 is the values themselves.
+    random = np.random.default_rng(0)
+    draws = random.standard_normal((_DRAWS, T.shape[1]))
+    distinct, kind = np.unique(degrees, return_inverse=True)
+    level = random.uniform(size=_DRAWS)
+    known = np.isinf(distinct)[:, None]
+    finite = np.where(known, 1.0, distinct[:, None])
+    scale = np.where(known, 1.0, np.sqrt(finite / stats.chi2.ppf(level, finite)))[kind]
+    noise = np.zeros((len(T), _DRAWS + 1, T.shape[1]))
+    noise[:, 1:] = np.clip(draws * scale[:, :, None] * sigma[:, None, :], -_FAR, _FAR)
     x, y = np.log(T), np.log(t)
     dx = x - x.mean(1, keepdims=True)
-    slopes = (noise + y[:, None, :]) @ (dx / (dx**2).sum(1, keepdims=True))[:, :, None]
-    exponent = slopes[:, :, 0]
+    weight = dx / (dx**2).sum(1, keepdims=True)
+    exponent = (weight * y).sum(1)
+    error = np.sqrt(((weight * sigma) ** 2).sum(1))
+    half = error * critical((error, degrees))
     curves = np.zeros((*noise.shape[:2], 3))
     affine = curves[:, :, :2] = _polynomials(T, np.exp(-noise) / t[:, None, :], 1)
     if T.shape[1] > 3:
@@ -94,8 +65,8 @@ def _fit(T: Floats, t: Floats, sigma: Floats, seed: int = 0) -> dict[str, Any]:
     return {
         "overhead": _interval(affine[:, :, 0]),
         "slope": _interval(affine[:, :, 1]),
-        "exponent": _interval(exponent),
-        "factor": np.exp(y.mean(1) - exponent[:, 0] * x.mean(1)),
+        "exponent": np.array([exponent, exponent - half, exponent + half]),
+        "factor": np.exp(y.mean(1) - exponent * x.mean(1)),
         "regime": regime,
         "changes_at": changes_at,
     }
@@ -151,8 +122,13 @@ def _solved(gram: list[list[Floats]], target: Floats) -> Floats:
 
 
 def _interval(values: Floats) -> Floats:
-    """(value, low, high) of each line, (3, lines), from its value and what was drawn."""
-    return np.array([values[:, 0], *np.percentile(values[:, 1:], _INTERVAL, axis=1)])
+    """(value, low, high) of each line, (3, lines), from its value and what was drawn.
+
+    Of n draws the kth smallest is the quantile k / (n + 1): of few draws, other definitions make
+    intervals too narrow.
+    """
+    drawn = values[:, 1:]
+    return np.array([values[:, 0], *np.percentile(drawn, _INTERVAL, axis=1, method="weibull")])
 
 
 def _regimes(T: Floats, curves: Floats) -> tuple[np.ndarray, Floats]:
@@ -207,22 +183,35 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
     Args:
         frame: One row per case and measure (see `newest`).
         measure: Which measure.
-        noise: The floor; by default estimated from the frame (see `noise.floor`).
+        noise: The floors; by default estimated from the frame (see `noise.floor`).
 
     Returns:
-        A frame with the columns of `LINE`, `model`, then `overhead, slope, exponent, changes_at`
-        each with `…_low` and `…_high`, `factor, regime, n`.
+        A frame with the columns of `LINE`, `model`, then, each with the `…_low` and `…_high` of a
+        95 % interval (the point itself for exact values):
+
+        - `overhead`: a of `t = a + b·T`, in the unit of the value;
+        - `slope`: b, per timestep;
+        - `exponent`: p of `t = c·T^p`;
+        - `changes_at`: T at which the regime changes, NaN where it does not;
+
+        and `factor`: c; `regime`: "overhead-bound", "linear", "super-linear", the first and the
+        last of them joined by " → " where it changes between the ends, or "unclear"; `n`: number
+        of lengths. Lines of one length are left out.
     """
     rows = measured(frame, measure)
-    rows = rows.assign(sigma=spread(rows, noise or floor(frame, measure)))
+    sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
+    rows = rows.assign(sigma=sigma, degrees=degrees)
     keys = [*LINE, "model"]
     rows = rows.drop_duplicates([*keys, "seq_len"], keep="last")
-    T, value, sigma = (rows[name].to_numpy(float) for name in ("seq_len", "value", "sigma"))
+    columns = ("seq_len", "value", "sigma", "degrees")
+    T, value, sigma, degrees = (rows[name].to_numpy(float) for name in columns)
 
     def fit(lines: np.ndarray) -> pd.DataFrame:
         lines = np.take_along_axis(lines, np.argsort(T[lines], axis=1), axis=1)
         chunks = np.split(lines, range(_CHUNK, len(lines), _CHUNK))
-        found = (_fit(T[chunk], value[chunk], sigma[chunk]) for chunk in chunks)
+        found = (
+            _fit(T[chunk], value[chunk], sigma[chunk], degrees[chunk].min(1)) for chunk in chunks
+        )
         return pd.concat(map(_columns, found), ignore_index=True).assign(n=lines.shape[1])
 
     return by_line(rows, keys, fit, _COLUMNS)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, withins
+from benchsuite.analysis.noise import Floats, Noise, shrunk, withins
 
 #: Changes below this are not worth a verdict.
 THRESHOLD = 0.05
@@ -27,49 +27,56 @@ _MOST_RUNS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Log medians of one case's processes on one side, and the standard error of each."""
+    """One case's processes on one side, by time.
+
+    Attributes:
+        log: Their log medians.
+        own: The standard error of each.
+        between: The noise floor of such cases, from what the side shows.
+    """
 
     log: Floats
     own: Floats
+    between: float = 0.0
 
 
-def processes_of(rows: pd.DataFrame) -> dict[str, Processes]:
+def processes_of(rows: pd.DataFrame, noise: Noise) -> dict[str, Processes]:
     """By case; an attempt that is there twice (the same file named twice) counts once."""
-    rows = rows.drop_duplicates("uid")
+    rows = rows.drop_duplicates("uid").sort_values("started_at", kind="stable")
     log = np.log(rows["value"].to_numpy(float))
     own = withins(rows["samples"])
+    between, _ = noise.of(rows)
     found = rows.groupby("case", sort=False).indices
-    return {str(case): Processes(log[index], own[index]) for case, index in found.items()}
+    return {
+        str(case): Processes(log[index], own[index], float(between[index[0]]))
+        for case, index in found.items()
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What all cases together say of one process's variance, own part included or not."""
+def errors_of(pairs: list[tuple[Processes, Processes]]) -> tuple[Floats, Floats]:
+    """Standard error of each case's log ratio, and its degrees of freedom.
 
-    variance: float
-    degrees: float
-    repeated: bool
-
-
-def prior_of(pairs: list[tuple[Processes, Processes]], noise: dict[str, Noise]) -> Prior:
-    """The variance of a process, and how many degrees of freedom it stands for in each case.
-
-    From repeats by the moments of log variances (Smyth 2004, section 6.2); without them the larger
-    of the two floors.
+    With repeats from each case's own variance, drawn towards that of all cases (`shrunk`); without
+    them from the floors.
     """
-    variances = [_pooled(*pair) for pair in pairs]
-    repeated = [(v, d) for v, d in variances if d > 0 and v > 0]
-    if len(repeated) < 3:
-        larger = max(noise.values(), key=lambda own: own.between)
-        return Prior(larger.between**2, _SINGLE_DEGREES, repeated=False)
-    v, d = np.array(repeated).T
-    logs = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
-    excess = float(logs.var(ddof=1) - special.polygamma(1, d / 2).mean())
-    degrees = 200.0  # all cases alike, as far as can be seen
-    if excess > special.polygamma(1, 100.0):
-        degrees = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 100.0)
-    variance = math.exp(logs.mean() + special.digamma(degrees / 2) - math.log(degrees / 2))
-    return Prior(float(variance), float(degrees), repeated=True)
+    pooled = np.array([_pooled(*pair) for pair in pairs]).reshape(-1, 2)
+    known = (pooled > 0).all(1)
+    repeated = known.sum() >= 3
+    variance, weight = shrunk(*pooled[known].T) if repeated else (0.0, 0.0)
+    error, degrees = np.empty(len(pairs)), np.empty(len(pairs))
+    for place, sides in enumerate(pairs):
+        counts = [len(side.log) for side in sides]
+        own, free = pooled[place]
+        if repeated:
+            both = (weight * variance + free * own) / (weight + free)
+            parts, degrees[place] = [both, both], weight + free
+        else:
+            parts = [float(np.mean(side.own**2)) + side.between**2 for side in sides]
+            degrees[place] = _SINGLE_DEGREES
+        efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
+        squared = sum(part / count for part, count in zip(parts, counts, strict=True))
+        error[place] = math.sqrt(efficiency * squared)
+    return error, degrees
 
 
 def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
@@ -78,39 +85,34 @@ def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
     From the median difference of two processes of one side (Rousseeuw & Croux 1993): now and then a
     process is a third slower than its twins, and a variance would be that one process.
     """
-    apart = [
-        abs(one - other)
-        for side in (base, head)
-        for one, other in itertools.combinations(side.log.tolist(), 2)
-    ]
-    if not apart:
+    apart = [np.subtract.outer(side.log, side.log)[_pairs(len(side.log))] for side in (base, head)]
+    together = np.abs(np.concatenate(apart))
+    if not len(together):
         return 0.0, 0.0
     degrees = len(base.log) + len(head.log) - 2
-    return (_PAIR_TO_SIGMA * float(np.median(apart))) ** 2, _PAIR_EFFICIENCY * degrees
+    return (_PAIR_TO_SIGMA * float(np.median(together))) ** 2, _PAIR_EFFICIENCY * degrees
 
 
-def error_of(base: Processes, head: Processes, prior: Prior) -> tuple[float, float]:
-    """Standard error of a case's log ratio and its degrees of freedom."""
-    counts = len(base.log), len(head.log)
-    efficiency = _HODGES_LEHMANN if min(counts) > 2 else 1.0
-    if not prior.repeated:
-        parts = [float(np.mean(side.own**2)) + prior.variance for side in (base, head)]
-        variance = sum(part / n for part, n in zip(parts, counts, strict=True))
-        return math.sqrt(efficiency * variance), prior.degrees
-    own, degrees = _pooled(base, head)
-    both = (prior.degrees * prior.variance + degrees * own) / (prior.degrees + degrees)
-    return math.sqrt(efficiency * both * sum(1 / n for n in counts)), prior.degrees + degrees
+@functools.lru_cache
+def _pairs(count: int) -> tuple[np.ndarray, ...]:
+    return np.triu_indices(count, 1)
 
 
-def runs_needed(one_run: float, critical: float, threshold: float) -> int:
+def runs_needed(one_run: Floats, critical: float, threshold: float) -> Floats:
     """Runs of each side after which a change of twice the threshold is told in 95 % of cases.
 
     It has to be significant at the p value that is critical here, and to be estimated above the
     threshold.
+
+    Args:
+        one_run: Standard error of each case's log ratio, if it had one run a side.
+        critical: The p value.
+        threshold: Least relative change that gets a verdict.
     """
     change = math.log1p(2 * threshold) if threshold > 0 else math.log1p(2 * THRESHOLD)
     margins = (
         change / (float(stats.norm.isf(critical / 2)) + _POWER_Z),
         (change - math.log1p(threshold)) / _POWER_Z,
     )
-    return min(math.ceil((one_run / min(margins)) ** 2), _MOST_RUNS)
+    wanted = np.ceil((one_run / min(margins)) ** 2)
+    return np.asarray(np.minimum(wanted, _MOST_RUNS), float)

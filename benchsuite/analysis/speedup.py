@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.fastest import SHAPE
-from benchsuite.analysis.noise import floor, spread
+from benchsuite.analysis.noise import critical, floor, spread_and_degrees
 
 #: What others are compared with, where it was tried; else the first model.
 REFERENCE = "lstm"
@@ -29,16 +29,17 @@ def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
     models = list(dict.fromkeys(tried["model"]))
     reference = REFERENCE if REFERENCE in models else (models or [""])[0]
     good = ((tried["status"] == "ok") & (tried["value"] > 0)).to_numpy()
-    noise = floor(frame, measure)
-    sigma = spread(tried, noise)
+    sigma, degrees = spread_and_degrees(tried, floor(frame, measure))
     log = np.log(tried["value"].where(good).to_numpy(float))
-    tried = tried.assign(log=log, sigma=sigma)[["model", *SHAPE, "status", "log", "sigma"]]
+    tried = tried.assign(log=log, sigma=sigma, degrees=degrees)
+    tried = tried[["model", *SHAPE, "status", "log", "sigma", "degrees"]]
     is_reference = tried["model"] == reference
     both = tried[~is_reference].merge(
         tried[is_reference].drop(columns="model"), on=SHAPE, how="left", suffixes=("", "_ref")
     )
     ratio = both["log_ref"] - both["log"]
-    half = noise.critical() * np.hypot(both["sigma"], both["sigma_ref"])
+    sides = [(both[f"sigma{end}"], both[f"degrees{end}"].fillna(np.inf)) for end in ("", "_ref")]
+    half = critical(*sides) * np.hypot(both["sigma"], both["sigma_ref"])
     found = both[["model", *SHAPE, "status"]].assign(
         reference=reference,
         reference_status=both["status_ref"].fillna(""),

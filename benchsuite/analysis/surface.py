@@ -60,13 +60,18 @@ class Surface:
     scores: Floats
 
     def predict(self, point: tuple[float, float, float]) -> tuple[float, float]:
-        """(log value, its standard deviation up to the factor that `conformal` gives)."""
+        """(log value, its standard deviation up to the factor that `conformal` gives).
+
+        No point is surer than the surest cell that was predicted from the others: only that was
+        tried, and a cell's own value may be an outlier.
+        """
         at = np.array([point], float)
         length, amplitude, noise = self.scales
         cross = _kernel(at, self.points, length, amplitude)[0]
         variance = amplitude**2 + noise**2 - cross @ self.inverse @ cross
         log = float(_evaluate(self.mean, self.coefficients, at)[0] + cross @ self.weights)
-        return log, math.sqrt(max(float(variance), noise**2))
+        tried = 1 / np.diag(self.inverse).max()
+        return log, math.sqrt(max(float(variance), tried, noise**2))
 
     def overhead_share(self, point: tuple[float, float, float]) -> float:
         """The part of the physical mean that grows with neither B nor H."""
@@ -109,11 +114,30 @@ def _fit(mean: Mean, points: Floats, log_values: Floats) -> Floats:
     found, weight = np.ones(len(scale)), 1 / values
     for _ in range(2):  # the second time weighted by the fit: a low outlier must not pull
         basis = terms / scale * weight[:, None]
-        found = optimize.nnls(basis, values * weight)[0]
+        found = _not_negative(basis, values * weight)
         weight = 1 / np.maximum(terms / scale @ found, values.min() / 10)
     fitted = np.maximum(terms / scale @ found, values.min() / 10)
     found *= math.exp(float(np.mean(log_values - np.log(fitted))))
     return np.asarray(found / scale, float)
+
+
+def _not_negative(basis: Floats, target: Floats) -> Floats:
+    """Least squares with coefficients ≥ 0.
+
+    Terms that are nearly alike make the active sets of `nnls` (Lawson & Hanson 1974) go in a circle
+    now and then, and it raises. Two slower methods always end with something, if not always at the
+    optimum: active sets again (Stark & Parker 1995) and a trust region (Branch, Coleman & Li 1999);
+    the better of the two is taken.
+    """
+    try:
+        return np.asarray(optimize.nnls(basis, target)[0], float)
+    except RuntimeError:
+        tried = [
+            optimize.lsq_linear(basis, target, bounds=(0.0, np.inf), method=method)
+            for method in ("bvls", "trf")
+        ]
+        best = min(tried, key=lambda found: float(found.cost))
+        return np.asarray(np.maximum(best.x, 0.0), float)
 
 
 def _evaluate(mean: Mean, coefficients: Floats, points: Floats) -> Floats:
@@ -197,11 +221,3 @@ def conformal(scores: Floats) -> float:
     if rank > len(ordered):
         return max(float(ordered[-1]), 1.96)
     return float(ordered[rank - 1])
-
-
-def coverage(scores: Floats) -> float:
-    """Share of cells inside the interval that the other cells' scores would have given them."""
-    sizes = np.abs(scores)
-    rest = [np.delete(sizes, cell) for cell in range(len(sizes))]
-    inside = [own <= conformal(r) for own, r in zip(sizes, rest, strict=True) if len(r)]
-    return float(np.mean(inside)) if inside else math.nan

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.fastest import SHAPE, family_of, field_of
-from benchsuite.analysis.noise import Noise, floor, spread
+from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import measured, told_axes, told_axis
 from benchsuite.catalog.models import MACHINE, MODELS
 
@@ -70,11 +70,13 @@ class Verdict:
                 " lengths): what is called holds for one process each."
             )
         else:
-            least = np.expm1(self.noise.critical() * np.sqrt(2) * self.noise.between)
+            halves = self.cells["high"] / self.cells["ratio"] - 1
+            low, high = (f"{half:.0%}" for half in halves.quantile([0.1, 0.9]))
+            least = low if low == high else f"{low} to {high}, by the models compared,"
             found.append(
-                f"Another run would move a value by about {self.noise.between:.1%}; differences"
-                f" below some {least:.0%} are not called. Each family is judged by its fastest"
-                " model, so the one with more models has a small advantage."
+                f"Another run would move a value by about {self.noise.size}; differences below"
+                f" {least} are not called. Each family is judged by its fastest model, so the one"
+                " with more models has a small advantage."
             )
         return found
 
@@ -92,8 +94,9 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
     rows = measured(frame, measure)
     noise = floor(frame, measure)
     family = {model: family_of(model) for model in dict.fromkeys(rows["model"])}
+    sigma, degrees = spread_and_degrees(rows, noise)
     rows = rows.assign(
-        family=rows["model"].map(family), log=np.log(rows["value"]), sigma=spread(rows, noise)
+        family=rows["model"].map(family), log=np.log(rows["value"]), sigma=sigma, degrees=degrees
     )
     field = field_of(frame, rows)
     short = field < rows["seq_len"].astype(float)
@@ -107,7 +110,8 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
     pair = [best[best["family"] == family] for family in FAMILIES]
     both = pair[0].merge(pair[1], on=SHAPE, suffixes=("_r", "_c"))
     log = both["log_c"] - both["log_r"]
-    half = noise.critical() * np.hypot(both["sigma_c"], both["sigma_r"])
+    sides = [(both[f"sigma_{end}"], both[f"degrees_{end}"]) for end in "cr"]
+    half = critical(*sides) * np.hypot(both["sigma_c"], both["sigma_r"])
     cells = both[SHAPE].assign(
         recurrent=both["model_r"],
         convolutional=both["model_c"],

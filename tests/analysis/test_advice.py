@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchsuite.analysis import advise, fit_surface, validation
-from benchsuite.analysis.surface import MIN_CELLS, conformal, coverage
+from benchsuite.analysis.surface import MIN_CELLS, conformal
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
 
@@ -68,8 +68,6 @@ def test_points_between_cells_are_predicted_within_a_tenth(surfaces):
 def test_the_error_told_is_the_error_made(surfaces):
     told = np.median(np.abs(np.concatenate([surface.errors for _, surface in surfaces])))
     assert told == pytest.approx(0.05 * 0.6745, rel=0.6)
-    covered = [coverage(surface.scores) for _, surface in surfaces]
-    assert np.mean(covered) >= 0.90
 
 
 def test_a_left_out_cell_is_really_left_out():
@@ -86,7 +84,51 @@ def test_intervals_from_scores():
     assert conformal(scores) == 38
     assert conformal(np.array([0.5, 3.0])) == 3.0
     assert conformal(np.array([0.5])) == 1.96
-    assert 0.9 <= coverage(np.random.default_rng(0).normal(size=200)) <= 1
+
+
+def test_the_coverage_reported_is_of_cells_held_out(make_record):
+    """Not a share that follows from the number of cells: the scores that set the interval."""
+    few = [point for point in GRID if point[1] in {1, 8}]
+    found = {
+        advise(to_frame(rows(make_record, grid=few, seed=seed)), POINT).coverage
+        for seed in range(4)
+    }
+    assert len(found) > 1
+    assert all(0.7 <= share <= 1 for share in found)
+
+
+#: Eight measured peak memories (T, B, H, bytes) over which `scipy.optimize.nnls` goes in a circle.
+CIRCLE = (
+    (64, 1, 64, 595_208),
+    (128, 1, 128, 2_764_296),
+    (256, 8, 32, 10_756_232),
+    (64, 8, 64, 4_104_456),
+    (128, 8, 64, 9_478_408),
+    (64, 8, 128, 8_307_208),
+    (128, 32, 32, 18_870_408),
+    (2048, 32, 128, 1_879_179_784),
+)
+
+
+def test_a_surface_is_fitted_where_the_solver_gives_up(make_record):
+    *points, values = (np.array(column, float) for column in zip(*CIRCLE, strict=True))
+    surface = fit_surface(np.column_stack(points), values)
+    assert np.isfinite(surface.errors).all()
+    assert np.median(np.abs(surface.errors)) < 0.1
+
+
+def test_a_fallback_is_as_good_as_the_solver(monkeypatch):
+    points = np.array(GRID, float)
+    values = np.array([TRUTH["lstm"](*p) for p in GRID])
+    expected = fit_surface(points, values).predict((300.0, 4.0, 96.0))
+
+    def give_up(*_args):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr("benchsuite.analysis.surface.optimize.nnls", give_up)
+    assert fit_surface(points, values).predict((300.0, 4.0, 96.0)) == pytest.approx(
+        expected, abs=0.01
+    )
 
 
 def test_a_surface_needs_cells():

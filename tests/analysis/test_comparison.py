@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchsuite.analysis import compare
+from benchsuite.analysis.relabelling import enough_runs, least_runs, relabelled
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
 
@@ -43,17 +45,94 @@ def verdicts(found):
     return found.table["verdict"].value_counts().to_dict()
 
 
-@pytest.mark.parametrize("runs", [1, 2, 5])
+@pytest.mark.parametrize("runs", [4, 5])
 def test_equal_sides_are_not_flagged(side, runs):
     rng = np.random.default_rng(runs)
-    flagged = sum(
-        (
-            compare(side(rng, runs=runs), side(rng, runs=runs), "latency").table["verdict"]
-            != "cannot tell"
-        ).sum()
-        for _ in range(4)
+    found = [compare(side(rng, runs=runs), side(rng, runs=runs), "latency") for _ in range(8)]
+    assert sum(verdicts(own) != {"cannot tell": 60} for own in found) <= 1
+    assert all(0 < own.p <= 1 for own in found)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3])
+def test_with_too_few_runs_nothing_is_called_and_it_says_so(side, runs):
+    rng = np.random.default_rng(runs)
+    found = compare(side(rng, runs=runs), side(rng, runs=runs, slow=range(60), factor=2), "latency")
+    assert verdicts(found) == {"too few runs": 60}
+    assert math.isnan(found.p)
+    assert (found.table["runs_needed"] >= 4).all()
+    assert any(
+        note.startswith(f"too few runs: base {runs}, head {runs}.")
+        and "4 runs of each side" in note
+        for note in found.notes
     )
-    assert flagged / 240 <= 0.01
+
+
+def test_few_runs_are_enough_beside_many():
+    assert not enough_runs(3, 3, 0.05)
+    assert enough_runs(4, 4, 0.05)
+    assert enough_runs(3, 4, 0.05)
+    assert not enough_runs(1, 18, 0.05)
+    assert enough_runs(1, 19, 0.05)
+    assert least_runs(0.05) == 4
+    assert least_runs(0.01) == 5
+
+
+def test_too_few_runs_of_one_case_do_not_silence_the_rest(side):
+    rng = np.random.default_rng(8)
+    base, head = side(rng, runs=6), side(rng, runs=6, slow=range(60), factor=1.3)
+    head = head[(head["seq_len"] > 64) | (head["started_at"] < 1)]
+    found = compare(base, head, "latency")
+    assert verdicts(found) == {"slower": 50, "too few runs": 10}
+    assert any("too few runs for 10 of 60 cases: base 6, head 1" in note for note in found.notes)
+
+
+#: Noise in which few runs look like a change: an outlier in some cases, or cases unlike each other.
+def unequal(rng, cells, runs):
+    own = np.exp(rng.uniform(np.log(0.005), np.log(0.15), (cells, 1)))
+    return own * rng.normal(size=(cells, runs))
+
+
+def outlier(rng, cells, runs):
+    logs = rng.normal(0, 0.02, (cells, runs))
+    hit = rng.random(cells) < 0.25
+    logs[hit, rng.integers(runs, size=hit.sum())] += np.log(rng.uniform(1.3, 2, hit.sum()))
+    return logs
+
+
+def whole_runs(rng, cells, runs):
+    return rng.normal(0, 0.02, (cells, runs)) + rng.normal(0, 0.03, runs)
+
+
+@pytest.mark.parametrize("noise", [unequal, outlier, whole_runs])
+@pytest.mark.parametrize("runs", [4, 5, 8])
+def test_at_most_one_comparison_in_twenty_is_wrong(noise, runs):
+    rng = np.random.default_rng(0)
+    sides = (noise(rng, 40, 2 * runs) for _ in range(150))
+    p = [relabelled([(row[:runs], row[runs:]) for row in rows], 0.05)[0] for rows in sides]
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)
+
+
+def test_relabelled_runs_by_brute_force():
+    """The p values are what counting every choice of runs gives."""
+    rng = np.random.default_rng(1)
+    logs = rng.normal(0, 0.1, (5, 8))
+    logs[2, 4:] += 0.4
+    together, own = relabelled([(row[:4], row[4:]) for row in logs], 0.0)
+    ordered = np.sort(logs, axis=1)
+    drawn = np.clip(logs, ordered[:, [1]], ordered[:, [-2]])
+
+    def t_of(chosen):
+        base, head = drawn[:, chosen], np.delete(drawn, chosen, axis=1)
+        squares = ((base - base.mean(1, keepdims=True)) ** 2).sum(1)
+        squares += ((head - head.mean(1, keepdims=True)) ** 2).sum(1)
+        deviation = np.sqrt(squares / 6)
+        return np.abs(head.mean(1) - base.mean(1)) / (deviation + np.median(deviation))
+
+    every = np.array([t_of(list(chosen)) for chosen in itertools.combinations(range(8), 4)])
+    sums = (every**4).sum(1)
+    assert together == pytest.approx(np.mean(sums >= sums[0] * (1 - 1e-9)))
+    expected = [(every >= t * (1 - 1e-9)).mean() for t in every[0]]
+    assert own == pytest.approx(expected)
 
 
 def test_a_planted_slowdown_is_found_with_ten_runs(side):
@@ -138,7 +217,7 @@ def test_the_same_attempt_counts_once(side):
 def test_one_cell_and_all_failed(make_record):
     one = to_frame([make_record(samples=[1.0, 1.1, 0.9])])
     found = compare(one, one, "latency")
-    assert verdicts(found) == {"cannot tell": 1}
+    assert verdicts(found) == {"too few runs": 1}
     assert any("nothing to estimate the noise" in note for note in found.notes)
     failed = to_frame([make_record(status="failed", reason="because")])
     assert verdicts(compare(failed, failed, "latency")) == {"missing": 1}
@@ -146,7 +225,7 @@ def test_one_cell_and_all_failed(make_record):
 
 def test_constant_times_can_be_compared(make_record):
     frame = to_frame([make_record(seq_len=t, samples=[1.0] * 9) for t in (1, 2, 3)])
-    assert verdicts(compare(frame, frame, "latency")) == {"cannot tell": 3}
+    assert verdicts(compare(frame, frame, "latency")) == {"too few runs": 3}
 
 
 @pytest.mark.parametrize(
@@ -182,10 +261,10 @@ def cli(monkeypatch, run_command, tmp_path):
     return run_command
 
 
-def write(path, make_record, *, factor, commit="", torch="2.0"):
+def write(path, make_record, *, factor, commit="", torch="2.0", runs=5):
     rng = np.random.default_rng(len(commit) + round(10 * factor))
     for cell in range(12):
-        for run in range(5):
+        for run in range(runs):
             value = 1e-3 * (cell + 1) * factor * math.exp(rng.normal(0, 0.01))
             RecordFile(path).append(
                 make_record(
@@ -211,6 +290,20 @@ def test_two_files_on_the_command_line(cli, tmp_path, make_record):
     assert (code, told["verdicts"]) == (0, {"faster": 12})
     assert told["cases"][0]["base_runs"] == 5
     assert told["noise"]["base"]["source"] == "repeats"
+
+
+def test_too_few_runs_on_the_command_line(cli, tmp_path, make_record):
+    write(tmp_path / "a.jsonl", make_record, factor=1.0, runs=3)
+    write(tmp_path / "b.jsonl", make_record, factor=1.5, runs=3)
+    code, out, err = cli("compare", "a.jsonl", "b.jsonl")
+    assert code == 0
+    assert "latency: 12 too few runs" in out
+    assert "1.5" in out  # the ratios are there to see
+    assert "4 runs of each side are the least" in err
+    told = json.loads(cli("compare", "a.jsonl", "b.jsonl", "--json")[1])
+    assert told["verdicts"] == {"too few runs": 12}
+    assert told["p"] is None
+    assert all(case["runs_needed"] >= 4 for case in told["cases"])
 
 
 def test_where_nothing_is_left_to_compare_it_is_an_error(cli, tmp_path, make_record):

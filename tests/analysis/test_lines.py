@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from benchsuite.analysis import Noise, crossovers, laws, memory_lines, scaling, spread
+from benchsuite.analysis import Noise, critical, crossovers, laws, memory_lines, spread
 from benchsuite.records import to_frame
 
 NOISE = Noise(0.05, 10.0, "repeats")
@@ -59,14 +59,25 @@ def test_spread(frame):
 
 
 def test_power_laws(frame):
-    table = scaling(frame, "latency")
+    """Least squares in log-log; the interval is that of a linear function of the log values."""
+    table = laws(frame, "latency", noise=NOISE)
+    sigma_of = frame.assign(sigma=spread(frame, NOISE)).set_index(
+        ["batch_size", "model", "seq_len"]
+    )["sigma"]
     for row, (batch, model, T, value) in zip(
         table.to_dict("records"), each_line(frame), strict=True
     ):
         assert (row["batch_size"], row["model"], row["n"]) == (batch, model, len(T))
         fit = stats.linregress(np.log(T), np.log(value))
-        half = stats.t.ppf(0.975, len(T) - 2) * fit.stderr if len(T) > 2 else np.nan
-        told = [row[name] for name in ("exponent", "low", "high", "factor")]
+        x = np.log(T)
+        weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+        sigma = np.array([sigma_of[batch, model, int(t)] for t in T])
+        timed = (sigma >= NOISE.between).all()
+        t = stats.t.ppf(0.975, NOISE.degrees) if timed else None
+        half = np.sqrt(((weight * sigma) ** 2).sum()) * (t or 1.0)
+        if not timed and sigma.any():
+            continue  # exact and timed values on one line
+        told = [row[name] for name in ("exponent", "exponent_low", "exponent_high", "factor")]
         expected = [fit.slope, fit.slope - half, fit.slope + half, np.exp(fit.intercept)]
         assert told == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
@@ -85,7 +96,7 @@ def test_laws_are_the_least_squares_that_are_not_negative(frame):
         assert told == pytest.approx(expected.tolist(), rel=1e-7, abs=1e-12)
 
 
-@pytest.mark.parametrize("function", [laws, crossovers, scaling, memory_lines])
+@pytest.mark.parametrize("function", [laws, crossovers, memory_lines])
 def test_a_line_alone_gives_what_it_gives_among_others(frame, function):
     own = {"noise": NOISE} if function in {laws, crossovers} else {}
     frame = frame.sort_values(["batch_size", "model"], kind="stable")
@@ -105,21 +116,23 @@ def test_crossings(frame):
         one, other = values.loc["lstm"], values.loc["tcn"]
         T = one.index.to_numpy(float)
         ratio = np.log(one["value"].to_numpy() / other["value"].to_numpy())
-        sigma = np.maximum(np.hypot(one["sigma"], other["sigma"]).to_numpy(), 1e-12)
+        parts = [
+            (own["sigma"].to_numpy(), np.where(own["n_samples"] > 1, NOISE.degrees, np.inf))
+            for own in (one, other)
+        ]
+        sigma = np.maximum(np.hypot(parts[0][0], parts[1][0]), 1e-12)
+        sigma *= critical(*parts)
         table = crossovers(rows[rows["model"] != "gru"], "latency", noise=NOISE)
         (row,) = table.to_dict("records")
         sign = -1 if row["a"] == "tcn" else 1
-        below = [
-            ", ".join(f"{t:g}" for t in T[s * ratio / sigma < -NOISE.critical()])
-            for s in (sign, -sign)
-        ]
+        below = [", ".join(f"{t:g}" for t in T[s * ratio / sigma < -1]) for s in (sign, -sign)]
         assert [row["a_below"], row["b_below"]] == below
         if row["verdict"] != "crosses":
             assert np.isnan([row["seq_len"], row["low"], row["high"]]).all()
             continue
         crossed += 1
-        last = np.flatnonzero(ratio / sigma > NOISE.critical())[0]
-        first = np.flatnonzero(ratio[:last] / sigma[:last] < -NOISE.critical())[-1]
+        last = np.flatnonzero(ratio / sigma > 1)[0]
+        first = np.flatnonzero(ratio[:last] / sigma[:last] < -1)[-1]
         part = slice(first, last + 1)
         slope, level = np.polyfit(np.log(T[part]), ratio[part], 1, w=1 / sigma[part])
         at = np.clip(np.exp(-level / slope), row["low"], row["high"])

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchsuite.analysis import newest, scaling
+from benchsuite.analysis import laws, newest
 from benchsuite.records import load_records
 
 
@@ -50,10 +50,10 @@ def main() -> None:
         line = ["-a", "model=lstm_cell", "-a", "mode=train", "-a", "seq_len=128:2048:*2"]
         line += ["-a", "batch_size=8", "-a", "hidden_size=64", "--measure", "latency"]
         benchsuite(home, "run", "default", *line, "--name", "line")
-        fit = scaling(newest(load_records(Path(home) / "line")), "latency").iloc[0]
+        fit = laws(newest(load_records(Path(home) / "line")), "latency").iloc[0]
         print(
             f"lstm_cell, training step, B=8, H=64, T=128..2048: latency grows as"
-            f" T^{fit['exponent']:.3f} (95 % {fit['low']:.3f} to {fit['high']:.3f}; limit 1 ± 0.15)"
+            f" T^{fit['exponent']:.3f} (95 % {fit['exponent_low']:.3f} to {fit['exponent_high']:.3f}; limit 1 ± 0.15)"
         )
 
 

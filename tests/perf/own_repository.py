@@ -1,6 +1,6 @@
 """A repository of one's own, from nothing to a caught slowdown.
 
-    python tests/perf/own_repository.py [--rounds 3] [--keep]
+    python tests/perf/own_repository.py [--rounds 5] [--keep]
 
 A package with one small model, `benchsuite init`, two commits of which the second does the model's
 work three times, the steps of the generated workflow, word for word, and plain `asv run` and
@@ -61,7 +61,7 @@ dependencies = ["torch"]
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--keep", action="store_true", help="leave the repository there")
     given = options.parse_args()
     place = Path(tempfile.mkdtemp(prefix="own-repository-"))

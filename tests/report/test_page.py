@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchsuite import units
-from benchsuite.analysis import fit_power, newest, scaling, verdict
+from benchsuite.analysis import laws, newest, verdict
 from benchsuite.errors import UsageError
 from benchsuite.records import to_frame
 from benchsuite.report.figures.closed_loop import wave_figures
@@ -48,32 +48,13 @@ def study(make_record):
 
 
 def test_scaling_finds_the_planted_exponents(study):
-    found = scaling(newest(study), "latency")
+    found = laws(newest(study), "latency")
     assert len(found) == 3 * 2 * 2
     for model, exponent, factor in (("lstm", 1, 2e-6), ("tcn", 1, 1e-6), ("lstm_cell", 1.5, 1e-7)):
         mine = found[(found["model"] == model) & (found["batch_size"] == 1)]
         assert mine["exponent"].tolist() == pytest.approx([exponent] * 2)
         assert mine["factor"].tolist() == pytest.approx([factor] * 2)
         assert (mine["n"] == 4).all()
-
-
-def test_the_interval_of_an_exponent_covers():
-    rng = np.random.default_rng(0)
-    t = np.array([64.0, 128, 256, 512, 1024])
-    inside = 0
-    for _ in range(1000):
-        fit = fit_power(t, 3e-6 * t * rng.lognormal(0, 0.1, t.size))
-        inside += fit.low <= 1 <= fit.high
-    assert 0.93 <= inside / 1000 <= 0.97
-
-
-def test_a_line_needs_two_lengths():
-    assert fit_power(np.array([64.0]), np.array([1.0])) is None
-    assert fit_power(np.array([64.0, 64.0]), np.array([1.0, 1.1])) is None
-    assert fit_power(np.array([64.0, 128.0]), np.array([0.0, 1.0])) is None
-    two = fit_power(np.array([64.0, 128.0]), np.array([1.0, 2.0]))
-    assert two.exponent == pytest.approx(1)
-    assert np.isnan(two.low)
 
 
 def test_machines_are_never_mixed(make_record):

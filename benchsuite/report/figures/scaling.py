@@ -47,7 +47,8 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
             shown = part.rows
             for axis in _PANEL:
                 shown = shown[shown[axis].isin(some(shown[axis], _SIDE))]
-            shown = shown.assign(half=noise.critical() * analysis.spread(shown, noise))
+            sigma, degrees = analysis.spread_and_degrees(shown, noise)
+            shown = shown.assign(half=sigma * analysis.critical((sigma, degrees)))
             lines = analysis.laws(shown, measure, noise=noise)
             yield Figure(
                 name=name,
