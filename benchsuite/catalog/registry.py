@@ -127,6 +127,8 @@ class MeasureSpec:
         runs: Whether the model itself is run, so that its workload has to be built.
         of_machine: Whether it is one of the machine: measured once per device, dtype and number of
             threads, of no model.
+        tolerance: Relative difference below which two counted values are the same: not zero where
+            what is counted includes objects whose number depends on the process.
     """
 
     name: str
@@ -137,6 +139,7 @@ class MeasureSpec:
     summary: str
     runs: bool = True
     of_machine: bool = False
+    tolerance: float = 0.0
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -368,10 +371,20 @@ MEASURES = Registry(
         MeasureSpec(
             "peak_memory",
             "B",
-            "1",
+            "2",
             "lower",
             f"{_MM}.memory:peak_memory",
-            "most memory that one step holds beyond parameters and input",
+            "most memory that one step needs beyond parameters and input: on CPU the whole heap,"
+            " autograd's nodes and library scratch included; on CUDA the caching allocator's blocks",
+            tolerance=0.01,
+        ),
+        MeasureSpec(
+            "tensor_memory",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.memory:tensor_memory",
+            "most memory that the tensors of one step hold beyond parameters and input, to the byte",
         ),
         MeasureSpec(
             "saved_activations",
