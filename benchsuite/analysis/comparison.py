@@ -51,8 +51,8 @@ class Comparison:
     Attributes:
         table: One row per case on either side, columns `COLUMNS`: `base` and `head` in `unit`,
             `ratio` head / base with its 95 % interval, `p` (corrected), `verdict`: "faster",
-            "slower" (for other units: lower, higher), "cannot tell", "same" (exact values only) or
-            "missing"; `runs_needed`: runs of each side that a change of twice the threshold needs,
+            "slower" (for other units: lower, higher), "cannot tell", "same" (counted values only:
+            equal within the measure's tolerance) or "missing"; `runs_needed`: runs of each side that a change of twice the threshold needs,
             0 where it would be seen now; `reason` of a missing case.
         noise: The floor of each side.
         notes: What to know, in sentences.
@@ -92,8 +92,11 @@ def compare(
     timed = any((frame["n_samples"] > 1).any() for frame in sides.values())
     processes = {name: processes_of(measured(frame, measure)) for name, frame in sides.items()}
     shared = [case for case in processes["base"] if case in processes["head"]]
-    rows = _timed if timed else _exact
-    table = rows(shared, processes, noise, alpha, threshold)
+    table = (
+        _timed(shared, processes, noise, alpha, threshold)
+        if timed
+        else _counted(shared, processes, math.log1p(spec.tolerance))
+    )
     if spec.unit != "s" and len(table):
         table["verdict"] = table["verdict"].replace({"faster": "lower", "slower": "higher"})
     about = pd.concat(sides.values()).drop_duplicates("case", keep="last").set_index("case")
@@ -167,22 +170,20 @@ def _timed(
     )
 
 
-def _exact(
-    shared: list[str],
-    processes: dict[str, dict[str, Processes]],
-    _noise: dict[str, Noise],
-    _alpha: float,
-    _threshold: float,
+def _counted(
+    shared: list[str], processes: dict[str, dict[str, Processes]], tolerance: float
 ) -> pd.DataFrame:
-    """Rows of cases whose values are counted: any difference is one."""
+    """Rows of cases whose values are counted: any difference of log values above it is one."""
     rows = []
     for case in shared:
         base, head = (processes[side][case].log for side in ("base", "head"))
         low, high = (head.min() - base.max(), head.max() - base.min())
         ratio = float(np.median(np.subtract.outer(head, base)))
-        verdict = "same" if low == high == 0 else "faster" if high < 0 else "slower"
-        if low < 0 < high or (low != high and 0 in (low, high)):
-            verdict = "cannot tell"  # not exact after all: repeats of one side differ
+        verdict = "cannot tell"  # repeats of one side differ by more
+        if max(-low, high) <= tolerance:
+            verdict = "same"
+        elif high < -tolerance or low > tolerance:
+            verdict = "faster" if high < 0 else "slower"
         rows.append(
             {
                 "case": case,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from benchsuite.analysis.noise import Floats, Noise, floor, spread
 from benchsuite.analysis.select import LINE, by_line, measured
+from benchsuite.catalog.registry import MEASURES
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 #: Far below the noise of any clock: the least difference of exact values counts.
@@ -28,7 +30,8 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     from the last length clearly on one side to the first clearly on the other, passes zero. Its
     interval holds every T between them at which a ratio of one is not rejected at 5 % (Fieller
     1954), ratios and their noise being interpolated between lengths. Exact values have no noise:
-    their interval is the pair of lengths between which they cross.
+    their interval is the pair of lengths between which they cross. Values closer than the measure's
+    tolerance are not separable at that length.
 
     Args:
         frame: One row per case and measure (see `newest`).
@@ -50,19 +53,21 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
         model: rows.loc[rows["model"] == model, [*keys, "log", "sigma"]]
         for model in dict.fromkeys(rows["model"])
     }
+    same = math.log1p(MEASURES.get(measure).tolerance)
     found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
     for a, b in itertools.combinations(by_model, 2):
         both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
         if len(both):
-            found.append(_pair(both, noise).assign(a=a, b=b))
+            found.append(_pair(both, noise, same).assign(a=a, b=b))
     return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
 
 
-def _pair(both: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    """The table of two models, but for their names."""
+def _pair(both: pd.DataFrame, noise: Noise, same: float) -> pd.DataFrame:
+    """The table of two models, but for their names; a log ratio of `same` or less is none."""
     both = both.sort_values("seq_len", kind="stable")
     T = both["seq_len"].to_numpy(float)
     ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
+    ratio = np.where(np.abs(ratio) <= same, 0.0, ratio)
     sigma = np.hypot(both["sigma_a"].to_numpy(float), both["sigma_b"].to_numpy(float))
 
     def fit(lines: np.ndarray) -> pd.DataFrame:
