@@ -14,7 +14,7 @@ import benchsuite
 PACKAGE = Path(benchsuite.__file__).parent
 #: Each module may import from its own layer and those before it.
 LAYERS = [
-    {"errors", "units", "stats", "registry"},
+    {"errors", "units", "stats", "registry", "allocator"},
     {"case", "study", "records", "asv_results", "home", "environment", "recipe"},
     {"device"},
     {"models", "tasks", "adapt"},

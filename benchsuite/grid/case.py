@@ -30,6 +30,7 @@ class Axis:
     high: int | None = None
     choices: tuple[str, ...] = ()
     short: str = ""  # prefix in a case's id
+    younger: bool = False  # records of earlier versions lack it: theirs is the default
 
     def parse(self, raw: object) -> Value:
         """Turn a raw value (text, or a value out of a TOML file) into this axis' own.
@@ -94,6 +95,14 @@ _AXES = (
         choices=("width", "params", "flops"),
     ),
     Axis("seed", int, "of parameters and input", 0, (1 << 31) - 1, short="s"),
+    Axis(
+        "allocator",
+        str,
+        "malloc as any program gets it, or one that keeps what is freed",
+        choices=("default", "held"),
+        short="alloc=",
+        younger=True,
+    ),
 )
 AXES: dict[str, Axis] = {axis.name: axis for axis in _AXES}
 
@@ -122,6 +131,7 @@ class Case:
     num_threads: int = 1
     match: str = "width"
     seed: int = 0
+    allocator: str = "default"
 
     def __post_init__(self) -> None:
         if not self.input_size:
@@ -153,7 +163,8 @@ class Case:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Case:
         """Out of a record's row; other keys are ignored."""
-        return cls(**{name: row[name] for name in AXES})
+        known = (name for name, axis in AXES.items() if name in row or not axis.younger)
+        return cls(**{name: row[name] for name in known})
 
 
 #: The default of every axis that has one.

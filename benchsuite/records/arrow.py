@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchsuite.errors import UsageError
+from benchsuite.grid.case import AXES, DEFAULTS
 from benchsuite.records.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 #: Columns that hold a list of numbers in each row.
 LISTS = tuple(column.name for column in SCHEMA.values() if column.kind == "floats")
 
-#: Columns that tables of earlier versions do not have.
-_YOUNGER = ("predicted", "expected")
+#: Columns that tables of earlier versions do not have, and what stands for them.
+_YOUNGER: dict[str, Any] = {
+    **dict.fromkeys(("predicted", "expected", "page_faults", "fault_time")),
+    "malloc": "",
+    **{name: DEFAULTS[name] for name, axis in AXES.items() if axis.younger},
+}
 
 
 def stored_schema() -> Any:
@@ -55,7 +60,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = parquet.read_table(path, partitioning=None)
         for name in (n for n in _YOUNGER if n not in table.column_names):
-            table = table.append_column(name, pa.nulls(len(table)))
+            table = table.append_column(name, pa.array([_YOUNGER[name]] * len(table)))
         lists = {n: table[n].cast(pa.list_(pa.float64())).to_pandas() for n in LISTS}
         stored = table.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError, KeyError) as error:

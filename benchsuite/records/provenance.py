@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import benchsuite
+from benchsuite import allocator
 from benchsuite.catalog.registry import MACHINE, MODELS, MeasureSpec
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
@@ -120,6 +121,7 @@ def software() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "memory": float(page * pages),
+        "malloc": allocator.description(),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": _version("torch"),

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import msgspec
 
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES
+from benchsuite.grid.case import AXES, DEFAULTS
 from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSION
 
 FILE_NAME = "records.jsonl"
@@ -40,7 +40,8 @@ _TYPES: dict[str, Any] = {
 }
 _COLUMNS = {name: _TYPES[column.kind] for name, column in SCHEMA.items()}
 _COLUMNS["schema"] = Annotated[int, msgspec.Meta(le=SCHEMA_VERSION)]
-_REQUIRED = (*AXES, "uid", "status", "schema")
+_AXES = tuple(name for name, axis in AXES.items() if not axis.younger)
+_REQUIRED = (*_AXES, "uid", "status", "schema")
 
 
 class _RowBase(msgspec.Struct):
@@ -63,7 +64,7 @@ Row: Any = msgspec.defstruct(
     [
         *((name, _COLUMNS[name]) for name in _REQUIRED),
         *(
-            (name, kind, "" if SCHEMA[name].kind == "str" else None)
+            (name, kind, DEFAULTS.get(name, "" if SCHEMA[name].kind == "str" else None))
             for name, kind in _COLUMNS.items()
             if name not in _REQUIRED
         ),
@@ -144,7 +145,7 @@ def _fault_of(row: object) -> str:
         column = SCHEMA.get(name)
         if column is not None and not _fits(value, column.kind):
             return f"{name} = {str(value)[:40]!r} is not of type {column.kind}"
-    missing = next((name for name in AXES if name not in row), None)
+    missing = next((name for name in _AXES if name not in row), None)
     return f"{missing} is missing" if missing else ""
 
 

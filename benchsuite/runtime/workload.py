@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchsuite import units
+from benchsuite import allocator, units
 from benchsuite.grid.case import Case
 from benchsuite.runtime import count, device
 from benchsuite.runtime.build import SequenceModel, build, build_on_meta
@@ -68,9 +68,11 @@ class Workload:
 
         Raises:
             TooLargeError: if it cannot fit in free memory.
+            Unsupported: if this process cannot have the case's allocator.
         """
         if self._module is not None:
             return
+        allocator.use(self.case.allocator)
         self._refuse_if_too_large()
         case = self.case
         torch.set_num_threads(case.num_threads)
