@@ -93,7 +93,7 @@ def fault_share(faults: float, fault_time: float, seconds: float) -> float:
 def fault_words(share: float, faults: float) -> str:
     """One sentence on a share that is notable: what it is and what helps."""
     return (
-        f"About {share:.0%} of its time is page faults ({faults:,.0f} a step): freed memory goes back"
-        " to the kernel; keeping it helps (-a allocator=held; in a program of your own"
+        f"About {share:.0%} of its time is page faults ({faults:,.0f} a step): freed memory goes"
+        " back to the kernel; keeping it helps (-a allocator=held; in a program of your own"
         " MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ set high, or jemalloc)"
     )

@@ -52,8 +52,9 @@ class Comparison:
         table: One row per case on either side, columns `COLUMNS`: `base` and `head` in `unit`,
             `ratio` head / base with its 95 % interval, `p` (corrected), `verdict`: "faster",
             "slower" (for other units: lower, higher), "cannot tell", "same" (counted values only:
-            equal within the measure's tolerance) or "missing"; `runs_needed`: runs of each side that a change of twice the threshold needs,
-            0 where it would be seen now; `reason` of a missing case.
+            equal within the measure's tolerance) or "missing"; `runs_needed`: runs of each side
+            that a change of twice the threshold needs, 0 where it would be seen now; `reason` of a
+            missing case.
         noise: The floor of each side.
         notes: What to know, in sentences.
     """

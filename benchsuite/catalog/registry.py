@@ -374,8 +374,8 @@ MEASURES = Registry(
             "2",
             "lower",
             f"{_MM}.memory:peak_memory",
-            "most memory that one step needs beyond parameters and input: on CPU the whole heap,"
-            " autograd's nodes and library scratch included; on CUDA the caching allocator's blocks",
+            "most memory that one step needs beyond parameters and input: on CPU of the heap,"
+            " autograd's nodes and scratch included; on CUDA of the caching allocator",
             tolerance=0.01,
         ),
         MeasureSpec(
@@ -384,7 +384,7 @@ MEASURES = Registry(
             "1",
             "lower",
             f"{_MM}.memory:tensor_memory",
-            "most memory that the tensors of one step hold beyond parameters and input, to the byte",
+            "most memory that the tensors of one step hold beyond parameters and input, exactly",
         ),
         MeasureSpec(
             "saved_activations",

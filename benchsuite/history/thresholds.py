@@ -13,9 +13,9 @@ TIMED = 0.05
 def settings() -> dict[str, Any]:
     """Keys of an asv.conf.json; the one in this repository holds them in writing.
 
-    asv takes an increase for worse, and of all thresholds that match the largest. What is counted is
-    the same in each run, within the measure's tolerance, so any increase above that is one. Rates of
-    the machine are better when higher, so they are shown but never searched.
+    asv takes an increase for worse, and of all thresholds that match the largest. What is counted
+    is the same in each run, within the measure's tolerance, so any increase above that is one.
+    Rates of the machine are better when higher, so they are shown but never searched.
     """
     of_machine = [spec.name for spec in MEASURES if spec.of_machine]
     sampled = [m.name for m in MEASURES if m.unit == "s" or m.name.endswith("_error")]

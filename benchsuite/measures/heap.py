@@ -1,10 +1,10 @@
 """The heap during one step: every block that malloc hands out, whoever asks for it.
 
-Autograd's nodes are C++ objects and a library's scratch is no tensor either, so a count of tensors
-misses both. memray puts its own functions in the place of `malloc`, `calloc`, `realloc`,
-`posix_memalign`, `aligned_alloc`, `memalign` and `free` of every loaded library, while the step runs
-and no longer. Mapped files and Python's arenas, which are mapped too, do not count: Python's
-objects of up to 512 bytes live there.
+Autograd's nodes are C++ objects and a library's scratch is not a tensor either, so a count of
+tensors misses both. memray puts its own functions in the place of `malloc`, `calloc`, `realloc`,
+`posix_memalign`, `aligned_alloc`, `memalign` and `free` in every loaded library, while the step runs
+and no longer. Mapped files do not count, and neither do Python's arenas, which are mapped too and
+hold its objects of up to 512 bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Held:
     """Memory of one step, in bytes, beyond what was live before it.
 
     Attributes:
-        peak: Most that was held at once; releasing what the step did not allocate counts as nothing.
+        peak: Most that was held at once; releasing what the step did not allocate does not count.
         left: What the step has allocated and not released when it ends.
     """
 

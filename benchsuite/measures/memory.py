@@ -25,9 +25,9 @@ def peak_memory(workload: Workload, _: Budget) -> Reading:
 
     Parameters and input were, so they are not counted.
 
-    On CPU the peak of the heap: tensors, autograd's nodes, a library's scratch (see `heap`). On CUDA
-    the peak of the caching allocator's blocks on the device; what the host holds meanwhile is not
-    counted there.
+    On CPU the peak of the heap: tensors, autograd's nodes, a library's scratch (see `heap`). On
+    CUDA the peak of the caching allocator's blocks on the device; what the host holds meanwhile is
+    not counted there.
     """
     workload.step()  # lazily made buffers are not the step's
     if workload.device.type == "cuda":
@@ -41,8 +41,9 @@ def peak_memory(workload: Workload, _: Budget) -> Reading:
 def tensor_memory(workload: Workload, _: Budget) -> Reading:
     """Most bytes that the tensors of a step hold at once, parameters and input not counted.
 
-    On CPU the exact running sum of every allocation of torch's allocator, from the profiler's memory
-    events. On CUDA every block comes from the caching allocator, so it is the same as `peak_memory`.
+    On CPU the exact running sum of every allocation of torch's allocator, from the profiler's
+    memory events. On CUDA every block comes from the caching allocator, so it is the same as
+    `peak_memory`.
     """
     workload.step()
     if workload.device.type == "cuda":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import mmap
+import os
+import platform
 import re
 import statistics
 import subprocess
@@ -12,12 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchsuite import measure
+from benchsuite import allocator, measure
 from benchsuite.catalog.registry import MACHINE, MEASURES, MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget, load_study
 from benchsuite.measures import machine
+from benchsuite.measures.faults import fault_time, page_faults
 from benchsuite.measures.heap import heap
 from benchsuite.measures.machine import copy, product
 from benchsuite.measures.memory import tensors
@@ -517,3 +522,81 @@ def test_a_ceiling_is_work_over_time(name, what, monkeypatch):
 def test_no_study_takes_the_machine_for_a_model():
     with pytest.raises(UsageError, match="machine"):
         load_study("quick").derive({"model": [MACHINE]})
+
+
+# --- page faults and the allocator
+
+
+def test_pages_that_are_taken_and_given_back_are_counted():
+    size = 300 * mmap.PAGESIZE
+
+    def step():
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as region:
+            region.madvise(mmap.MADV_NOHUGEPAGE)
+            region[:] = bytes(size)
+
+    assert 300 <= page_faults(step) < 1000
+    assert page_faults(lambda: None) < 5
+    assert 0 < fault_time() < 1e-3
+
+
+def test_every_record_of_a_step_has_its_faults_and_its_malloc():
+    timed = measure(Case(model="lstm", seq_len=8), "latency", budget=SHORT).provenance
+    assert timed["page_faults"] >= 0
+    assert timed["fault_time"] > 0
+    assert timed["malloc"]
+    assert "page_faults" not in measure(Case(model="lstm", seq_len=8), "flops").provenance
+
+
+_POLICY = """
+import sys
+import numpy as np
+from benchsuite import Case, measure
+from benchsuite.measures.faults import page_faults
+
+def step():
+    blocks = [np.ones(1 << 22) for _ in range(3)]
+    blocks += [np.ones(1 << n) for n in range(10, 20)]
+
+plain = page_faults(step)
+case = Case(model="lstm", seq_len=8)
+held = measure(case.replace(allocator="held"), "peak_memory")
+kept = page_faults(step)
+after = measure(case, "peak_memory")
+print([plain, held.status, kept, after.status, after.reason])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets glibc's malloc")
+def test_a_held_heap_takes_no_pages():
+    done = subprocess.run(
+        [sys.executable, "-c", _POLICY], capture_output=True, text=True, check=True
+    )
+    plain, held, kept, after, reason = ast.literal_eval(done.stdout)
+    assert plain > 1000 > 100 > kept
+    assert (held, after) == ("ok", "skipped")
+    assert "in another process" in reason
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [({"MALLOC_ARENA_MAX": "1"}, "MALLOC_ARENA_MAX=1"), ({}, " ".join(platform.libc_ver()))],
+)
+def test_the_allocators_settings_are_recorded(environment, words):
+    code = "from benchsuite.allocator import description; print(description())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert words in done.stdout
+
+
+def test_holding_needs_an_allocator_that_can_be_set(monkeypatch):
+    monkeypatch.setattr(allocator, "_replaced_by", lambda: "libjemalloc.so.2")
+    monkeypatch.setattr(allocator, "_held", False)
+    record = measure(Case(model="lstm", seq_len=8, allocator="held"), "latency", budget=SHORT)
+    assert record.status == "skipped"
+    assert "sets glibc's malloc" in record.reason
