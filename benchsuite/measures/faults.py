@@ -19,7 +19,7 @@ _REPEATS = 3
 
 def page_faults(step: Callable[[], object]) -> float:
     """Minor page faults of one step, the median of a few that follow what was measured."""
-    counts = []
+    counts: list[int] = []
     end = time.perf_counter() + _SECONDS
     while not counts or (len(counts) < _STEPS and time.perf_counter() < end):
         before = _count()

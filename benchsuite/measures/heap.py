@@ -2,9 +2,9 @@
 
 Autograd's nodes are C++ objects and a library's scratch is not a tensor either, so a count of
 tensors misses both. memray puts its own functions in the place of `malloc`, `calloc`, `realloc`,
-`posix_memalign`, `aligned_alloc`, `memalign` and `free` in every loaded library, while the step runs
-and no longer. Mapped files do not count, and neither do Python's arenas, which are mapped too and
-hold its objects of up to 512 bytes.
+`posix_memalign`, `aligned_alloc`, `memalign` and `free` in every loaded library, while the step
+runs and no longer. Mapped files do not count, and neither do Python's arenas, which are mapped too
+and hold its objects of up to 512 bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def heap(step: Callable[[], object]) -> Held:
     Raises:
         RuntimeError: if a tracker of memray is active already.
     """
-    import memray  # its import is not needed to say what there is
+    import memray
 
     with _watched_by_python():  # code objects get their tables of lines, which memray looks into
         step()
@@ -61,7 +61,8 @@ def heap(step: Callable[[], object]) -> Held:
             gc.collect(0)  # while the collector rests, all that the step made is of this generation
             _mark()
         with memray.FileReader(path) as reader:
-            return _follow(reader.get_allocation_records(), size, memray.AllocatorType)
+            found = _follow(reader.get_allocation_records(), size, memray.AllocatorType)
+    return found
 
 
 def _mark() -> int:
