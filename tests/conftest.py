@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.cli import main
 from benchsuite.grid.case import Case
 from benchsuite.records import Record
@@ -64,7 +65,7 @@ def make_record():
             case=case,
             measure=measure,
             unit=unit,
-            version="1",
+            version=changes.pop("version", MEASURES.get(measure).version),
             status=status,
             value=value if status == "ok" else None,
             samples=tuple(samples),

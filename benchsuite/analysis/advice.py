@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.fastest import family_of
+from benchsuite.analysis.faults import fault_note
 from benchsuite.analysis.select import LINE, UNBOUNDED, measured, told_axis
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, fit_surface
 from benchsuite.catalog.models import MACHINE
@@ -95,6 +96,8 @@ def advise(
     ranking.sort(key=lambda entry: float(entry["latency"]["value"]))
     for entry in ranking:
         entry["reason"] = _reason(entry, ranking, latency.surfaces.get(entry["model"]), at)
+        faults = fault_note(latency.cells[entry["model"]], at, INTERPOLATED)
+        entry["reason"] += f" {faults}." if faults else ""
     return Advice(ranking, excluded, latency.median_abs_error, latency.coverage())
 
 
@@ -171,9 +174,9 @@ class _Predictor:
     def __init__(self, frame: pd.DataFrame, measure: str, models: Iterable[str]) -> None:
         rows = measured(frame, measure).drop_duplicates(["model", *INTERPOLATED], keep="last")
         self._frame, self._measure = rows, measure
-        self._cells = {model: rows[rows["model"] == model] for model in models}
+        self.cells = {model: rows[rows["model"] == model] for model in models}
         self.surfaces: dict[str, Surface] = {}
-        for model, cells in self._cells.items():
+        for model, cells in self.cells.items():
             if len(cells) >= MIN_CELLS:
                 points = cells[list(INTERPOLATED)].to_numpy(float)
                 self.surfaces[model] = fit_surface(points, cells["value"].to_numpy(float))
@@ -189,7 +192,7 @@ class _Predictor:
             log, deviation = self.surfaces[model].predict(at)
             half = self._factor * deviation
             return {name: math.exp(log + side * half) for name, side in _SIDES.items()}
-        cells = self._cells[model]
+        cells = self.cells[model]
         same = cells[(cells[list(INTERPOLATED)].to_numpy(float) == at).all(axis=1)]
         if not len(same):
             return None

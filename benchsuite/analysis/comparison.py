@@ -59,7 +59,8 @@ class Comparison:
         table: One row per case on either side, columns `COLUMNS`: `base` and `head` in `unit`,
             `ratio` head / base with its 95 % interval, `p` (corrected, and no smaller than the
             comparison's), `verdict`: "faster", "slower" (for other units: lower, higher), "cannot
-            tell", "too few runs", "same" (exact values only) or "missing"; `runs_needed`: runs of
+            tell", "too few runs", "same" (counted
+            values only: equal within the measure's tolerance) or "missing"; `runs_needed`: runs of
             each side that a change of twice the threshold needs, 0 where it would be seen now;
             `reason` of a missing case.
         p: Of "no case changed", from relabelled runs; NaN for exact values and with too few runs.
@@ -109,7 +110,7 @@ def compare(
     if timed:
         table, p = timed_rows(shared, pairs, alpha, threshold)
     else:
-        table, p = _exact(shared, pairs), math.nan
+        table, p = _counted(shared, pairs, math.log1p(spec.tolerance)), math.nan
     if spec.unit != "s" and len(table):
         table["verdict"] = table["verdict"].replace({"faster": "lower", "slower": "higher"})
     about = pd.concat(sides.values()).drop_duplicates("case", keep="last").set_index("case")
@@ -188,15 +189,19 @@ def timed_rows(
     return table, together
 
 
-def _exact(shared: list[str], pairs: list[tuple[Processes, Processes]]) -> pd.DataFrame:
-    """Rows of cases whose values are counted: any difference is one."""
+def _counted(
+    shared: list[str], pairs: list[tuple[Processes, Processes]], tolerance: float
+) -> pd.DataFrame:
+    """Rows of cases whose values are counted: differences of log values above the tolerance."""
     rows = []
     for case, (base, head) in zip(shared, ((b.log, h.log) for b, h in pairs), strict=True):
         low, high = (head.min() - base.max(), head.max() - base.min())
         ratio = float(np.median(np.subtract.outer(head, base)))
-        verdict = "same" if low == high == 0 else "faster" if high < 0 else "slower"
-        if low < 0 < high or (low != high and 0 in (low, high)):
-            verdict = "cannot tell"  # not exact after all: repeats of one side differ
+        verdict = "cannot tell"  # repeats of one side differ by more
+        if max(-low, high) <= tolerance:
+            verdict = "same"
+        elif high < -tolerance or low > tolerance:
+            verdict = "faster" if high < 0 else "slower"
         rows.append(
             {
                 "case": case,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import LINE, by_line, measured
+from benchsuite.catalog.measures import MEASURES
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 #: Far below the noise of any clock: the least difference of exact values counts.
@@ -31,7 +33,8 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     interval holds every T between them at which a ratio of one is not rejected at 5 % (Fieller
     1954), ratios and their noise being interpolated between lengths; where the ratio may jump
     between two lengths, all T between them. Exact values have no noise: their interval is the pair
-    of lengths between which they cross.
+    of lengths between which they cross. Values closer than the measure's tolerance are not
+    separable at that length.
 
     Args:
         frame: One row per case and measure (see `newest`).
@@ -46,11 +49,16 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     """
     rows = measured(frame, measure)
     sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
-    return cross_lines(rows.assign(sigma=sigma, degrees=degrees))
+    return cross_lines(
+        rows.assign(sigma=sigma, degrees=degrees), tolerance=MEASURES.get(measure).tolerance
+    )
 
 
-def cross_lines(rows: pd.DataFrame) -> pd.DataFrame:
-    """`crossovers` of rows that have a `sigma` and `degrees` (see `noise.spread_and_degrees`)."""
+def cross_lines(rows: pd.DataFrame, *, tolerance: float = 0.0) -> pd.DataFrame:
+    """`crossovers` of rows that have a `sigma` and `degrees` (see `noise.spread_and_degrees`).
+
+    Relative differences up to `tolerance` count as none.
+    """
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
     rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
     keys = [*LINE, "seq_len"]
@@ -58,19 +66,21 @@ def cross_lines(rows: pd.DataFrame) -> pd.DataFrame:
         model: rows.loc[rows["model"] == model, [*keys, "log", "sigma", "degrees"]]
         for model in dict.fromkeys(rows["model"])
     }
+    same = math.log1p(tolerance)
     found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
     for a, b in itertools.combinations(by_model, 2):
         both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
         if len(both):
-            found.append(_pair(both).assign(a=a, b=b))
+            found.append(_pair(both, same).assign(a=a, b=b))
     return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
 
 
-def _pair(both: pd.DataFrame) -> pd.DataFrame:
-    """The table of two models, but for their names."""
+def _pair(both: pd.DataFrame, same: float) -> pd.DataFrame:
+    """The table of two models without their names; a log ratio up to `same` counts as zero."""
     both = both.sort_values("seq_len", kind="stable")
     T = both["seq_len"].to_numpy(float)
     ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
+    ratio = np.where(np.abs(ratio) <= same, 0.0, ratio)
     parts = [
         (both[f"sigma_{end}"].to_numpy(float), both[f"degrees_{end}"].to_numpy(float))
         for end in "ab"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES
 from benchsuite.stats import stacked
@@ -21,6 +22,8 @@ _IDENTITY = ("case", "measure")
 
 def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
     """One row per case and measure, of one machine: the one measured last, of whichever commit.
+
+    Rows of another version of a measure are left out: their numbers have another meaning.
 
     Args:
         frame: Records of any number of commits.
@@ -39,6 +42,8 @@ def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
         if machine not in machines:
             raise UsageError(f"no records of machine {machine!r}; there are: {', '.join(machines)}")
         frame = frame[frame["machine"] == machine]
+    current = frame["measure"].map({spec.name: spec.version for spec in MEASURES})
+    frame = frame[current.isna() | (frame["version"] == current)]
     ordered = frame.sort_values("started_at", kind="stable")
     return ordered.drop_duplicates(list(_IDENTITY), keep="last").sort_index()
 

@@ -26,6 +26,8 @@ class MeasureSpec:
         of_machine: Whether it is one of the machine: measured once per device, dtype and number of
             threads, of no model.
         task: The task that it trains on; empty for other measures.
+        tolerance: Relative difference below which two counted values are the same: not zero where
+            what is counted includes objects whose number depends on the process.
     """
 
     name: str
@@ -37,6 +39,7 @@ class MeasureSpec:
     runs: bool = True
     of_machine: bool = False
     task: str = ""
+    tolerance: float = 0.0
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -67,10 +70,20 @@ MEASURES = Registry(
         MeasureSpec(
             "peak_memory",
             "B",
-            "1",
+            "2",
             "lower",
             f"{_MM}.memory:peak_memory",
-            "most memory that one step holds beyond parameters and input",
+            "most memory that one step needs beyond parameters and input: on CPU of the heap,"
+            " autograd's nodes and scratch included; on CUDA of the caching allocator",
+            tolerance=0.01,
+        ),
+        MeasureSpec(
+            "tensor_memory",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.memory:tensor_memory",
+            "most memory that the tensors of one step hold beyond parameters and input, exactly",
         ),
         MeasureSpec(
             "saved_activations",

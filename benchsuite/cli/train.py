@@ -110,6 +110,7 @@ def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
         "model": "models are arguments",
         "mode": "training is always mode=train",
         "input_size": "the task tells it",
+        "allocator": "it changes how long a step takes, not what is learnt",
     }
     for name, values in map(parse_assignment, axis):
         if name in reasons:

@@ -100,6 +100,14 @@ _AXES = (
     ),
     Axis("engine", str, "what runs the module", choices=tuple(ENGINES.names()), since=2),
     Axis("seed", int, "of parameters and input", 0, (1 << 31) - 1, short="s"),
+    Axis(
+        "allocator",
+        str,
+        "malloc as any program gets it, or one that keeps what is freed",
+        choices=("default", "held"),
+        short="alloc=",
+        since=2,
+    ),
 )
 AXES: dict[str, Axis] = {axis.name: axis for axis in _AXES}
 
@@ -129,6 +137,7 @@ class Case:
     match: str = "width"
     engine: str = "eager"
     seed: int = 0
+    allocator: str = "default"
 
     def __post_init__(self) -> None:
         if not self.input_size:

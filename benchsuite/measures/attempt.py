@@ -15,6 +15,7 @@ from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
+from benchsuite.measures.faults import fault_time, page_faults
 from benchsuite.measures.reading import Reading
 from benchsuite.records import INTERRUPTED, Record, RecordFile
 from benchsuite.records.attempts import new_attempt
@@ -81,7 +82,7 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
             workload.build()
         built = time.perf_counter()
         reading: Reading = spec.function()(workload, budget)
-        told = reading.provenance
+        told = {**_faults(workload, spec), **reading.provenance}
         if not math.isfinite(reading.value):
             raise ArithmeticError(f"the value is {reading.value}, which is not a finite number")
         outcome = record.replace(
@@ -106,6 +107,13 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         duration=ended - built if built is not None else 0.0,
         provenance={**record.provenance, **known, **own, **told},
     )
+
+
+def _faults(workload: Workload, spec: MeasureSpec) -> dict[str, float]:
+    """Page faults of a step and the cost of one, of the host, where the step runs there."""
+    if not spec.runs or workload.device.type != "cpu":
+        return {}
+    return {"page_faults": page_faults(workload.step), "fault_time": fault_time()}
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""The memory of one step over time, from every allocation, divided by what it is held for.
+"""The memory of one step's tensors over time, divided by what it is held for.
 
 The step is `Workload.step`, without optimiser; parameters and input are not counted. So the peak is
-that of the measure `peak_memory`.
+that of the measure `tensor_memory`; on CPU the heap (`peak_memory`) also holds autograd's nodes.
 """
 
 from __future__ import annotations

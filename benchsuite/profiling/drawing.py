@@ -41,7 +41,7 @@ def memory_figure(timeline: MemoryTimeline) -> str:
         )
         axes.axhline(timeline.peak / divisor, color="#D55E00", linewidth=0.8)
         axes.annotate(
-            f"peak {units.show(timeline.peak, 'B')}",
+            f"peak {units.show(timeline.peak, 'B')} of tensors",
             (0.005, timeline.peak / divisor),
             xycoords=("axes fraction", "data"),
             va="bottom",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchsuite.allocator import fault_share
 from benchsuite.profiling.categories import CALLING, CATEGORIES, library_of
 from benchsuite.profiling.nesting import PHASES
 from benchsuite.profiling.words import sentences
@@ -31,6 +32,8 @@ class Explanation:
         device: "cpu", or "gpu" where kernels ran on one.
         seconds: Of one traced step, the fastest of them.
         untraced_seconds: Of the same step without the profiler, where known.
+        page_faults: Of that step, where known.
+        fault_share: Of that step's time, what page faults take; 0 where it is not known.
         shares: Of the step's time by category; they sum to 1.
         phases: Of the step's time by phase; what is outside of all is left out.
         bound: "launch", "compute" or "bandwidth": the largest of `bounds`.
@@ -53,6 +56,8 @@ class Explanation:
     device: str
     seconds: float
     untraced_seconds: float | None
+    page_faults: float | None
+    fault_share: float
     shares: dict[str, float]
     phases: dict[str, float]
     bound: str
@@ -102,6 +107,12 @@ def explain(frame: pd.DataFrame) -> Explanation:
         "device": "gpu" if len(on_device) else "cpu",
         "seconds": wall,
         "untraced_seconds": notes.get("untraced_step"),
+        "page_faults": notes.get("page_faults"),
+        "fault_share": fault_share(
+            notes.get("page_faults") or 0.0,
+            (notes.get("pace") or {}).get("fault_time", 0.0),
+            notes.get("untraced_step") or wall,
+        ),
         "shares": shares,
         "phases": _phases(inside, wall),
         "bound": max(bounds, key=lambda key: bounds[key]),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchsuite.measures.faults import fault_time
 from benchsuite.measures.machine import copy, product
 from benchsuite.runtime import device
 
@@ -22,7 +23,8 @@ def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
     Returns:
         `flops` (FLOP/s, of a matrix product), `bandwidth` (B/s, of a copy that no cache holds), on
-        a CPU `near_bandwidth` (B/s, of one that moves `near_bytes`, which a cache holds), and
+        a CPU `near_bandwidth` (B/s, of one that moves `near_bytes`, which a cache holds) and
+        `fault_time` (s, of one page fault), and
         `floor` (s, median self time on the host of an operator that has next to nothing to do,
         while it is being traced).
     """
@@ -33,6 +35,7 @@ def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
             "floor": _floor(where, dtype),
         }
         if where.type == "cpu":
+            found["fault_time"] = fault_time()
             found["near_bytes"] = _NEAR
             found["near_bandwidth"] = _best(*copy(where, dtype, _NEAR // 2), where)
         return found

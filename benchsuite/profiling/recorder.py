@@ -23,6 +23,7 @@ import benchsuite
 from benchsuite import host
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
+from benchsuite.measures.faults import page_faults
 from benchsuite.measures.memory import warm_profiler
 from benchsuite.profiling.pace import pace
 from benchsuite.profiling.ranges import cells_of, labelled_step
@@ -90,7 +91,7 @@ def record(case: Case, directory: Path) -> Recording:
     traced = _cut(case, calls, _MAX_CALLS)
     workload = Workload(traced)
     workload.build()
-    plain = _plain_seconds(workload)
+    plain, faults = _plain_step(workload)
     few = _MAX_CALLS // (calls * traced.seq_len) if calls else _MAX_STEPS
     steps = 1 if plain > _PLAIN_SECONDS else max(1, min(_MAX_STEPS, few))
     notes = {
@@ -99,6 +100,7 @@ def record(case: Case, directory: Path) -> Recording:
         "kernel": workload.kernel,
         "unrolled": looped,
         "untraced_step": plain,
+        "page_faults": faults,
         "pace": pace(workload.device, workload.dtype),
         "cut": [
             _told(name, case, cut)
@@ -132,15 +134,19 @@ def _told(name: str, case: Case, cut: Case) -> str:
     return f"{name}: cut from {case.seq_len} to {cut.seq_len} timesteps, to keep it small"
 
 
-def _plain_seconds(workload: Workload) -> float:
-    """Least seconds of a step that is not traced, optimiser included; slow ones are run less."""
+def _plain_step(workload: Workload) -> tuple[float, float]:
+    """Least seconds, and page faults, of a step that is not traced; slow ones are run less.
+
+    The optimiser is included.
+    """
     with labelled_step(workload) as step:
         times: list[float] = []
         while len(times) < 5 and sum(times) < _PLAIN_SECONDS:
             start = time.perf_counter()
             step(0)
             times.append(time.perf_counter() - start)
-    return min(times)
+        faults = page_faults(lambda: step(0))
+    return min(times), faults
 
 
 def _write(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchsuite import units
+from benchsuite.allocator import NOTABLE, fault_words
 
 _NAMES = {
     "matmul": "matrix products",
@@ -23,6 +24,8 @@ _LEAST = 0.02
 def sentences(found: Mapping[str, Any], notes: Mapping[str, Any]) -> list[str]:
     """Where the time goes, what bounds it, what would help; and what was cut."""
     told = [_where(found), _bound(found), _help(found, notes)]
+    if found["fault_share"] >= NOTABLE:
+        told.append(f"{fault_words(found['fault_share'], found['page_faults'])}.")
     return [*told, *(f"Not all of it was traced: {words}." for words in found["cut"])]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import benchsuite
+from benchsuite import allocator
 from benchsuite.catalog.measures import MeasureSpec
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.catalog.tasks import TASKS
@@ -60,8 +61,9 @@ def _untracked_code(root: Path) -> str:
 
 @functools.cache
 def software() -> dict[str, Any]:
-    """Operating system and versions, as columns of `records.SCHEMA`."""
+    """Operating system, malloc and versions, as columns of `records.SCHEMA`."""
     return {
+        "malloc": allocator.description(),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": _version("torch"),

@@ -49,6 +49,15 @@ PROVENANCE = (
     Column("tf32_matmul", "bool", "matrix products may use TF32"),
     Column("tf32_cudnn", "bool", "cuDNN kernels may use TF32"),
     Column("threads", "int", "intra-op threads while measuring"),
+    Column(
+        "page_faults", "float", "minor page faults of a step, after it was measured", "1", since=2
+    ),
+    Column(
+        "fault_time", "float", "time to take a page from the kernel and give it back", "s", since=2
+    ),
+    Column(
+        "malloc", "str", "allocator of the process and what the environment sets of it", since=2
+    ),
     Column("load", "float", "one-minute load average at the start", "1"),
     Column("governor", "str", "CPU frequency governor, where readable"),
     Column("cpu", "str", "processor name"),

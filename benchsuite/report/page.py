@@ -23,7 +23,7 @@ from benchsuite.report.figures import scaling as figures
 from benchsuite.report.figures.figure import Figure
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
-DRAWN = ("latency", "device_time", "peak_memory", "saved_activations")
+DRAWN = ("latency", "device_time", "peak_memory", "tensor_memory", "saved_activations")
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,25 +173,30 @@ def memory_table(lines: pd.DataFrame, memory: float | None) -> Table:
         cells = [
             *(plain(row[key]) for key in keys),
             Cell(f"{row['slope']:,.0f} B", row["slope"], slopes),
-            Cell("yes" if row["exact"] else "no", int(row["exact"]), slopes),
+            Cell(_line(row), int(row["linear"]) + int(row["exact"]), slopes),
         ]
         if memory is not None:
             longest = row["largest_seq_len"]
             none = pd.isna(longest)
             cells.append(Cell("any" if none else f"{longest:,}", float("inf" if none else longest)))
         rows.append(cells)
-    heads = [*keys, "per timestep", "a line to the byte"]
+    heads = [*keys, "per timestep", "linear"]
     if memory is not None:
         heads.append(f"longest T in {units.show(memory, 'B')}")
     return Table(
         title="peak memory: bytes per timestep",
         summary="how much each further timestep holds, and what would fit into this machine",
-        note="The longest T follows the line beyond what was measured.",
+        note="Linear: to the byte, or within 1 %. The longest T follows the line beyond what was"
+        " measured.",
         heads=heads,
         keys=len(keys),
         rows=rows,
         more=max(0, len(lines) - _FEW),
     )
+
+
+def _line(row: Mapping[Hashable, Any]) -> str:
+    return "to the byte" if row["exact"] else "within 1 %" if row["linear"] else "no"
 
 
 def frame_table(frame: pd.DataFrame, title: str) -> Table:

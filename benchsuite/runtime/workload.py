@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchsuite import units
+from benchsuite import allocator, units
 from benchsuite.catalog.engines import ENGINES
 from benchsuite.errors import Unsupported
 from benchsuite.grid.case import Case
@@ -76,9 +76,11 @@ class Workload:
 
         Raises:
             TooLargeError: if it cannot fit in free memory.
+            Unsupported: if this process cannot have the case's allocator.
         """
         if self._module is not None:
             return
+        allocator.use(self.case.allocator)
         self._refuse_if_too_large()
         case = self.case
         train = case.mode == "train"

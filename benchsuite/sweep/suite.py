@@ -168,6 +168,7 @@ def _finished() -> dict[Key, Record]:
 
 def _warm_up() -> None:
     """Import and start what every child needs, on one thread and without touching CUDA."""
+    import memray
     import torch
 
     from benchsuite.measures import attempt, machine, memory, structure, timing
@@ -176,7 +177,7 @@ def _warm_up() -> None:
     from benchsuite.runtime.build import Sizes
 
     torch.set_num_threads(1)  # a parent that has started OpenMP threads must not fork
-    _ = attempt, machine, structure, timing
+    _ = attempt, machine, structure, timing, memray
     memory.warm_profiler()
     count.flops("lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False)
     provenance.software()

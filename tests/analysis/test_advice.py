@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -337,3 +338,25 @@ def test_what_no_mode_changes_may_be_measured_in_one(make_record):
     found = advise(to_frame(records), {**POINT, "hidden_size": 32, "mode": "infer"})
     (tcn,) = [entry for entry in found.ranking if entry["model"] == "tcn"]
     assert (tcn["receptive_field"], tcn["parameters"], tcn["delay_error"]) == (1021, 5000.0, 0.25)
+
+
+def test_page_faults_are_told_where_they_take_time(make_record):
+    records = [
+        dataclasses.replace(
+            record,
+            provenance={
+                **record.provenance,
+                "page_faults": 0.3 * record.value / 1e-7 if record.case.model == "tcn" else 2.0,
+                "fault_time": 1e-7,
+            },
+        )
+        if record.measure == "latency"
+        else record
+        for record in rows(make_record)
+    ]
+    for entry in advise(to_frame(records), POINT).ranking:
+        told = "of its time is page faults" in entry["reason"]
+        assert told == (entry["model"] == "tcn")
+    assert "30%" in next(
+        e["reason"] for e in advise(to_frame(records), POINT).ranking if e["model"] == "tcn"
+    )

@@ -181,18 +181,29 @@ def test_faster_and_the_threshold(side):
 def test_exact_measures_are_compared_exactly(make_record):
     def rows(values, **own):
         return to_frame(
-            make_record(measure="peak_memory", unit="B", seq_len=t, value=v, **own)
+            make_record(measure="tensor_memory", unit="B", seq_len=t, value=v, **own)
             for t, v in enumerate(values, 1)
         )
 
-    found = compare(rows([1000.0, 1000.0, 1000.0]), rows([1000.0, 1001.0, 999.0]), "peak_memory")
+    found = compare(rows([1000.0, 1000.0, 1000.0]), rows([1000.0, 1001.0, 999.0]), "tensor_memory")
     assert found.table["verdict"].tolist() == ["same", "higher", "lower"]
     assert found.table["ratio"].tolist() == pytest.approx([1, 1.001, 0.999])
     twice = to_frame(
-        [make_record(measure="peak_memory", unit="B", value=v) for v in (999.0, 1001.0)]
+        [make_record(measure="tensor_memory", unit="B", value=v) for v in (999.0, 1001.0)]
     )
-    once = to_frame([make_record(measure="peak_memory", unit="B", value=1000.0)])
-    assert compare(once, twice, "peak_memory").table["verdict"].tolist() == ["cannot tell"]
+    once = to_frame([make_record(measure="tensor_memory", unit="B", value=1000.0)])
+    assert compare(once, twice, "tensor_memory").table["verdict"].tolist() == ["cannot tell"]
+
+
+def test_the_heap_is_compared_within_its_tolerance(make_record):
+    def side(*values):
+        return to_frame(
+            make_record(measure="peak_memory", unit="B", seq_len=t, value=v)
+            for t, v in enumerate(values, 1)
+        )
+
+    table = compare(side(1000.0, 1000.0, 1000.0), side(1009.0, 1020.0, 980.0), "peak_memory").table
+    assert table["verdict"].tolist() == ["same", "higher", "lower"]
 
 
 def test_missing_and_failed_cells_are_rows(make_record):

@@ -77,6 +77,13 @@ def test_a_case_is_hashable_and_has_a_stable_id():
     assert Case.from_row({**odd.as_dict(), "other": 1}) == odd
 
 
+def test_the_allocators_default_leaves_ids_as_they_were():
+    assert Case(model="lstm").id == Case(model="lstm", allocator="default").id
+    assert Case(model="lstm", allocator="held").id.endswith("-cpu-alloc=held")
+    with pytest.raises(UsageError, match="allocator"):
+        Case(model="lstm", allocator="jemalloc")
+
+
 def test_a_case_checks_its_values():
     with pytest.raises(UsageError, match="unknown model"):
         Case(model="rnn")

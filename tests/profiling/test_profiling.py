@@ -310,6 +310,22 @@ def test_memory_traffic_is_bandwidth_bound():
     assert "fuse pointwise" in told.sentences[2]
 
 
+@pytest.mark.parametrize(
+    ("faults", "words"), [(400.0, "40% of its time is page faults"), (4.0, "")]
+)
+def test_page_faults_that_take_time_are_told(faults, words):
+    """At 1 µs each, of an untraced step of 1 ms."""
+    notes = {"pace": PACE | {"fault_time": 1e-6}, "page_faults": faults, "untraced_step": 1e-3}
+    made = Made(notes).add("ProfilerStep#0", 0, 2000, "user_annotation")
+    told = explain(made.add("aten::mm", 0, 1500).frame())
+    assert told.fault_share == pytest.approx(faults / 1000)
+    if words:
+        assert words in told.sentences[-1]
+        assert "allocator=held" in told.sentences[-1]
+    else:
+        assert not any("page faults" in sentence for sentence in told.sentences)
+
+
 def test_the_fastest_step_is_told():
     made = Made()
     for step, slow in enumerate((5, 1, 3)):
@@ -441,7 +457,7 @@ def test_foreign_events_are_passed_over(pack, tmp_path):
 def test_the_peak_is_that_of_the_measure(model, mode):
     case = Case(model=model, mode=mode, seq_len=24, batch_size=3, hidden_size=16)
     timeline = record_memory(Workload(case))
-    assert timeline.peak == measure(case, "peak_memory").value
+    assert timeline.peak == measure(case, "tensor_memory").value
     assert (timeline.held >= 0).all()
     assert timeline.held[-1].tolist() == [0, 0, 0]
 

@@ -41,6 +41,31 @@ def test_a_record_survives_the_way_to_disk_and_back(file, make_record):
     assert set(row) <= set(SCHEMA)
 
 
+_YOUNGER = {"allocator", "page_faults", "fault_time", "malloc"}
+
+
+def test_rows_from_before_the_allocators_axis_are_of_its_default(file, make_record, tmp_path):
+    new = make_record(provenance={"page_faults": 3.0, "fault_time": 1e-7, "malloc": "glibc 2"})
+    old = {name: value for name, value in new.to_row().items() if name not in _YOUNGER}
+    file.append(new)
+    (path := tmp_path / "old.jsonl").write_text(json.dumps(old) + "\n")
+    (row,) = read_rows(path)
+    assert Record.from_row(row).case == new.case
+    frame, before = load_records(file.path), load_records(path)
+    assert before["allocator"].tolist() == frame["allocator"].tolist() == ["default"]
+    assert before["page_faults"].isna().all()
+    assert frame["page_faults"].tolist() == [3.0]
+    _, parquet = write_tables(before, tmp_path / "out")
+    pd.read_parquet(parquet).drop(columns=list(_YOUNGER)).to_parquet(parquet)
+    pd.testing.assert_frame_equal(load_records(parquet), before)
+
+
+def test_the_published_records_still_load():
+    frame = load_records(Path(__file__).parents[2] / "reports/default/records.parquet")
+    assert set(frame["allocator"]) <= {"default", "held"}
+    assert len(frame) > 1000
+
+
 def test_the_frame_has_all_columns_of_the_schema(file, make_record):
     file.append(make_record(samples=[3.0, 1.0, 2.0, 4.0, 5.0, 6.0], value=3.5))
     file.append(make_record(measure="parameters", unit="1", value=10.0))
@@ -109,7 +134,7 @@ def test_cut_anywhere_whole_lines_are_read(cut, tmp_path_factory):
     path = tmp_path_factory.mktemp("cut") / "records.jsonl"
     row = {**dict.fromkeys(AXES, 1), "uid": "u", "status": "ok", "schema": 1}
     row.update(model="lstm", mode="infer", device="cpu", dtype="float32", match="width")
-    row.update(bidirectional=False, engine="eager")
+    row.update(bidirectional=False, engine="eager", allocator="default")
     lines = [json.dumps({**row, "uid": str(i)}).encode() + b"\n" for i in range(3)]
     data = b"".join(lines)
     cut %= len(data) + 1

@@ -72,6 +72,14 @@ def test_the_newest_commit_is_shown(make_record):
     assert newest(to_frame([new, old]))["value"].tolist() == [2.0]
 
 
+def test_numbers_of_another_version_are_not_those_of_today(make_record):
+    """Before version 2 the peak left out what is no tensor."""
+    old = make_record(measure="peak_memory", unit="B", version="1", value=1.0)
+    new = make_record(measure="peak_memory", unit="B", value=2.0, started_at=1.0)
+    assert newest(to_frame([old, new]))["value"].tolist() == [2.0]
+    assert newest(to_frame([old])).empty
+
+
 def test_what_is_written(study, tmp_path):
     written = write_report(study, tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
