@@ -91,9 +91,9 @@ INKED = """canvas => {
 @pytest.mark.browser
 def test_the_grid_of_all_measures_draws(page, url):
     page.goto(url)
-    page.locator(".benchmark-plot canvas.flot-base").nth(7).wait_for()
+    page.locator(".benchmark-plot canvas.flot-base").nth(8).wait_for()
     names = page.locator(".benchmark-text").all_text_contents()
-    assert len(names) == 8
+    assert len(names) == 9
     assert "latency" in names
     plots = page.locator(".benchmark-plot canvas.flot-base")
     assert all(plots.nth(k).evaluate(INKED) > 500 for k in range(8))
