@@ -113,7 +113,7 @@ class GRU(Recurrence):
             dtype,
         )
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,  # noqa: A002 - torch's name
         hx: Tensor | None = None,

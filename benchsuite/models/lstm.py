@@ -87,7 +87,8 @@ class LSTMCell(Cell[Gates]):
                 seen = linear(w_c) if w_c.dim() == 2 else rebound(_DIAGONAL, weight=w_c)
                 gates[index] = gates[index]._replace(from_cell=seen)
         projection = weights.weight_hr
-        return Gates(*gates, None if projection is None else linear(projection))
+        i, f, g, o = gates
+        return Gates(i, f, g, o, None if projection is None else linear(projection))
 
     def project(self, x_TBF: Tensor, weights: Gates) -> Tensor:  # noqa: ARG002
         """Nothing is done before the loop: (…, F) → (…, F)."""
@@ -202,7 +203,8 @@ class LSTM(Recurrence):
             dtype,
         )
         self.variant = variant
-        if variant in {"plain", "fused"}:
+        self.peepholes = variant in {"peephole", "peephole_diag"}
+        if not self.peepholes:
             return
         shape = (3 * hidden_size, hidden_size) if variant == "peephole" else (3 * hidden_size,)
         bound = 1 / math.sqrt(hidden_size)
@@ -215,7 +217,7 @@ class LSTM(Recurrence):
         """P and H."""
         return self.proj_size or self.hidden_size, self.hidden_size
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,  # noqa: A002 - torch's name
         hx: tuple[Tensor, Tensor] | None = None,

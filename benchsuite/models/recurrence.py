@@ -60,7 +60,7 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 def rebound(module: Module, **parameters: Tensor | None) -> Module:
     """A shallow copy of a module with other tensors for its parameters."""
     copy = module.__new__(type(module))
-    copy.__dict__ = {**module.__dict__, "_parameters": parameters}
+    vars(copy).update(vars(module), _parameters=parameters)
     return copy
 
 
@@ -155,6 +155,9 @@ class Recurrence(nn.RNNBase):
         arguments: As in `torch.nn.RNNBase`, from `input_size` to `dtype`, by position.
     """
 
+    #: Whether there is a `weight_ch_…` for each layer and direction.
+    peepholes = False
+
     def __init__(self, mode: str, make_cell: Callable[[], Cell[Any]], *arguments: Any) -> None:
         super().__init__(mode, *arguments)
         #: Suffixes of the parameters' names, cell by cell: "l0", "l0_reverse", "l1" and so on.
@@ -175,7 +178,18 @@ class Recurrence(nn.RNNBase):
 
     def weights(self, suffix: str) -> Weights:
         """The parameters of one layer and direction as they are now, pruned or not."""
-        return Weights(*(getattr(self, f"{name}_{suffix}", None) for name in Weights._fields))
+
+        def own(name: str, present: bool = True) -> Any:
+            return getattr(self, f"{name}_{suffix}") if present else None
+
+        return Weights(
+            own("weight_ih"),
+            own("weight_hh"),
+            own("bias_ih", self.bias),
+            own("bias_hh", self.bias),
+            own("weight_hr", self.proj_size > 0),
+            own("weight_ch", self.peepholes),
+        )
 
     def run(
         self, x: Tensor | PackedSequence, initial: State | None

@@ -538,3 +538,15 @@ def test_autocast_keeps_the_dtype_of_the_state_as_torch_does_on_cpu(
         torch.testing.assert_close(mine, other, rtol=0, atol=0.02)
     sum(mine.float().sum() for mine, _ in pairs).backward()
     assert {p.grad.dtype for p in ours.parameters()} == {torch.float32}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", EQUAL)
+def test_autocast_on_a_gpu_gives_the_dtype_of_cudnn(kind):
+    ours, theirs = (module.cuda() for module in twins(kind, dtype=torch.float32))
+    x = torch.randn(6, 3, F, device="cuda")
+    with torch.autocast("cuda", dtype=torch.float16):
+        pairs = zip(flat(ours(x)), flat(theirs(x)), strict=True)
+    for mine, other in pairs:
+        assert mine.dtype == other.dtype == torch.float16
+        torch.testing.assert_close(mine, other, rtol=0, atol=0.02)

@@ -199,3 +199,25 @@ def test_backward_creates_no_full_size_gradient_per_step():
         nodes.extend(n for n, _ in node.next_functions)
     assert "UnbindBackward0" in names
     assert not names & {"SelectBackward0", "IndexBackward0"}
+
+
+@pytest.mark.parametrize(
+    ("model", "calls"),
+    [
+        (LSTM(4, 5), 8),
+        (LSTM(4, 5, proj_size=2), 9),
+        (LSTM(4, 5, variant="peephole"), 11),
+        (LSTM(4, 5, variant="peephole_diag"), 8),
+        (GRU(4, 5), 6),
+    ],
+    ids=repr,
+)
+def test_a_cell_as_it_is_taught_calls_a_linear_module_per_gate_and_input(model, calls):
+    """What these models measure: the stacked parameters must not turn into fewer, cheaper calls."""
+    found = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: found.append(module))
+    try:
+        model(torch.zeros(7, 3, 4))
+    finally:
+        handle.remove()
+    assert sum(isinstance(module, nn.Linear) for module in found) == 7 * calls
