@@ -78,9 +78,11 @@ class GRU(Recurrence):
 
     - It is an `nn.RNNBase` and not an `nn.GRU`, which `torch.compile` refuses to trace.
     - `flatten_parameters` does nothing: no kernel reads the parameters as one buffer.
-    - Under autocast each step's products are computed in the lower precision and the state keeps
-      the input's dtype on CPU, as torch's does: float32 in, float32 out. Elsewhere the state is in
-      the lower precision, as cuDNN's is.
+    - Under autocast products are computed in the lower precision. On CPU the state keeps the
+      input's dtype (float32 in, float32 out), as torch's does. On other devices the output and the
+      state have the lower precision, as cuDNN's have.
+    - A state of another dtype than the input raises a RuntimeError that names both; torch leaves
+      this to the kernel.
     """
 
     def __init__(

@@ -158,12 +158,12 @@ class LSTM(Recurrence):
       i, f and o; 3H × H, or 3H if diagonal). It comes after all of torch's in `parameters()` and is
       drawn after them; it is not in `all_weights`. `load_torch` takes a state dict without
       peepholes, `load_state_dict` one with them.
-    - Under autocast each step's products are computed in the lower precision and the state keeps
-      the input's dtype on CPU: float32 in, float32 out, as where torch has no kernel of a library
-      (oneDNN refuses on some processors). Elsewhere the state is in the lower precision, as cuDNN's
-      is.
-    - A state of a wrong shape or dtype beside a `PackedSequence` is refused with the words used for
-      a tensor; there torch leaves it to the kernel, whose words vary.
+    - Under autocast products are computed in the lower precision. On CPU the state keeps the
+      input's dtype (float32 in, float32 out), as torch's does without oneDNN; with oneDNN torch's
+      raises an error on processors that lack the precision. On other devices the output and the
+      state have the lower precision, as cuDNN's have.
+    - A state that does not fit a `PackedSequence`, or of another dtype than the input, raises a
+      RuntimeError that names both; torch leaves these to the kernel, whose errors vary.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
