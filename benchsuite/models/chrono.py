@@ -14,13 +14,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchsuite.models.gru import GRUCell
-from benchsuite.models.lstm import FusedLSTMCell, LSTMCell
-
 
 @torch.no_grad()
 def chrono_(module: nn.Module, longest: int) -> int:
     """Set the biases of every LSTM and GRU inside of `module`, in place.
+
+    Two biases are added, torch's and ours alike: the drawn values go to the input's, the state's
+    become zero.
 
     Args:
         module: Any module; torch's own layers and the hand-written ones are known.
@@ -32,36 +32,20 @@ def chrono_(module: nn.Module, longest: int) -> int:
     longest = max(longest, 3)
     found = 0
     for part in module.modules():
-        if isinstance(part, LSTMCell):
-            b_H = _drawn(part.hidden_size, longest)
-            part.from_input["f"].bias.copy_(b_H)
-            part.from_input["i"].bias.copy_(-b_H)
-        elif isinstance(part, FusedLSTMCell):
-            _set_rows(part.from_input.bias, _drawn(part.hidden_size, longest))
-        elif isinstance(part, GRUCell):
-            part.from_input["z"].bias.copy_(_drawn(part.hidden_size, longest))
-        elif isinstance(part, nn.LSTM | nn.GRU):
-            found += _library(part, longest)
+        if not isinstance(part, nn.RNNBase) or part.mode not in {"LSTM", "GRU"}:
             continue
-        else:
-            continue
-        found += 1
+        inputs = [name for name, _ in part.named_parameters() if name.startswith("bias_ih")]
+        for name in inputs:
+            b_ih, b_hh = getattr(part, name), getattr(part, name.replace("ih", "hh"))
+            drawn_H = _drawn(part.hidden_size, longest)
+            if part.mode == "LSTM":
+                _set_rows(b_ih, drawn_H)
+                b_hh[: 2 * part.hidden_size] = 0
+            else:
+                rows = slice(part.hidden_size, 2 * part.hidden_size)
+                b_ih[rows], b_hh[rows] = drawn_H, 0
+        found += len(inputs)
     return found
-
-
-def _library(layer: nn.LSTM | nn.GRU, longest: int) -> int:
-    """Torch adds two biases: the drawn values go to the input's, the state's become zero."""
-    inputs = [name for name, _ in layer.named_parameters() if name.startswith("bias_ih")]
-    for name in inputs:
-        b_ih, b_hh = getattr(layer, name), getattr(layer, name.replace("ih", "hh"))
-        drawn_H = _drawn(layer.hidden_size, longest)
-        if isinstance(layer, nn.LSTM):
-            _set_rows(b_ih, drawn_H)
-            b_hh[: 2 * layer.hidden_size] = 0
-        else:
-            rows = slice(layer.hidden_size, 2 * layer.hidden_size)
-            b_ih[rows], b_hh[rows] = drawn_H, 0
-    return len(inputs)
 
 
 def _set_rows(bias: Tensor, b_H: Tensor) -> None:

@@ -12,51 +12,78 @@ Shape suffixes: T timesteps, B batch, F features, H hidden units.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from benchsuite.models.recurrence import (
-    Cell,
-    GateLinears,
-    Recurrence,
-    State,
-    check_state_dict,
-    torch_names,
-)
-
-GATES = ("r", "z", "n")  # torch's order of rows
+from benchsuite.models.recurrence import Cell, Recurrence, State, Weights, linear
 
 
-class GRUCell(Cell):
-    """Two Linears per gate, six a step; only the candidate needs a second bias."""
+class Gate(NamedTuple):
+    """One gate's two Linears."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
-        super().__init__()
-        self.hidden_size = self.output_size = hidden_size
-        self.from_input = GateLinears({g: nn.Linear(input_size, hidden_size, bias) for g in GATES})
-        self.from_hidden = GateLinears(
-            {g: nn.Linear(hidden_size, hidden_size, bias=bias and g == "n") for g in GATES}
+    from_input: nn.Linear
+    from_hidden: nn.Linear
+
+
+class Gates(NamedTuple):
+    """A cell's gates, in torch's order of rows."""
+
+    r: Gate
+    z: Gate
+    n: Gate
+
+
+class GRUCell(Cell[Gates]):
+    """Two Linears per gate, six a step; the biases of r and z are added before the loop."""
+
+    def prepare(self, weights: Weights) -> Gates:
+        """Views of each gate's rows, made once and not in the loop."""
+        rows = zip(weights.weight_ih.chunk(3), weights.weight_hh.chunk(3), strict=True)
+        biases: tuple[tuple[Tensor | None, Tensor | None], ...] = ((None, None),) * 3
+        if weights.bias_ih is not None and weights.bias_hh is not None:
+            size = len(weights.bias_ih) // 3
+            rz_ih, n_ih = weights.bias_ih.split([2 * size, size])
+            rz_hh, n_hh = weights.bias_hh.split([2 * size, size])
+            r, z = (rz_ih + rz_hh).chunk(2)
+            biases = (r, None), (z, None), (n_ih, n_hh)
+        return Gates(
+            *(
+                Gate(linear(w_x, b_x), linear(w_h, b_h))
+                for (w_x, w_h), (b_x, b_h) in zip(rows, biases, strict=True)
+            )
         )
 
-    def state_sizes(self) -> tuple[int, ...]:
-        """(H,)."""
-        return (self.hidden_size,)
-
-    def project(self, x_TBF: Tensor) -> Tensor:
-        """Nothing is done before the loop: (T, B, F) → (T, B, F)."""
+    def project(self, x_TBF: Tensor, weights: Gates) -> Tensor:  # noqa: ARG002
+        """Nothing is done before the loop: (…, F) → (…, F)."""
         return x_TBF
 
-    def step(self, x_BF: Tensor, state: State) -> State:
+    def step(self, x_BG: Tensor, state: State, weights: Gates) -> State:
         """(B, F) and (h,) → (h,), each (B, H)."""
         (h_BH,) = state
-        r = torch.sigmoid(self.from_input["r"](x_BF) + self.from_hidden["r"](h_BH))
-        z = torch.sigmoid(self.from_input["z"](x_BF) + self.from_hidden["z"](h_BH))
-        n = torch.tanh(self.from_input["n"](x_BF) + r * self.from_hidden["n"](h_BH))
+        r = torch.sigmoid(weights.r.from_input(x_BG) + weights.r.from_hidden(h_BH))
+        z = torch.sigmoid(weights.z.from_input(x_BG) + weights.z.from_hidden(h_BH))
+        n = torch.tanh(weights.n.from_input(x_BG) + r * weights.n.from_hidden(h_BH))
         return ((1 - z) * n + z * h_BH,)
 
 
 class GRU(Recurrence):
-    """A drop-in for `torch.nn.GRU`, unrolled in Python; arguments as there."""
+    """A drop-in for `torch.nn.GRU`, unrolled in Python; arguments as there.
+
+    Parameters, state dict, outputs, gradients, errors and warnings are those of `torch.nn.GRU`:
+    from the same seed the two start equal, and the same training keeps them equal up to rounding.
+    Differences:
+
+    - It is an `nn.RNNBase` and not an `nn.GRU`, which `torch.compile` refuses to trace.
+    - `flatten_parameters` does nothing: no kernel reads the parameters as one buffer.
+    - Under autocast products are computed in the lower precision. On CPU the state keeps the
+      input's dtype (float32 in, float32 out), as torch's does. On other devices the output and the
+      state have the lower precision, as cuDNN's have.
+    - A state of another dtype than the input raises a RuntimeError that names both; torch leaves
+      this to the kernel.
+    """
 
     def __init__(
         self,
@@ -67,68 +94,43 @@ class GRU(Recurrence):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        if proj_size:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         super().__init__(
-            lambda features: GRUCell(features, hidden_size, bias),
+            "GRU",
+            GRUCell,
             input_size,
             hidden_size,
             num_layers,
+            bias,
             batch_first,
             dropout,
             bidirectional,
+            proj_size,
+            device,
+            dtype,
         )
-        self.bias = bias
 
-    def forward(self, x: Tensor, h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(T, B, F) and optional h_0 → output (T, B, D·H) and h_n; shapes follow `torch.nn.GRU`.
+    def forward(
+        self,
+        input: Tensor | PackedSequence,  # noqa: A002 - torch's name
+        hx: Tensor | None = None,
+    ) -> tuple[Any, Tensor]:
+        """(T, B, F) and optional h_0 → output (T, B, D·H) and h_n.
+
+        Shapes follow `torch.nn.GRU`: `batch_first`, inputs without a batch and a `PackedSequence`,
+        which gives another.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if the input is not 2-D or 3-D, or not of the parameters' dtype.
+            RuntimeError: if a size does not fit.
         """
-        output, (h_n,) = self.run(x, None if h_0 is None else (h_0,))
+        output, (h_n,) = self.run(input, None if hx is None else (hx,))
         return output, h_n
-
-    def to_torch(self) -> dict[str, Tensor]:
-        """These weights as a state dict for `torch.nn.GRU` of the same arguments."""
-        found = {}
-        for name, cell in zip(
-            torch_names(self.num_layers, self.num_directions), self.cells, strict=True
-        ):
-            assert isinstance(cell, GRUCell)
-            inputs = [cell.from_input[gate] for gate in GATES]
-            hidden = [cell.from_hidden[gate] for gate in GATES]
-            found[f"weight_ih_{name}"] = torch.cat([m.weight for m in inputs])
-            found[f"weight_hh_{name}"] = torch.cat([m.weight for m in hidden])
-            if self.bias:
-                found[f"bias_ih_{name}"] = torch.cat([m.bias for m in inputs])
-                zeros = torch.zeros_like(inputs[0].bias)
-                found[f"bias_hh_{name}"] = torch.cat([zeros, zeros, hidden[2].bias])
-        return {key: value.detach().clone() for key, value in found.items()}
-
-    @torch.no_grad()
-    def load_torch(self, state: dict[str, Tensor]) -> None:
-        """Take over a state dict of `torch.nn.GRU` (biases of r and z are added).
-
-        Raises:
-            ValueError: if it is of other arguments than this model.
-        """
-        check_state_dict(state, self.to_torch())
-        for name, cell in zip(
-            torch_names(self.num_layers, self.num_directions), self.cells, strict=True
-        ):
-            assert isinstance(cell, GRUCell)
-            for k, gate in enumerate(GATES):
-                rows = slice(k * self.hidden_size, (k + 1) * self.hidden_size)
-                cell.from_input[gate].weight.copy_(state[f"weight_ih_{name}"][rows])
-                cell.from_hidden[gate].weight.copy_(state[f"weight_hh_{name}"][rows])
-                if not self.bias:
-                    continue
-                b_ih, b_hh = state[f"bias_ih_{name}"][rows], state[f"bias_hh_{name}"][rows]
-                if gate == "n":
-                    cell.from_input[gate].bias.copy_(b_ih)
-                    cell.from_hidden[gate].bias.copy_(b_hh)
-                else:
-                    cell.from_input[gate].bias.copy_(b_ih + b_hh)
 
 
 def gru_cell(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> GRU:

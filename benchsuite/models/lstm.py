@@ -19,171 +19,155 @@ Shape suffixes: T timesteps, B batch, F features, H hidden units, P features of 
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from benchsuite.models.recurrence import (
-    Cell,
-    GateLinears,
-    Recurrence,
-    State,
-    check_state_dict,
-    torch_names,
-)
+from benchsuite.models.recurrence import Cell, Recurrence, State, Weights, linear, rebound
 
-GATES = ("i", "f", "g", "o")  # torch's order of rows
 Variant = Literal["plain", "fused", "peephole", "peephole_diag"]
-Peephole = Literal["none", "full", "diagonal"]
-_PEEPHOLES: dict[str, Peephole] = {
-    "plain": "none",
-    "peephole": "full",
-    "peephole_diag": "diagonal",
-}
-
-
-class _LSTMCellBase(Cell):
-    """What all LSTM cells share: sizes and the optional projection of the hidden state."""
-
-    def __init__(self, hidden_size: int, proj_size: int) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.output_size = proj_size or hidden_size
-        self.projection = nn.Linear(hidden_size, proj_size, bias=False) if proj_size else None
-
-    def state_sizes(self) -> tuple[int, ...]:
-        return self.output_size, self.hidden_size
-
-    def emit(self, o_BH: Tensor, c_BH: Tensor) -> State:
-        """h = o ⊙ tanh(c), projected if asked."""
-        h_BP = o_BH * torch.tanh(c_BH)
-        return (h_BP if self.projection is None else self.projection(h_BP)), c_BH
+VARIANTS: tuple[str, ...] = get_args(Variant)
+_SEEING = (0, 1, 3)  # which of the gates i, f, g, o (torch's order of rows) see the cell state
 
 
 class Diagonal(nn.Module):
     """w ⊙ c, the peephole of Graves 2013: (B, H) → (B, H)."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(size))
+    weight: Tensor
 
     def forward(self, c_BH: Tensor) -> Tensor:
         """(B, H) → (B, H)."""
         return self.weight * c_BH
 
 
-class LSTMCell(_LSTMCellBase):
-    """The cell as it is taught: two Linears per gate, eight a step, and peepholes if asked.
+_DIAGONAL = Diagonal()
 
-    Args:
-        input_size, hidden_size: F and H.
-        bias: Each gate has one bias (torch has two, which are added).
-        proj_size: P, or 0 for no projection.
-        peephole: What a gate sees of the cell state.
-    """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        proj_size: int = 0,
-        peephole: Peephole = "none",
-    ) -> None:
-        super().__init__(hidden_size, proj_size)
-        self.from_input = GateLinears({g: nn.Linear(input_size, hidden_size, bias) for g in GATES})
-        self.from_hidden = GateLinears(
-            {g: nn.Linear(self.output_size, hidden_size, bias=False) for g in GATES}
+class Gate(NamedTuple):
+    """One gate's two Linears, and what it sees of the cell state."""
+
+    from_input: nn.Linear
+    from_hidden: nn.Linear
+    from_cell: nn.Module | None = None
+
+    def __call__(self, x_BF: Tensor, h_BP: Tensor, c_BH: Tensor) -> Tensor:
+        """What the gate's nonlinearity gets: (B, H)."""
+        total: Tensor = self.from_input(x_BF) + self.from_hidden(h_BP)
+        return total if self.from_cell is None else total + self.from_cell(c_BH)
+
+
+class Gates(NamedTuple):
+    """A cell's gates, and the projection of its hidden state."""
+
+    i: Gate
+    f: Gate
+    g: Gate
+    o: Gate
+    projection: nn.Linear | None
+
+
+class LSTMCell(Cell[Gates]):
+    """The cell as it is taught: two Linears per gate, eight a step, and peepholes if there are."""
+
+    def prepare(self, weights: Weights) -> Gates:
+        """Views of each gate's rows, made once and not in the loop."""
+        bias = weights.bias()
+        rows = zip(
+            weights.weight_ih.chunk(4),
+            weights.weight_hh.chunk(4),
+            (None,) * 4 if bias is None else bias.chunk(4),
+            strict=True,
         )
-        self.from_cell = nn.ModuleDict()
-        for gate in "ifo" if peephole != "none" else "":
-            self.from_cell[gate] = (
-                Diagonal(hidden_size)
-                if peephole == "diagonal"
-                else nn.Linear(hidden_size, hidden_size, bias=False)
-            )
+        gates = [Gate(linear(w_x, b), linear(w_h)) for w_x, w_h, b in rows]
+        if weights.weight_ch is not None:
+            for index, w_c in zip(_SEEING, weights.weight_ch.chunk(3), strict=True):
+                seen = linear(w_c) if w_c.dim() == 2 else rebound(_DIAGONAL, weight=w_c)
+                gates[index] = gates[index]._replace(from_cell=seen)
+        projection = weights.weight_hr
+        i, f, g, o = gates
+        return Gates(i, f, g, o, None if projection is None else linear(projection))
 
-    def project(self, x_TBF: Tensor) -> Tensor:
-        """Nothing is done before the loop: (T, B, F) → (T, B, F)."""
+    def project(self, x_TBF: Tensor, weights: Gates) -> Tensor:  # noqa: ARG002
+        """Nothing is done before the loop: (…, F) → (…, F)."""
         return x_TBF
 
-    def step(self, x_BF: Tensor, state: State) -> State:
+    def step(self, x_BG: Tensor, state: State, weights: Gates) -> State:
         """(B, F) and (h, c) → (h, c), of (B, P) and (B, H)."""
         h_BP, c_BH = state
-        i = torch.sigmoid(self._gate("i", x_BF, h_BP, c_BH))
-        f = torch.sigmoid(self._gate("f", x_BF, h_BP, c_BH))
-        g = torch.tanh(self._gate("g", x_BF, h_BP, None))
+        i = torch.sigmoid(weights.i(x_BG, h_BP, c_BH))
+        f = torch.sigmoid(weights.f(x_BG, h_BP, c_BH))
+        g = torch.tanh(weights.g(x_BG, h_BP, c_BH))
         c_BH = f * c_BH + i * g
-        o = torch.sigmoid(self._gate("o", x_BF, h_BP, c_BH))
-        return self.emit(o, c_BH)
-
-    def _gate(self, gate: str, x_BF: Tensor, h_BP: Tensor, c_BH: Tensor | None) -> Tensor:
-        total: Tensor = self.from_input[gate](x_BF) + self.from_hidden[gate](h_BP)
-        if c_BH is not None and gate in self.from_cell:
-            total = total + self.from_cell[gate](c_BH)
-        return total
-
-    def weights(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """W_ih (4H, F), W_hh (4H, P) and the bias (4H), rows in torch's order i, f, g, o."""
-        inputs = [self.from_input[gate] for gate in GATES]
-        bias = torch.cat([m.bias for m in inputs]) if inputs[0].bias is not None else None
-        w_ih = torch.cat([m.weight for m in inputs])
-        return w_ih, torch.cat([self.from_hidden[gate].weight for gate in GATES]), bias
-
-    def set_weights(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> None:
-        """The inverse of `weights`; peepholes are set to zero."""
-        for k, gate in enumerate(GATES):
-            rows = slice(k * self.hidden_size, (k + 1) * self.hidden_size)
-            self.from_input[gate].weight.copy_(w_ih[rows])
-            self.from_hidden[gate].weight.copy_(w_hh[rows])
-            if bias is not None:
-                self.from_input[gate].bias.copy_(bias[rows])
-        for parameter in self.from_cell.parameters():
-            parameter.zero_()
+        o = torch.sigmoid(weights.o(x_BG, h_BP, c_BH))
+        return _emit(o, c_BH, weights.projection)
 
 
-class FusedLSTMCell(_LSTMCellBase):
+class Stacked(NamedTuple):
+    """All gates in one: W_ih, W_hh and the bias, and the projection."""
+
+    from_input: nn.Linear
+    from_hidden: nn.Linear
+    projection: nn.Linear | None
+
+
+class FusedLSTMCell(Cell[Stacked]):
     """The same maths with stacked gates: one product a step, the input's before the loop."""
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, proj_size: int = 0
-    ) -> None:
-        super().__init__(hidden_size, proj_size)
-        self.from_input = nn.Linear(input_size, 4 * hidden_size, bias)
-        self.from_hidden = nn.Linear(self.output_size, 4 * hidden_size, bias=False)
+    def prepare(self, weights: Weights) -> Stacked:
+        """As they are, but for the bias."""
+        projection = weights.weight_hr
+        return Stacked(
+            linear(weights.weight_ih, weights.bias()),
+            linear(weights.weight_hh),
+            None if projection is None else linear(projection),
+        )
 
-    def project(self, x_TBF: Tensor) -> Tensor:
-        """The input's share of all gates at once: (T, B, F) → (T, B, 4H)."""
-        x_TBG: Tensor = self.from_input(x_TBF)
+    def project(self, x_TBF: Tensor, weights: Stacked) -> Tensor:
+        """The input's share of all gates at once: (…, F) → (…, 4H)."""
+        x_TBG: Tensor = weights.from_input(x_TBF)
         return x_TBG
 
-    def step(self, x_BF: Tensor, state: State) -> State:
+    def step(self, x_BG: Tensor, state: State, weights: Stacked) -> State:
         """(B, 4H) and (h, c) → (h, c), of (B, P) and (B, H)."""
         h_BP, c_BH = state
-        gates_BG = torch.addmm(x_BF, h_BP, self.from_hidden.weight.t())
+        gates_BG = torch.addmm(x_BG, h_BP, weights.from_hidden.weight.t())
         i, f, g, o = gates_BG.chunk(4, dim=1)
         c_BH = torch.sigmoid(f) * c_BH + torch.sigmoid(i) * torch.tanh(g)
-        return self.emit(torch.sigmoid(o), c_BH)
+        return _emit(torch.sigmoid(o), c_BH, weights.projection)
 
-    def weights(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """W_ih (4H, F), W_hh (4H, P) and the bias (4H), rows in torch's order i, f, g, o."""
-        return self.from_input.weight, self.from_hidden.weight, self.from_input.bias
 
-    def set_weights(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> None:
-        """The inverse of `weights`."""
-        self.from_input.weight.copy_(w_ih)
-        self.from_hidden.weight.copy_(w_hh)
-        if bias is not None:
-            self.from_input.bias.copy_(bias)
+def _emit(o_BH: Tensor, c_BH: Tensor, projection: nn.Linear | None) -> State:
+    """h = o ⊙ tanh(c), projected if asked."""
+    h_BP = o_BH * torch.tanh(c_BH)
+    return (h_BP if projection is None else projection(h_BP)), c_BH
 
 
 class LSTM(Recurrence):
     """A drop-in for `torch.nn.LSTM`, unrolled in Python.
 
+    Parameters, state dict, outputs, gradients, errors and warnings are those of `torch.nn.LSTM`:
+    from the same seed the two start equal, and the same training keeps them equal up to rounding.
+    Differences:
+
+    - It is an `nn.RNNBase` and not an `nn.LSTM`, which `torch.compile` refuses to trace.
+    - `flatten_parameters` does nothing: no kernel reads the parameters as one buffer.
+    - The peephole variants have one more parameter per layer and direction, `weight_ch_l0` (gates
+      i, f and o; 3H × H, or 3H if diagonal). It comes after all of torch's in `parameters()` and is
+      drawn after them; it is not in `all_weights`. `load_torch` takes a state dict without
+      peepholes, `load_state_dict` one with them.
+    - Under autocast products are computed in the lower precision. On CPU the state keeps the
+      input's dtype (float32 in, float32 out), as torch's does without oneDNN; with oneDNN torch's
+      raises an error on processors that lack the precision. On other devices the output and the
+      state have the lower precision, as cuDNN's have.
+    - A state that does not fit a `PackedSequence`, or of another dtype than the input, raises a
+      RuntimeError that names both; torch leaves these to the kernel, whose errors vary.
+
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size:
-            As in `torch.nn.LSTM`.
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
+        device, dtype: As in `torch.nn.LSTM`.
         variant: "plain", "fused", "peephole" (full matrices) or "peephole_diag".
     """
 
@@ -197,78 +181,65 @@ class LSTM(Recurrence):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         *,
         variant: Variant = "plain",
     ) -> None:
-        if not 0 <= proj_size < hidden_size:
-            raise ValueError(f"proj_size = {proj_size} must be below hidden_size = {hidden_size}")
-
-        def make_cell(features: int) -> Cell:
-            if variant == "fused":
-                return FusedLSTMCell(features, hidden_size, bias, proj_size)
-            return LSTMCell(features, hidden_size, bias, proj_size, _PEEPHOLES[variant])
-
+        if variant not in VARIANTS:
+            raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
         super().__init__(
-            make_cell, input_size, hidden_size, num_layers, batch_first, dropout, bidirectional
+            "LSTM",
+            FusedLSTMCell if variant == "fused" else LSTMCell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
         )
-        self.bias, self.proj_size = bias, proj_size
+        self.variant = variant
+        self.peepholes = variant in {"peephole", "peephole_diag"}
+        if not self.peepholes:
+            return
+        shape = (3 * hidden_size, hidden_size) if variant == "peephole" else (3 * hidden_size,)
+        bound = 1 / math.sqrt(hidden_size)
+        for suffix in self.suffixes:
+            drawn = torch.empty(shape, device=device, dtype=dtype).uniform_(-bound, bound)
+            self.register_parameter(f"weight_ch_{suffix}", nn.Parameter(drawn))
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """P and H."""
+        return self.proj_size or self.hidden_size, self.hidden_size
 
     def forward(
-        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self,
+        input: Tensor | PackedSequence,  # noqa: A002 - torch's name
+        hx: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Any, tuple[Tensor, Tensor]]:
         """(T, B, F) and optional (h_0, c_0) → output (T, B, D·P) and (h_n, c_n).
 
-        Shapes follow `torch.nn.LSTM`, `batch_first` and inputs without a batch included.
+        Shapes follow `torch.nn.LSTM`: `batch_first`, inputs without a batch and a `PackedSequence`,
+        which gives another.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if the input is not 2-D or 3-D, or not of the parameters' dtype.
+            RuntimeError: if a size does not fit.
         """
-        output, (h_n, c_n) = self.run(x, state)
+        if hx is not None and len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
+        output, (h_n, c_n) = self.run(input, None if hx is None else (hx[0], hx[1]))
         return output, (h_n, c_n)
 
-    def to_torch(self) -> dict[str, Tensor]:
-        """These weights as a state dict for `torch.nn.LSTM` of the same arguments.
-
-        Raises:
-            ValueError: if there are peepholes that are not zero: torch has none.
-        """
-        for cell in self.cells:
-            if isinstance(cell, LSTMCell) and any(
-                bool(p.count_nonzero()) for p in cell.from_cell.parameters()
-            ):
-                raise ValueError("torch.nn.LSTM has no peepholes, and these are not zero")
-        return self._as_torch()
-
-    def _as_torch(self) -> dict[str, Tensor]:
-        found = {}
-        for name, cell in zip(
-            torch_names(self.num_layers, self.num_directions), self.cells, strict=True
-        ):
-            assert isinstance(cell, LSTMCell | FusedLSTMCell)
-            w_ih, w_hh, bias = cell.weights()
-            found[f"weight_ih_{name}"], found[f"weight_hh_{name}"] = w_ih, w_hh
-            if bias is not None:
-                found[f"bias_ih_{name}"], found[f"bias_hh_{name}"] = bias, torch.zeros_like(bias)
-            if cell.projection is not None:
-                found[f"weight_hr_{name}"] = cell.projection.weight
-        return {key: value.detach().clone() for key, value in found.items()}
-
-    @torch.no_grad()
-    def load_torch(self, state: dict[str, Tensor]) -> None:
-        """Take over a state dict of `torch.nn.LSTM` (its two biases are added).
-
-        Raises:
-            ValueError: if it is of other arguments than this model.
-        """
-        check_state_dict(state, self._as_torch())
-        for name, cell in zip(
-            torch_names(self.num_layers, self.num_directions), self.cells, strict=True
-        ):
-            assert isinstance(cell, LSTMCell | FusedLSTMCell)
-            bias = state[f"bias_ih_{name}"] + state[f"bias_hh_{name}"] if self.bias else None
-            cell.set_weights(state[f"weight_ih_{name}"], state[f"weight_hh_{name}"], bias)
-            if cell.projection is not None:
-                cell.projection.weight.copy_(state[f"weight_hr_{name}"])
+    def extra_repr(self) -> str:
+        """As torch's, and the variant unless it is the plain one."""
+        words = super().extra_repr()
+        return words if self.variant == "plain" else f"{words}, variant={self.variant!r}"
 
 
 def lstm_cell(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:

@@ -1,181 +1,350 @@
 """Recurrence in time and space: any cell, unrolled over steps and stacked in layers.
 
-Shape suffixes: T timesteps, B batch, F features, H hidden units, D directions, L layers.
+`Recurrence` is an `nn.RNNBase`: parameters, their names and their initialisation, the checks of the
+arguments, copying, pickling and the repr are torch's own code. Only the loop over time is ours.
+
+Shape suffixes: T timesteps, B batch, F features, G features of the projected input, H hidden units,
+D directions, L layers, N timesteps of all sequences of a packed batch together.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
 State = tuple[Tensor, ...]
+Prepared = TypeVar("Prepared")
+Module = TypeVar("Module", bound=nn.Module)
 
 
-class GateLinears(nn.ModuleDict):
-    """One Linear per gate, by the gate's letter."""
+class Weights(NamedTuple):
+    """The parameters of one layer and direction; each field is the stem of torch's name for it.
 
-    if TYPE_CHECKING:  # no call of our own in the loop
-
-        def __getitem__(self, key: str) -> nn.Linear: ...
-
-
-class Cell(nn.Module, ABC):
-    """One step of a recurrence, and how often it has to be told about the input.
-
-    A cell splits its work into `project`, which sees the whole sequence before the loop, and
-    `step`, which is run in Python once per timestep.
+    Rows are stacked by gate, in torch's order. Biases and projection are None where there are none,
+    `weight_ch` (the peepholes, which torch does not have) in all but two variants of the LSTM.
     """
 
-    #: Features of the output, and of the hidden state that is fed back.
-    output_size: int
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    weight_hr: Tensor | None
+    weight_ch: Tensor | None
+
+    def bias(self) -> Tensor | None:
+        """The sum of the two biases, where the equations need no more than that."""
+        if self.bias_ih is None or self.bias_hh is None:
+            return None
+        return self.bias_ih + self.bias_hh
+
+
+_LINEAR = nn.Linear(1, 1, device="meta")
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A Linear over tensors that exist, for the rows of one gate.
+
+    The cells that call each gate separately stand for code as it is usually written: modules, whose
+    calls and attributes cost about as much as a small product. The instance is made as torch's
+    `replicate` makes one, without `__init__`, which would cost as much again as the call.
+    """
+    return rebound(_LINEAR, weight=weight, bias=bias)
+
+
+def rebound(module: Module, **parameters: Tensor | None) -> Module:
+    """A shallow copy of a module with other tensors for its parameters."""
+    copy = module.__new__(type(module))
+    vars(copy).update(vars(module), _parameters=parameters)
+    return copy
+
+
+class Cell(ABC, Generic[Prepared]):
+    """One step of a recurrence, without parameters: these belong to the `Recurrence`.
+
+    A cell splits its work into `prepare`, once per forward pass, `project`, which sees the whole
+    sequence before the loop, and `step`, which is run in Python once per timestep.
+    """
 
     @abstractmethod
-    def state_sizes(self) -> tuple[int, ...]:
-        """Features of each state tensor, the hidden state first."""
+    def prepare(self, weights: Weights) -> Prepared:
+        """The parameters in the form that `project` and `step` need."""
 
     @abstractmethod
-    def project(self, x_TBF: Tensor) -> Tensor:
-        """Work on the input that needs no state: (T, B, F) → (T, B, anything)."""
+    def project(self, x_TBF: Tensor, weights: Prepared) -> Tensor:
+        """Work on the input that needs no state: (…, F) → (…, G)."""
 
     @abstractmethod
-    def step(self, x_BF: Tensor, state: State) -> State:
-        """One timestep: projected input (B, anything) and state to the next state."""
+    def step(self, x_BG: Tensor, state: State, weights: Prepared) -> State:
+        """One timestep: projected input (B, G) and state to the next state, the output first."""
 
-    def scan(self, x_TBF: Tensor, state: State, *, reverse: bool = False) -> tuple[Tensor, State]:
-        """Run over time; (T, B, F) → (T, B, output_size) and the last state.
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """Run over time; (T, B, F) → (T, B, features of the output) and the last state.
 
         `unbind` and not `x[t]`: the backward of T selects fills T full-size tensors, O(T²).
         """
-        steps: Iterable[Tensor] = self.project(x_TBF).unbind(0)
+        prepared = self.prepare(weights)
+        steps: Sequence[Tensor] = self.project(x_TBF, prepared).unbind(0)
         outputs = []
-        for x_BF in reversed(tuple(steps)) if reverse else steps:
-            state = self.step(x_BF, state)
+        for x_BG in reversed(steps) if reverse else steps:
+            state = self.step(x_BG, state, prepared)
             outputs.append(state[0])
         return torch.stack(outputs[::-1] if reverse else outputs), state
 
+    def scan_packed(
+        self,
+        x_NF: Tensor,
+        batch_sizes: list[int],
+        state: State,
+        weights: Weights,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Tensor, State]:
+        """Run over the timesteps of a `PackedSequence`, longest sequence first.
 
-class Recurrence(nn.Module):
+        Args:
+            x_NF: All timesteps, ordered by time and then by sequence.
+            batch_sizes: The number of sequences that have timestep 0, 1 and so on.
+            state: The state that each sequence starts from.
+            weights: The parameters.
+            reverse: Start each sequence at its own end.
+
+        Returns:
+            The outputs, ordered as `x_NF`, and the state after each sequence's last step.
+        """
+        prepared = self.prepare(weights)
+        steps: Sequence[Tensor] = self.project(x_NF, prepared).split(batch_sizes)
+        outputs = []
+        rows = batch_sizes[-1 if reverse else 0]
+        state, waiting = _split(state, rows)  # waiting: not yet begun, or already ended
+        for x_BG in reversed(steps) if reverse else steps:
+            if len(x_BG) > rows:
+                begun, waiting = _split(waiting, len(x_BG) - rows)
+                state = _join(state, begun)
+            elif len(x_BG) < rows:
+                state, ended = _split(state, len(x_BG))
+                waiting = _join(ended, waiting)
+            rows = len(x_BG)
+            state = self.step(x_BG, state, prepared)
+            outputs.append(state[0])
+        return torch.cat(outputs[::-1] if reverse else outputs), _join(state, waiting)
+
+
+def _split(state: State, rows: int) -> tuple[State, State]:
+    first, rest = zip(*(part.split([rows, len(part) - rows]) for part in state), strict=True)
+    return first, rest
+
+
+def _join(first: State, rest: State) -> State:
+    return tuple(torch.cat(parts) for parts in zip(first, rest, strict=True))
+
+
+class Recurrence(nn.RNNBase):
     """Layers (and directions) of one kind of cell, called as `torch.nn.LSTM` and `GRU` are.
 
     Args:
-        make_cell: `(input_size) → Cell`, called for each layer and direction.
-        hidden_size: H, for the initialisation U(±1/√H) of every parameter.
-        input_size, num_layers, batch_first, dropout, bidirectional: as in `torch.nn.LSTM`.
+        mode: "LSTM" or "GRU", which decides the parameters.
+        make_cell: Called for each layer and direction.
+        arguments: As in `torch.nn.RNNBase`, from `input_size` to `dtype`, by position.
     """
 
-    def __init__(
-        self,
-        make_cell: Callable[[int], Cell],
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-    ) -> None:
-        super().__init__()
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"dropout = {dropout} is not a probability")
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
-        self.num_directions = 2 if bidirectional else 1
-        self.cells = nn.ModuleList()
-        features = input_size
-        for _ in range(num_layers):
-            layer = [make_cell(features) for _ in range(self.num_directions)]
-            self.cells.extend(layer)
-            features = layer[0].output_size * self.num_directions
-        self.reset_parameters()
+    #: Whether there is a `weight_ch_…` for each layer and direction.
+    peepholes = False
 
-    def reset_parameters(self) -> None:
-        """Draw every parameter from U(±1/√H), as torch's recurrent layers do."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+    def __init__(self, mode: str, make_cell: Callable[[], Cell[Any]], *arguments: Any) -> None:
+        super().__init__(mode, *arguments)
+        #: Suffixes of the parameters' names, cell by cell: "l0", "l0_reverse", "l1" and so on.
+        self.suffixes = [
+            f"l{layer}{direction}"
+            for layer in range(self.num_layers)
+            for direction in (("", "_reverse") if self.bidirectional else ("",))
+        ]
+        self.cells = [make_cell() for _ in self.suffixes]
 
-    def run(self, x: Tensor, initial: State | None) -> tuple[Tensor, State]:
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Features of each state tensor, the hidden state first."""
+        return (self.hidden_size,)
+
+    def flatten_parameters(self) -> None:
+        """Nothing, on any device: no kernel reads these parameters as one buffer."""
+
+    def weights(self, suffix: str) -> Weights:
+        """The parameters of one layer and direction as they are now, pruned or not."""
+
+        def own(name: str, present: bool = True) -> Any:
+            return getattr(self, f"{name}_{suffix}") if present else None
+
+        return Weights(
+            own("weight_ih"),
+            own("weight_hh"),
+            own("bias_ih", self.bias),
+            own("bias_hh", self.bias),
+            own("weight_hr", self.proj_size > 0),
+            own("weight_ch", self.peepholes),
+        )
+
+    def run(
+        self, x: Tensor | PackedSequence, initial: State | None
+    ) -> tuple[Tensor | PackedSequence, State]:
         """Run all layers.
 
         Args:
-            x: (T, B, F), (B, T, F) with `batch_first`, or (T, F) without a batch.
+            x: (T, B, F), (B, T, F) with `batch_first`, (T, F) without a batch, or a packed batch.
             initial: State tensors of (L·D, B, size) each, or (L·D, size) without a batch;
                 zeros if left out.
 
         Returns:
-            The output, D·output_size features wide and laid out as `x`, and the last states, laid
-            out as `initial`.
+            The output, D·H features wide and laid out as `x`, and the last states, laid out as
+            `initial`.
 
         Raises:
-            ValueError: if a shape does not fit; the message holds both.
+            ValueError: if the input has another dtype than the parameters, or is not 2-D or 3-D.
+            RuntimeError: if a shape does not fit, with the words that torch uses.
         """
+        if isinstance(x, PackedSequence):
+            return self._run_packed(x, initial)
+        if x.dim() not in {2, 3}:
+            raise ValueError(f"{self.mode}: Expected input to be 2D or 3D, got {x.dim()}D instead")
         batched = x.dim() == 3
-        if x.dim() not in {2, 3} or x.size(-1) != self.input_size:
-            raise ValueError(
-                f"input of shape {tuple(x.shape)} does not fit (time, batch, {self.input_size})"
-            )
-        x_TBF = x if batched else x.unsqueeze(1)
-        if batched and self.batch_first:
-            x_TBF = x_TBF.transpose(0, 1)
-        states = self._initial(x_TBF, initial, batched=batched)
+        if initial is not None:
+            self._check_dimensions(x, initial)
+        if not batched:
+            x = x.unsqueeze(0 if self.batch_first else 1)
+            initial = initial and tuple(given.unsqueeze(1) for given in initial)
+        x, initial = self._checked(x, initial, None)
+        x_TBF = x.transpose(0, 1) if self.batch_first else x
+        if not len(x_TBF):
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        y_TBH, ends = self._layers(x_TBF, None, initial)
+        if not batched:
+            return y_TBH.squeeze(1), tuple(end.squeeze(1) for end in ends)
+        return (y_TBH.transpose(0, 1) if self.batch_first else y_TBH), ends
+
+    def _run_packed(
+        self, packed: PackedSequence, initial: State | None
+    ) -> tuple[PackedSequence, State]:
+        """As `run`: states are in the order that the sequences had before they were sorted."""
+        x_NF, batch_sizes, to_sorted, from_sorted = packed
+        if initial is not None and to_sorted is not None and all(s.dim() == 3 for s in initial):
+            initial = tuple(given.index_select(1, to_sorted) for given in initial)
+        x_NF, initial = self._checked(x_NF, initial, batch_sizes)
+        y_NH, ends = self._layers(x_NF, batch_sizes.tolist(), initial)
+        if from_sorted is not None:
+            ends = tuple(end.index_select(1, from_sorted) for end in ends)
+        return PackedSequence(y_NH, batch_sizes, to_sorted, from_sorted), ends
+
+    def _layers(
+        self, x: Tensor, batch_sizes: list[int] | None, initial: State | None
+    ) -> tuple[Tensor, State]:
+        """All layers over (T, B, F), or (N, F) with batch sizes: the output and the last states."""
+        if initial is None:
+            batch = x.size(1) if batch_sizes is None else batch_sizes[0]
+            states = [tuple(x.new_zeros(batch, size) for size in self.state_sizes)]
+            states *= len(self.cells)
+        else:
+            states = list(zip(*(given.unbind(0) for given in initial), strict=True))
         last: list[State] = []
+        directions = 2 if self.bidirectional else 1
         for layer in range(self.num_layers):
             if layer and self.dropout:
-                x_TBF = F.dropout(x_TBF, self.dropout, self.training)
+                x = F.dropout(x, self.dropout, self.training)
             outputs = []
-            for direction in range(self.num_directions):
-                index = layer * self.num_directions + direction
-                cell = self.cells[index]
-                assert isinstance(cell, Cell)
-                y_TBH, state = cell.scan(x_TBF, states[index], reverse=direction == 1)
-                outputs.append(y_TBH)
+            for direction in range(directions):
+                index, reverse = layer * directions + direction, direction == 1
+                cell, weights = self.cells[index], self.weights(self.suffixes[index])
+                if batch_sizes is None:
+                    y, state = cell.scan(x, states[index], weights, reverse=reverse)
+                else:
+                    y, state = cell.scan_packed(
+                        x, batch_sizes, states[index], weights, reverse=reverse
+                    )
+                outputs.append(y)
                 last.append(state)
-            x_TBF = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
-        ends = tuple(torch.stack(parts) for parts in zip(*last, strict=True))
-        if not batched:
-            return x_TBF.squeeze(1), tuple(end.squeeze(1) for end in ends)
-        return (x_TBF.transpose(0, 1) if self.batch_first else x_TBF), ends
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
-    def _initial(self, x_TBF: Tensor, initial: State | None, *, batched: bool) -> list[State]:
-        batch, cells = x_TBF.size(1), len(self.cells)
-        first = self.cells[0]
-        assert isinstance(first, Cell)
-        sizes = first.state_sizes()
-        if initial is None:
-            zeros = tuple(x_TBF.new_zeros(batch, size) for size in sizes)
-            return [zeros] * cells
-        for given, size in zip(initial, sizes, strict=True):
-            wanted = (cells, batch, size) if batched else (cells, size)
-            if tuple(given.shape) != wanted:
-                raise ValueError(f"initial state of shape {tuple(given.shape)}; needed: {wanted}")
-        full = initial if batched else tuple(given.unsqueeze(1) for given in initial)
-        return list(zip(*(given.unbind(0) for given in full), strict=True))
+    def _check_dimensions(self, x: Tensor, initial: State) -> None:
+        if all(given.dim() == x.dim() for given in initial):
+            return
+        kind = "batched" if x.dim() == 3 else "unbatched"
+        found = [f"{given.dim()}-D" for given in initial]
+        names, got = ("hx", f"{found[0]} tensor")
+        if len(found) > 1:
+            names, got = "hx and cx", f"({', '.join(found)}) tensors"
+        raise RuntimeError(
+            f"For {kind} {x.dim()}-D input, {names} should also be {x.dim()}-D but got {got}"
+        )
+
+    def _checked(
+        self, x: Tensor, initial: State | None, batch_sizes: Tensor | None
+    ) -> tuple[Tensor, State | None]:
+        """Input and state if they fit, in the dtype that a library's kernel would compute in."""
+        self.check_input(x, batch_sizes)
+        lower = _autocast(x.device.type)
+        if initial is not None:
+            layers, batch, _ = self.get_expected_hidden_size(x, batch_sizes)
+            for index, (given, size) in enumerate(zip(initial, self.state_sizes, strict=True)):
+                name = f"hidden[{index}]" if len(initial) > 1 else "hidden"
+                self.check_hidden_size(
+                    given, (layers, batch, size), f"Expected {name} size {{}}, got {{}}"
+                )
+                if lower is None and given.dtype != x.dtype:
+                    raise RuntimeError(
+                        "Input and hidden tensors are not the same dtype, found input tensor with"
+                        f" {x.dtype} and hidden tensor with {given.dtype}"
+                    )
+        if lower is None or x.device.type == "cpu":
+            return x, initial
+        return x.to(lower), initial and tuple(given.to(lower) for given in initial)
+
+    def to_torch(self) -> dict[str, Tensor]:
+        """These weights as a state dict for torch's layer of the same arguments.
+
+        Without peepholes `state_dict()` is one, too.
+
+        Raises:
+            ValueError: if there are peepholes that are not zero: torch has none.
+        """
+        found = {}
+        for suffix in self.suffixes:
+            for name, value in self.weights(suffix)._asdict().items():
+                if name != "weight_ch" and value is not None:
+                    found[f"{name}_{suffix}"] = value.detach().clone()
+                elif value is not None and value.count_nonzero():
+                    raise ValueError(f"torch.nn.{self.mode} has no peepholes, these are not zero")
+        return found
+
+    @torch.no_grad()
+    def load_torch(self, state: dict[str, Tensor]) -> None:
+        """Take over a state dict of torch's layer; peepholes, which it lacks, become zero.
+
+        Without peepholes `load_state_dict(state)` does the same.
+
+        Raises:
+            ValueError: naming the first difference, if it is of other arguments than this layer.
+        """
+        own = self.state_dict()
+        zeros = {k: torch.zeros_like(v) for k, v in own.items() if k.startswith("weight_ch_")}
+        _check_state_dict(state, {k: v for k, v in own.items() if k not in zeros})
+        self.load_state_dict({**state, **zeros})
 
 
-def torch_names(num_layers: int, num_directions: int) -> list[str]:
-    """Suffixes of torch's parameter names, cell by cell: "l0", "l0_reverse", "l1" and so on."""
-    return [
-        f"l{layer}{'_reverse' if direction else ''}"
-        for layer in range(num_layers)
-        for direction in range(num_directions)
-    ]
+def _autocast(device_type: str) -> torch.dtype | None:
+    """The dtype that autocast computes products in, None where it is off."""
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.get_autocast_dtype(device_type)
+    return None
 
 
-def check_state_dict(given: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    """Refuse a state dict of torch's that is not of the same arguments.
-
-    Args:
-        given: What is to be taken over.
-        own: What these weights are as a state dict of torch's.
-
-    Raises:
-        ValueError: naming the first difference in names or shapes.
-    """
+def _check_state_dict(given: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     for name in sorted({*given, *own}):
         if name not in own:
             raise ValueError(f"{name} has no place here: other layers, directions or biases")

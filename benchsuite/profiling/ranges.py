@@ -15,14 +15,20 @@ import torch
 from torch import nn
 from torch.profiler import record_function
 
-from benchsuite.models.recurrence import Cell
+from benchsuite.models.recurrence import Cell, Recurrence
 from benchsuite.runtime import device
 from benchsuite.runtime.workload import Workload
 
 
-def cells_of(module: nn.Module) -> list[nn.Module]:
+def cells_of(module: nn.Module) -> list[Cell[Any] | nn.RNNCellBase]:
     """What is called once per timestep: our own cells, and torch's in models that loop."""
-    return [part for part in module.modules() if isinstance(part, Cell | nn.RNNCellBase)]
+    found: list[Cell[Any] | nn.RNNCellBase] = []
+    for part in module.modules():
+        if isinstance(part, Recurrence):
+            found.extend(part.cells)
+        elif isinstance(part, nn.RNNCellBase):
+            found.append(part)
+    return found
 
 
 @contextmanager

@@ -37,6 +37,6 @@ class KernelWatch(TorchDispatchMode):
     def summary(self, module: nn.Module, seq_len: int) -> str:
         """The libraries in words, and whether Python called them timestep by timestep."""
         libraries = " + ".join(sorted(self.libraries)) or "ATen"
-        layers = any(isinstance(part, nn.RNNBase) for part in module.modules())
+        layers = any(isinstance(part, nn.LSTM | nn.GRU | nn.RNN) for part in module.modules())
         looped = self.calls > 4 * seq_len and not layers
         return f"Python loop ({libraries})" if looped else libraries

@@ -5,8 +5,7 @@ rows 0 to 2 test, the others train; inputs are all but the last value, targets a
 float64, two LSTM layers of 51 and a linear layer, mean squared error, L-BFGS with learning rate 0.8
 over all training rows at once, 15 steps; then 1000 generated steps, each fed back as the next
 input. `torch.nn.LSTM` started at seed 0 is the published network to the bit: 32,284 parameters. The
-hand-written `lstm_cell` has one bias a gate where torch adds two, 31,876 parameters, and other
-starting values.
+hand-written `lstm_cell` starts from the same parameters.
 
 Known flaws, kept: the test rows leak (shifts repeat; row 0 equals a training row), and there is one
 frequency, so that x_{t+1} = 2 cos(0.05) x_t - x_{t-1} needs two samples of memory; see the baseline

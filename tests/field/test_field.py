@@ -441,20 +441,20 @@ def zero_input_lstm(features, hidden):
     """Full-matrix peepholes and random biases, but none in g: x = 0 then keeps c = h = 0."""
     torch.manual_seed(3)
     model = lstm_peephole(features, hidden, 1, bidirectional=False).double()
-    (cell,) = model.cells
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)
-        cell.from_input["g"].bias.zero_()
-    return model, cell
+        for bias in (model.bias_ih_l0, model.bias_hh_l0):
+            bias[2 * hidden : 3 * hidden] = 0
+    return model
 
 
 def test_the_lstm_identity_at_zero_input():
     """∂h_t/∂x_{t-k} = diag(o) A^k diag(i) W_g, A = diag(f) + diag(i) U_g diag(o), gates σ(b)."""
     features, hidden, horizon = 3, 5, 12
-    model, cell = zero_input_lstm(features, hidden)
-    i, f, o = (torch.sigmoid(cell.from_input[gate].bias) for gate in "ifo")
-    W, U = cell.from_input["g"].weight, cell.from_hidden["g"].weight
+    model = zero_input_lstm(features, hidden)
+    i, f, _, o = (model.bias_ih_l0 + model.bias_hh_l0).sigmoid().chunk(4)
+    W, U = model.weight_ih_l0.chunk(4)[2], model.weight_hh_l0.chunk(4)[2]
     A = f.diag() + i.diag() @ U @ o.diag()
     expected = [o.diag() @ torch.linalg.matrix_power(A, k) @ i.diag() @ W for k in range(horizon)]
     x = torch.zeros(1, horizon, features, dtype=torch.float64)

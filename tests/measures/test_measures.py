@@ -319,10 +319,11 @@ def test_work_that_is_not_linear_is_counted_whole():
     ("model", "count"),
     [
         ("lstm", 4 * 6 * (5 + 6) + 8 * 6),  # two biases
-        ("lstm_cell", 4 * 6 * (5 + 6) + 4 * 6),
-        ("lstm_peephole", 4 * 6 * (5 + 6) + 4 * 6 + 3 * 36),
-        ("lstm_peephole_diag", 4 * 6 * (5 + 6) + 4 * 6 + 3 * 6),
+        ("lstm_cell", 4 * 6 * (5 + 6) + 8 * 6),
+        ("lstm_peephole", 4 * 6 * (5 + 6) + 8 * 6 + 3 * 36),
+        ("lstm_peephole_diag", 4 * 6 * (5 + 6) + 8 * 6 + 3 * 6),
         ("gru", 3 * 6 * (5 + 6) + 6 * 6),
+        ("gru_cell", 3 * 6 * (5 + 6) + 6 * 6),
         ("conv", 3 * 6 * (5 + 6 + 6 + 6) + 4 * 6),
     ],
 )
