@@ -127,6 +127,8 @@ class MeasureSpec:
         runs: Whether the model itself is run, so that its workload has to be built.
         of_machine: Whether it is one of the machine: measured once per device, dtype and number of
             threads, of no model.
+        steps: How many steps of the case one measurement takes, roughly; the estimate of a run's
+            duration begins with it.
     """
 
     name: str
@@ -137,6 +139,7 @@ class MeasureSpec:
     summary: str
     runs: bool = True
     of_machine: bool = False
+    steps: int = 3
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -444,6 +447,7 @@ MEASURES = Registry(
                 f"{_MM}.accuracy:{task.name}_error",
                 f"error on unseen data after a short training: {task.summary}",
                 runs=False,
+                steps=200,
             )
             for task in TASKS
         ),

@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import benchsuite
 from benchsuite.catalog.registry import MACHINE, MODELS, MeasureSpec
+from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import Budget
+from benchsuite.grid.study import Budget, Study
 from benchsuite.records import Record
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 MACHINE_NAME = "BENCHSUITE_MACHINE"
 CHECKOUT = "BENCHSUITE_CHECKOUT"
 
+
+_ASK_FOR_CUDA = "from benchsuite import device; print(device.cuda_problem())"
+_ASK_SECONDS = 120.0
 
 #: Parts of the package that measure nothing.
 _APART = {"analysis", "cli", "report", "profiling"}
@@ -79,6 +84,70 @@ def git(root: Path, *words: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace").strip()
+
+
+def default_device() -> str:
+    """The device that `auto` stands for, everywhere: "cuda" where torch can use it, else "cpu"."""
+    return "cpu" if cuda_problem() else "cuda"
+
+
+def usable_device(name: str) -> str:
+    """The device that one case runs on, `auto` resolved.
+
+    Raises:
+        UsageError: for cuda where torch cannot use it.
+    """
+    if name == "cuda" and (why := cuda_problem()):
+        raise UsageError(f"device 'cuda' is not available on this machine: {why}; available: cpu")
+    return default_device() if name == "auto" else name
+
+
+def resolve_device(study: Study) -> Study:
+    """The study with `auto` replaced by the device that it stands for."""
+    if "auto" not in study.axes.get("device", ("auto",)):
+        return study
+    return study.with_device(default_device())
+
+
+def require_some_device(study: Study) -> None:
+    """Refuse a study of which nothing can be measured here: it is for CUDA, and there is none.
+
+    Args:
+        study: With its device resolved.
+
+    Raises:
+        UsageError: naming what there is.
+    """
+    if set(study.axes["device"]) == {"cuda"} and (why := cuda_problem()):
+        raise UsageError(
+            f"study {study.name!r} runs on device cuda alone, which is not available on this"
+            f" machine: {why}; available: cpu (--device cpu)"
+        )
+
+
+@functools.cache
+def cuda_problem() -> str:
+    """Why torch cannot use a CUDA device on this machine; empty where it can.
+
+    Where a driver is installed, a child process asks torch: this process may not import torch yet,
+    and must not initialise CUDA if it is going to fork.
+    """
+    if not cuda_driver_present():
+        return "it has no CUDA driver"
+    package = Path(benchsuite.__file__).parent.parent
+    paths = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK_FOR_CUDA],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=_ASK_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"asking torch for a CUDA device failed: {type(error).__name__}"
+    return asked.stdout.strip()
 
 
 def cuda_driver_present() -> bool:

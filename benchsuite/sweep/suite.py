@@ -28,7 +28,7 @@ from benchsuite.grid.case import Value
 from benchsuite.grid.study import Study, load_study
 from benchsuite.records import FINAL, Record, home, latest, read_rows, settle
 from benchsuite.records.home import StudyHome
-from benchsuite.records.provenance import CHECKOUT, begin, cuda_driver_present
+from benchsuite.records.provenance import CHECKOUT, begin, resolve_device
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
@@ -156,9 +156,8 @@ def _class_name(measure: str) -> str:
 
 
 def _chosen_study() -> Study:
-    """The study, on the device that `auto` means here: a driver that loads is taken for one."""
-    study = load_study(os.environ[STUDY])
-    return study.with_device("cuda" if cuda_driver_present() else "cpu")
+    """The study, on the device that `auto` stands for here."""
+    return resolve_device(load_study(os.environ[STUDY]))
 
 
 def _study_home(study: Study) -> StudyHome:

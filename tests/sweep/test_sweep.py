@@ -366,7 +366,7 @@ def test_outside_a_repository_it_runs_and_says_so(tmp_path):
     again = benchsuite(
         tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
     )
-    assert "2 measurements were there already" in again.stdout
+    assert "2 measurements were already there" in again.stdout
 
 
 def test_a_place_that_cannot_be_written_is_told(project):
