@@ -127,8 +127,8 @@ class MeasureSpec:
         runs: Whether the model itself is run, so that its workload has to be built.
         of_machine: Whether it is one of the machine: measured once per device, dtype and number of
             threads, of no model.
-        steps: How many steps of the case one measurement takes, roughly; the estimate of a run's
-            duration begins with it.
+        steps: How often one measurement runs the case's step, roughly and besides timing; the
+            estimate of a run's duration begins with it.
     """
 
     name: str
@@ -447,7 +447,7 @@ MEASURES = Registry(
                 f"{_MM}.accuracy:{task.name}_error",
                 f"error on unseen data after a short training: {task.summary}",
                 runs=False,
-                steps=200,
+                steps=300,
             )
             for task in TASKS
         ),

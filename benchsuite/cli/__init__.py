@@ -34,7 +34,7 @@ def main() -> None:
     """Entry point: errors that people can mend are one line on standard error."""
     sys.path.append("")  # models given as module:factory may live in the working directory
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(prog_name="benchsuite", standalone_mode=False) or 0)
     except _Misread as error:
         say(_misread(error))
         sys.exit(2)
@@ -58,5 +58,8 @@ def _misread(error: Any) -> str:
     if text.startswith("Usage:"):
         return str(text)
     words = " ".join(text.split()).rstrip(".")
+    details = getattr(error.__cause__, "errors", None)  # a number that typer could not read
+    if details is not None:
+        words += f": {details()[0]['input']!r}"
     command = error.ctx.command_path if error.ctx is not None else "benchsuite"
     return f"error: {words}; see `{command} --help`"

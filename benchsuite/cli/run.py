@@ -205,7 +205,11 @@ class _PlainProgress:
 
         if progress.failure is not None:
             say(_failure_line(progress.failure))
-        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS or not progress.current:
+        if not progress.current:
+            there = f", {progress.reused} already there" if progress.reused else ""
+            say(f"starting asv for {progress.total} measurements{there}")
+            return
+        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS:
             return
         self._last_line = time.monotonic()
         eta = "–" if progress.eta is None else show_clock(progress.eta)

@@ -18,12 +18,12 @@ from benchsuite.catalog.registry import MEASURES, MeasureSpec
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 
-#: First guesses of an ordinary CPU: seconds to fork, import and write; to measure a rate of the
+#: First guesses of an ordinary CPU: seconds to fork, build and write; to measure a rate of the
 #: machine; to call the operators of one timestep; and for one multiply-add of a product.
-_PROCESS_SECONDS = 0.05
+_PROCESS_SECONDS = 0.1
 _MACHINE_SECONDS = 0.5
-_TIMESTEP_SECONDS = 20e-6
-_PRODUCT_SECONDS = 1e-10
+_TIMESTEP_SECONDS = 40e-6
+_PRODUCT_SECONDS = 3e-11
 #: A model's products in one timestep, layer and sequence, in units of H².
 _PRODUCTS = 8
 #: Forward and backward cost about as much as three times forward.
@@ -115,6 +115,6 @@ def guess(case: Case, spec: MeasureSpec, budget: Budget) -> float:
     if spec.of_machine:
         return _PROCESS_SECONDS + _MACHINE_SECONDS
     seconds = spec.steps * step_seconds(case)
-    if spec.unit == "s":  # timed until the samples settle, or the budget is spent
-        seconds = max(budget.min_run_time, min(seconds, budget.max_run_time)) + budget.warmup
+    if spec.unit == "s":  # timed until the samples settle, which is anywhere between the two
+        seconds += math.sqrt(budget.min_run_time * budget.max_run_time) + budget.warmup
     return _PROCESS_SECONDS + min(seconds, budget.timeout)
