@@ -8,7 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 .PHONY: report test lint clean
 
 report: $(VENV)/.installed
-	$(BIN)/benchsuite run quick --trace || [ $$? -eq 1 ] # a failed case is in the report too
+	@echo "measuring the study quick, then tracing it (some minutes; Ctrl-C, and make resumes)"
+	@$(BIN)/benchsuite run quick --trace || [ $$? -eq 1 ] # a failed case is in the report too
+	@echo "writing the report"
 	@$(BIN)/benchsuite report quick
 
 test: $(VENV)/.installed-dev
@@ -24,10 +26,12 @@ clean:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e .
-	touch $@
+	@echo "setting up $(VENV): pip installs torch and others, some hundred MB (once, some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -e .
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e '.[dev]'
-	touch $@
+	@echo "setting up $(VENV): pip installs the tools for tests (once)"
+	@$(PIP) -e '.[dev]'
+	@touch $@

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class BenchsuiteError(Exception):
@@ -18,7 +18,14 @@ class Unsupported(BenchsuiteError):  # noqa: N818 - an answer, not an error
     """This case has no meaning here (no such device, no such option); it is skipped, not failed."""
 
 
-def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> UsageError:
+def unknown(
+    kind: str,
+    value: str,
+    allowed: Iterable[str],
+    hint: str = "",
+    *,
+    synonyms: Mapping[str, str] | None = None,
+) -> UsageError:
     """Build the error for a name that is not among the allowed ones.
 
     Args:
@@ -26,9 +33,17 @@ def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> Us
         value: The bad name.
         allowed: The names that would have been right.
         hint: What else would be accepted, added at the end.
+        synonyms: Other words, in lower case → the allowed name that is meant by each.
     """
     names = list(allowed)
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    meant = f"did you mean {close[0]!r}? " if close else ""
+    close = _closest(value, names, synonyms or {})
+    meant = f"did you mean {close!r}? " if close else ""
     tail = f"; {hint}" if hint else ""
     return UsageError(f"unknown {kind} {value!r}: {meant}allowed: {', '.join(names)}{tail}")
+
+
+def _closest(value: str, names: list[str], synonyms: Mapping[str, str]) -> str | None:
+    """The name that is most likely meant; upper and lower case do not count."""
+    lower = {**{name.lower(): name for name in reversed(names)}, **synonyms}
+    close = difflib.get_close_matches(value.lower(), lower, n=1, cutoff=0.5)
+    return lower[close[0]] if close else None

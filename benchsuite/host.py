@@ -7,11 +7,16 @@ import functools
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from benchsuite.errors import UsageError
+
 #: Environment variable that names the machine.
 MACHINE_NAME = "BENCHSUITE_MACHINE"
+_ASK_FOR_CUDA = "from benchsuite.runtime import device; print(device.cuda_problem())"
+_ASK_SECONDS = 120.0
 #: Limit and use of the control group's memory, version 2 and version 1.
 _CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -75,6 +80,47 @@ def cuda_driver_present() -> bool:
     except OSError:
         return False
     return True
+
+
+def default_device() -> str:
+    """The device that `auto` stands for, everywhere: "cuda" where torch can use it, else "cpu"."""
+    return "cpu" if cuda_problem() else "cuda"
+
+
+def usable_device(name: str) -> str:
+    """The device that one case runs on, `auto` resolved.
+
+    Raises:
+        UsageError: for cuda where torch cannot use it.
+    """
+    if name == "cuda" and (why := cuda_problem()):
+        raise UsageError(f"device 'cuda' is not available on this machine: {why}; available: cpu")
+    return default_device() if name == "auto" else name
+
+
+@functools.cache
+def cuda_problem() -> str:
+    """Why torch cannot use a CUDA device on this machine; empty where it can.
+
+    Where a driver is installed, a child process asks torch: this process may not import torch yet,
+    and must not initialise CUDA if it is going to fork.
+    """
+    if not cuda_driver_present():
+        return "it has no CUDA driver"
+    package = Path(__file__).parent.parent
+    paths = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK_FOR_CUDA],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=_ASK_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"asking torch for a CUDA device failed: {type(error).__name__}"
+    return asked.stdout.strip()
 
 
 def git(root: Path, *words: str) -> str:

@@ -1,8 +1,9 @@
-"""Base units are stored, larger ones are only shown: this is the one place that converts."""
+"""Base units are stored, others are only read and shown: this is the one place that converts."""
 
 from __future__ import annotations
 
 import math
+import re
 
 #: unit -> (factor between steps, prefixed names starting at the base unit)
 _SCALES: dict[str, tuple[float, tuple[str, ...]]] = {
@@ -12,6 +13,26 @@ _SCALES: dict[str, tuple[float, tuple[str, ...]]] = {
     "B/s": (1000.0, ("B/s", "kB/s", "MB/s", "GB/s", "TB/s", "PB/s")),
 }
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+#: unit -> name in lower case -> factor, of what people may write; B is the byte in both systems.
+_WRITTEN: dict[str, dict[str, float]] = {
+    "B": {
+        "": 1.0,
+        "b": 1.0,
+        **{f"{prefix}b": 1000.0**n for n, prefix in enumerate("kmgtp", 1)},
+        **{f"{prefix}ib": 1024.0**n for n, prefix in enumerate("kmgtp", 1)},
+    },
+    "s": {
+        **{"": 1.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "μs": 1e-6, "us": 1e-6, "ns": 1e-9},
+        **{"min": 60.0, "h": 3600.0},
+    },
+}
+#: unit -> the forms that an error names.
+_FORMS = {
+    "B": "bytes, or a number with B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB or TiB"
+    " (powers of 1024), such as 200MB",
+    "s": "seconds, or a number with ns, us, ms, s, min or h, such as 500ms",
+}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|\.[0-9]+)\s*([a-zµμ]*)", re.ASCII)
 
 
 def scale_for(value: float, unit: str) -> tuple[float, str]:
@@ -47,6 +68,23 @@ def show(value: float | None, unit: str) -> str:
     else:
         text = f"{shown:.3g}" if abs(shown) < 1000 else f"{shown:,.0f}"
     return f"{text} {name}".rstrip()
+
+
+def parse(text: str, unit: str) -> float:
+    """Read a size or a duration: `parse("200MB", "B")` is 200e6, `parse("500 ms", "s")` is 0.5.
+
+    Args:
+        text: A number, optionally with a unit; upper and lower case do not count.
+        unit: "B" or "s", which a bare number is in and the value is returned in.
+
+    Raises:
+        ValueError: naming the allowed forms.
+    """
+    found = _QUANTITY.fullmatch(text.strip().lower())
+    factor = _WRITTEN[unit].get(found[2]) if found else None
+    if found is None or factor is None or not math.isfinite(float(found[1]) * factor):
+        raise ValueError(f"write {_FORMS[unit]}")
+    return float(found[1]) * factor
 
 
 def show_clock(seconds: float) -> str:

@@ -226,12 +226,15 @@ def _missing(sides: dict[str, pd.DataFrame], shared: set[str]) -> pd.DataFrame:
     for case in dict.fromkeys(itertools.chain(*(frame["case"] for frame in sides.values()))):
         if case in shared:
             continue
-        why = [
-            f"{name}: {_why(frame[frame['case'] == case])}"
+        why = {
+            name: _why(frame[frame["case"] == case])
             for name, frame in sides.items()
             if not len(measured(frame[frame["case"] == case], str(frame["measure"].iloc[0])))
-        ]
-        rows.append({"case": case, "verdict": "missing", "reason": "; ".join(why)})
+        }
+        if len(why) > 1 and len(set(why.values())) == 1:
+            why = {"both": next(iter(why.values()))}
+        reason = "; ".join(f"{name}: {text}" for name, text in why.items())
+        rows.append({"case": case, "verdict": "missing", "reason": reason})
     return pd.DataFrame(rows, columns=["case", "verdict", "reason"])
 
 

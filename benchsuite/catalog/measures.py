@@ -28,6 +28,8 @@ class MeasureSpec:
         task: The task that it trains on; empty for other measures.
         tolerance: Relative difference below which two counted values are the same: not zero where
             what is counted includes objects whose number depends on the process.
+        steps: How often one measurement runs the case's step besides timing, roughly; the estimate
+            of a run's duration begins with it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class MeasureSpec:
     of_machine: bool = False
     task: str = ""
     tolerance: float = 0.0
+    steps: int = 3
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -157,6 +160,7 @@ MEASURES = Registry(
                 f"error on unseen data after a short training: {task.summary}",
                 runs=False,
                 task=task.name,
+                steps=300,
             )
             for task in TASKS
         ),

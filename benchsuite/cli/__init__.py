@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
+
+import typer
 
 from benchsuite.cli._app import EXIT_INTERRUPTED, app, say
 from benchsuite.errors import BenchsuiteError, UsageError
@@ -22,11 +25,22 @@ for _command in COMMANDS:
     importlib.import_module(f"benchsuite.cli.{_command}")
 
 
+#: What typer raises for a command line that it cannot read: the UsageError of the click in use,
+#: which is inside recent versions of typer and a package beside older ones.
+_Misread: type[Exception] = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Entry point: errors that people can mend are one line on standard error."""
     sys.path.append("")  # models given as module:factory may live in the working directory
     try:
-        app()
+        sys.exit(app(prog_name="benchsuite", standalone_mode=False) or 0)
+    except _Misread as error:
+        say(_misread(error))
+        sys.exit(2)
+    except typer.Abort:
+        say("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
     except UsageError as error:
         say(f"error: {error}")
         sys.exit(2)
@@ -36,3 +50,16 @@ def main() -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _misread(error: Any) -> str:
+    """One line on what could not be read; the whole help where nothing was given."""
+    text = error.format_message()
+    if text.startswith("Usage:"):
+        return str(text)
+    words = " ".join(text.split()).rstrip(".")
+    details = getattr(error.__cause__, "errors", None)  # a number that typer could not read
+    if details is not None:
+        words += f": {details()[0]['input']!r}"
+    command = error.ctx.command_path if error.ctx is not None else "benchsuite"
+    return f"error: {words}; see `{command} --help`"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite import __version__
+from benchsuite import __version__, units
 
 #: Exit code after Ctrl-C, as shells have it.
 EXIT_INTERRUPTED = 130
@@ -47,7 +47,7 @@ AxisSettings = Annotated[
         "-a",
         "--axis",
         metavar="AXIS=VALUES",
-        help="Set an axis: seq_len=64,256 or seq_len=64:4096:*2 or hidden_size=32:256:+32.",
+        help="Set an axis: seq_len=64,256 or T=64:4096:*2 or H=32:256:+32 (`list axes`).",
     ),
 ]
 
@@ -60,6 +60,23 @@ def root(
     if version:
         print(f"benchsuite {__version__}")
         raise typer.Exit
+
+
+def size(text: str) -> float:
+    """Parser of an option that takes bytes: "200MB", "1.5 GiB" or a bare number."""
+    return _quantity(text, "B")
+
+
+def duration(text: str) -> float:
+    """Parser of an option that takes seconds: "90", "500ms" or "2min"."""
+    return _quantity(text, "s")
+
+
+def _quantity(text: str, unit: str) -> float:
+    try:
+        return units.parse(text, unit)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not allowed; {error}") from None
 
 
 def print_json(value: object) -> None:

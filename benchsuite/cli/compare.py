@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from benchsuite.analysis import Comparison
 
-_SHOWN = ("slower", "higher", "faster", "lower", "missing")
-#: Cases of too few runs that are shown at most, those that differ most.
-_MOST_UNSURE = 10
+_CHANGES = ("slower", "higher", "faster", "lower")
+#: Rows of one verdict, and reasons of missing cases, that are printed.
+_MOST_ROWS = 30
+_MOST_REASONS = 8
 
 
 @app.command(epilog="Example: benchsuite compare 1f3c2aa HEAD --study tracked --measure latency")
@@ -129,31 +130,100 @@ def _document(
 
 
 def _show(found: Comparison, measure: str, counts: dict[str, int]) -> None:
-    import pandas as pd
-    from rich.console import Console
+    for verdict in _CHANGES:
+        _print_changes(verdict, found.table[found.table["verdict"] == verdict])
+    _print_changes("too few runs", _unsure(found.table))
+    _print_missing(found.table)
+    print(f"{measure}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    _print_noise(found)
+    for note in found.notes:
+        say(f"note: {note}")
+
+
+def _print_changes(verdict: str, rows: pd.DataFrame) -> None:
+    """The cases of one verdict, the most changed first."""
     from rich.table import Table
 
+    from benchsuite.cli._output import columns_left, console, fold
     from benchsuite.units import show
 
-    rows = pd.concat([found.table[found.table["verdict"].isin(_SHOWN)], _unsure(found.table)])
-    if len(rows):
-        table = Table(box=None, pad_edge=False)
-        for name in ("verdict", "case", "base", "head", "head / base", "runs"):
-            table.add_column(name, overflow="fold")
-        for row in rows.sort_values("ratio", ascending=False).to_dict("records"):
-            missing = row["verdict"] == "missing"
-            unit = str(row["unit"])
-            table.add_row(
-                str(row["verdict"]),
-                str(row["case"]),
-                *("–" if missing else show(float(row[side]), unit) for side in ("base", "head")),
-                str(row["reason"])
-                if missing
-                else f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})",
-                "" if missing else f"{row['base_runs']:.0f}, {row['head_runs']:.0f}",
-            )
-        Console().print(table)
-    print(f"{measure}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    if not len(rows):
+        return
+    order = abs(rows["ratio"].map(math.log)).sort_values(ascending=False, kind="stable").index
+    shown = rows.loc[order[:_MOST_ROWS]].to_dict("records")
+    cells = [
+        (
+            str(row["case"]),
+            *(show(float(row[side]), str(row["unit"])) for side in ("base", "head")),
+            _interval(row["ratio"], row["low"], row["high"]),
+        )
+        for row in shown
+    ]
+    heads = (f"{verdict} ({len(rows)})", "base", "head", "head / base")
+    room = columns_left(cells, 0, heads)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(heads[0], no_wrap=True)
+    for head in heads[1:]:
+        table.add_column(head, justify="right", no_wrap=True)
+    for case, *rest in cells:
+        table.add_row(fold(case, room, "-"), *rest)
+    console().print(table, highlight=False)
+    if len(rows) > len(shown):
+        print(f"and {len(rows) - len(shown)} more, less changed; --json has all")
+    print()
+
+
+def _interval(ratio: float, low: float, high: float) -> str:
+    """A ratio with its interval; a third decimal where the change is small."""
+    digits = 2 if abs(ratio - 1) >= 0.1 else 3
+    return f"{ratio:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def _unsure(table: pd.DataFrame) -> pd.DataFrame:
+    """Cases with too few runs whose interval leaves out one: what to measure again."""
+    few = table[table["verdict"] == "too few runs"]
+    return few[(few["low"] > 1) | (few["high"] < 1)]
+
+
+def _print_missing(table: pd.DataFrame) -> None:
+    """The cases that only one side has a value of, grouped by the reason."""
+    from benchsuite.cli._output import paragraph
+
+    missing = table[table["verdict"] == "missing"]
+    if not len(missing):
+        return
+    # Reasons that differ in numbers only, such as the bytes that did not fit, are one.
+    kinds = missing["reason"].str.replace(r"\d[\d.,]*", "#", regex=True)
+    groups = [group for _, group in missing.groupby(kinds, sort=False)]
+    groups.sort(key=len, reverse=True)
+    print(f"missing ({len(missing)}):")
+    for group in groups[:_MOST_REASONS]:
+        example = "" if group["reason"].nunique() == 1 else "for example "
+        who = f"{len(group)} with {common}" if (common := _common(group, table)) else len(group)
+        if len(group) == 1:
+            who = group["case"].iloc[0]
+        print(paragraph(f"  {who}: {example}{group['reason'].iloc[0]}", indent="    "))
+    if len(groups) > _MOST_REASONS:
+        print(f"  and {len(groups) - _MOST_REASONS} more reasons; --json has all")
+    print()
+
+
+def _common(group: pd.DataFrame, table: pd.DataFrame) -> str:
+    """The axes whose one value sets a group apart from the rest of the table."""
+    from benchsuite.grid.case import AXES
+
+    apart = [
+        f"{axis}={group[axis].iloc[0]}"
+        for axis in AXES
+        if group[axis].nunique() == 1 and table[axis].nunique() > 1
+    ]
+    return ", ".join(apart)
+
+
+def _print_noise(found: Comparison) -> None:
+    """The noise floor, and how many more runs the unclear cases need."""
+    from benchsuite.cli._output import paragraph
+
     floors = [f"{name} {own.size} ({own.source})" for name, own in found.noise.items()]
     if any(own.source != "none" for own in found.noise.values()):
         print(f"noise between processes: {', '.join(floors)}")
@@ -162,16 +232,9 @@ def _show(found: Comparison, measure: str, counts: dict[str, int]) -> None:
     if len(short):
         have = int(short[["base_runs", "head_runs"]].min(axis=1).median())
         print(
-            f"{len(short)} of {len(unclear)} unclear cases are too noisy to show twice the"
-            f" threshold: half of them need {short['runs_needed'].median():.0f} runs of each side"
-            f" (there are {have}), all of them {short['runs_needed'].max():.0f}"
+            paragraph(
+                f"{len(short)} of {len(unclear)} unclear cases are too noisy to show twice the"
+                f" threshold: half of them need {short['runs_needed'].median():.0f} runs of each"
+                f" side (there are {have}), all of them {short['runs_needed'].max():.0f}"
+            )
         )
-    for note in found.notes:
-        say(f"note: {note}")
-
-
-def _unsure(table: pd.DataFrame) -> pd.DataFrame:
-    """Cases of too few runs that would seem to have changed: what to measure again."""
-    few = table[(table["verdict"] == "too few runs") & ((table["low"] > 1) | (table["high"] < 1))]
-    order = (few["ratio"] - 1).abs().sort_values(ascending=False).index
-    return few.loc[order[:_MOST_UNSURE]]

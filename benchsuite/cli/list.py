@@ -10,11 +10,17 @@ import typer
 from benchsuite.cli._app import AsJson, app, print_json
 from benchsuite.errors import unknown
 
+#: Columns that are too long to stand beside a summary.
+_DETAILS = ("allowed", "axes", "options", "measures")
+
 
 @app.command("list", epilog="Example: benchsuite list models --json")
 def list_(
     what: Annotated[
-        str | None, typer.Argument(metavar="[models|tasks|measures|studies|axes]")
+        str | None,
+        typer.Argument(
+            metavar="[WHAT]", help="models, tasks, measures, studies or axes; default: all."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,18 +38,24 @@ def list_(
     if as_json:
         print_json(chosen[what] if what else chosen)
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from benchsuite.cli._output import console
+
     for name, rows in chosen.items():
         table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-        for column in rows[0]:
-            table.add_column(column, overflow="fold", no_wrap=column == "name")
+        short = [column for column in rows[0] if column not in _DETAILS]
+        for column in short:
+            table.add_column(column, no_wrap=column != "summary")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row.values()))
-        console.print(table)
-        console.print()
+            cells = {column: _cell(row[column]) for column in short}
+            # What would not fit beside a summary has lines under it.
+            cells["summary"] += "".join(
+                f"\n{column}: {_cell(row[column])}" for column in _DETAILS if row.get(column)
+            )
+            table.add_row(*cells.values())
+        console().print(table, highlight=False)
+        print()
 
 
 def _models() -> list[dict[str, Any]]:
@@ -95,6 +107,7 @@ def _axes() -> list[dict[str, Any]]:
     return [
         {
             "name": axis.name,
+            "alias": axis.alias or None,
             "allowed": list(axis.choices) or _bounds(axis.low, axis.high, axis.kind),
             "default": DEFAULTS[axis.name] or None
             if axis.name == "input_size"
@@ -108,7 +121,7 @@ def _axes() -> list[dict[str, Any]]:
 def _bounds(low: int | None, high: int | None, kind: type) -> str:
     if kind is bool:
         return "true, false"
-    return f"{low} to {high}" if low is not None else "see summary"
+    return f"{low} to {high}" if low is not None else ""
 
 
 def _cell(value: object) -> str:

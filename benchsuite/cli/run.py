@@ -70,7 +70,7 @@ def run(
             chosen,
             home_of(home),
             fresh=fresh,
-            on_case=lambda case: say(f"tracing {case.id}"),
+            on_case=lambda case, number, total: say(f"[{number}/{total}] tracing {case.id}"),
         )
     for note in notes:
         say(f"note: {note}")
@@ -98,7 +98,7 @@ def _study(
     from benchsuite.catalog.measures import MEASURES
     from benchsuite.grid.case import axis_named, parse_assignment, parse_values
     from benchsuite.grid.study import load_study
-    from benchsuite.sweep.driver import resolve_device
+    from benchsuite.sweep.guards import require_some_device, resolve_device
 
     study = load_study(name_or_path)
     axes: dict[str, list[Value]] = {}
@@ -111,7 +111,9 @@ def _study(
     if axes or measures or name:
         study = study.derive(axes, measures=measures, name=name)
     _check_importable(study)
-    return resolve_device(study)
+    study = resolve_device(study)
+    require_some_device(study)
+    return study
 
 
 def _check_importable(study: Study) -> None:
@@ -136,7 +138,6 @@ def _check_importable(study: Study) -> None:
 
 def _sentence(balance: Balance) -> str:
     """The one-line balance."""
-    inside = balance.measure_seconds + balance.setup_seconds
     kinds = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
     parts = [
         f"{balance.study}: {balance.ok} of {balance.cases} cases ok, {balance.skipped} skipped,"
@@ -144,13 +145,15 @@ def _sentence(balance: Balance) -> str:
         + (f" (measurements: {kinds})" if kinds else "")
         + (f", {balance.remaining} not measured yet" if balance.remaining else "")
     ]
-    if balance.reused:
-        parts.append(f"{balance.reused} measurements were there already")
-    ratio = f" (clock/inside {balance.wall_seconds / inside:.2f})" if inside else ""
-    parts.append(
-        f"{balance.measure_seconds:.1f} s measuring + {balance.setup_seconds:.1f} s setting up of"
-        f" {balance.wall_seconds:.1f} s on the clock{ratio}"
-    )
+    if balance.measured:
+        if balance.reused:
+            parts.append(f"{balance.reused} measurements were already there")
+        parts.append(
+            f"{balance.measure_seconds:.1f} s measuring + {balance.setup_seconds:.1f} s setting up"
+            f" of {balance.wall_seconds:.1f} s on the clock"
+        )
+    elif balance.reused:
+        parts.append(f"all {balance.reused} measurements were already there")
     return "; ".join([*parts, balance.records])
 
 
@@ -202,7 +205,11 @@ class _PlainProgress:
 
         if progress.failure is not None:
             say(_failure_line(progress.failure))
-        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS or not progress.current:
+        if not progress.current:
+            there = f", {progress.reused} already there" if progress.reused else ""
+            say(f"starting asv for {progress.total} measurements{there}")
+            return
+        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS:
             return
         self._last_line = time.monotonic()
         eta = "–" if progress.eta is None else show_clock(progress.eta)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchsuite.cli._app import AsJson, AxisSettings, Home, app, print_json
-from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
     from benchsuite.grid.case import Case
@@ -61,23 +60,13 @@ def trace(
 
 def _case(model: str, axis: list[str]) -> Case:
     """One case: each axis has one value, the device is what there is, the step is training."""
-    from benchsuite.grid.case import Case, parse_assignment
+    from benchsuite.grid.case import AXES, Case, parse_single
+    from benchsuite.host import usable_device
 
+    refused = {"model": "models are arguments, `benchsuite trace MODEL`"}
     values: dict[str, Any] = {"mode": "train", "device": "auto"}
-    for text in axis:
-        name, given = parse_assignment(text)
-        if len(given) > 1:
-            raise UsageError(
-                f"axis {name!r}: {len(given)} values; a trace is of one case, give one"
-            )
-        if name == "model":
-            raise UsageError("axis 'model': name models as arguments, `benchsuite trace MODEL`")
-        (values[name],) = given
-    if values["device"] == "auto":
-        from benchsuite.runtime.device import resolve
-
-        values["device"] = resolve("auto")
-    return Case(model=model, **values)
+    values.update(parse_single(axis, AXES, "axis", "a trace takes", refused=refused))
+    return Case(model=model, **{**values, "device": usable_device(values["device"])})
 
 
 def _show(traced: Traced) -> None:

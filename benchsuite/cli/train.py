@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchsuite.cli import _train_output
-from benchsuite.cli._app import EXIT_INTERRUPTED, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli._app import (
+    EXIT_INTERRUPTED,
+    AsJson,
+    AxisSettings,
+    Home,
+    app,
+    duration,
+    print_json,
+    say,
+)
 from benchsuite.cli._progress import Show, training_progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
@@ -35,7 +44,12 @@ def train(
         typer.Option("-t", "--task-option", metavar="NAME=N", help="Set an option of the task."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps at most.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Seconds at most, for each model.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            parser=duration, metavar="TIME", help="Time at most, for each model: 90, 2min."
+        ),
+    ] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam or lbfgs.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
@@ -103,28 +117,19 @@ def train(
 
 def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
     """The axes that were set, one value each; `device=auto` resolved."""
-    from benchsuite.grid.case import parse_assignment
+    from benchsuite.grid.case import AXES, parse_single
+    from benchsuite.host import usable_device
 
-    settings: dict[str, Value] = {} if seed is None else {"seed": seed}
-    reasons = {
+    refused = {
         "model": "models are arguments",
         "mode": "training is always mode=train",
-        "input_size": "the task tells it",
+        "input_size": "it follows from the task",
         "allocator": "it changes how long a step takes, not what is learnt",
     }
-    for name, values in map(parse_assignment, axis):
-        if name in reasons:
-            raise UsageError(f"axis {name!r} cannot be set here: {reasons[name]}")
-        if len(values) > 1:
-            raise UsageError(
-                f"axis {name!r}: {len(values)} values are not allowed; train takes one per axis"
-            )
-        settings[name] = values[0]
-    if settings.get("device", "auto") == "auto":
-        from benchsuite.runtime.device import resolve
-
-        settings["device"] = resolve("auto")
-    return settings
+    given = parse_single(axis, AXES, "axis", "train takes", refused=refused)
+    settings: dict[str, Value] = {} if seed is None else {"seed": seed}
+    settings.update(given)
+    return {**settings, "device": usable_device(str(settings.get("device", "auto")))}
 
 
 def option_of(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchsuite.catalog.engines import ENGINES
@@ -24,7 +24,8 @@ Value = str | int | bool
 class Axis:
     """One thing that may vary: its type, bounds or choices, and meaning (defaults: `Case`).
 
-    `short` is its prefix in a case's id, `since` the version of the records' schema that has it.
+    `short` is its prefix in a case's id, `since` the version of the records' schema that has it,
+    `synonyms` are words that are not allowed, each with the value that is meant by it.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Axis:
     choices: tuple[str, ...] = ()
     short: str = ""
     since: int = 1
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def alias(self) -> str:
+        """Another name for the axis, such as T for seq_len; empty where there is none."""
+        return self.short if self.short.isupper() else ""
 
     def parse(self, raw: object) -> Value:
         """Turn a raw value (text, or a value out of a TOML file) into this axis' own.
@@ -53,7 +60,7 @@ class Axis:
         if self.name == "model":
             return text if text == MACHINE else MODELS.get(text).name
         if text not in self.choices:
-            raise unknown(self.name, text, self.choices)
+            raise unknown(self.name, text, self.choices, synonyms=self.synonyms)
         return text
 
     def _parse_int(self, raw: object) -> int:
@@ -83,13 +90,30 @@ _AXES = (
     Axis("input_size", int, "input features (default: hidden_size)", 1, 1 << 16, short="I"),
     Axis("num_layers", int, "stacked recurrent layers", 1, 256, short="L"),
     Axis("bidirectional", bool, "recurrent models only", short="bi="),
-    Axis("mode", str, "forward, or forward and backward", choices=("infer", "train")),
-    Axis("device", str, "where it runs", choices=("auto", "cpu", "cuda")),
+    Axis(
+        "mode",
+        str,
+        "forward, or forward and backward",
+        choices=("infer", "train"),
+        synonyms={"forward": "infer", "eval": "infer", "backward": "train"},
+    ),
+    Axis(
+        "device",
+        str,
+        "where it runs",
+        choices=("auto", "cpu", "cuda"),
+        synonyms={"gpu": "cuda", "nvidia": "cuda"},
+    ),
     Axis(
         "dtype",
         str,
         "of parameters and input",
         choices=("float32", "float64", "bfloat16", "float16"),
+        synonyms={
+            **{"single": "float32", "float": "float32", "fp32": "float32"},
+            **{"double": "float64", "fp64": "float64"},
+            **{"half": "float16", "fp16": "float16", "bf16": "bfloat16"},
+        },
     ),
     Axis("num_threads", int, "intra-op CPU threads", 1, 1024, short="t"),
     Axis(
@@ -110,6 +134,7 @@ _AXES = (
     ),
 )
 AXES: dict[str, Axis] = {axis.name: axis for axis in _AXES}
+_BY_ALIAS = {axis.alias: axis for axis in _AXES if axis.alias}
 
 #: Always part of a case's id; the other axes appear there when they differ from the default.
 _ID_ALWAYS = ("model", "seq_len", "batch_size", "hidden_size", "mode", "device")
@@ -180,18 +205,24 @@ DEFAULTS: dict[str, Value | None] = {
 
 
 def axis_named(name: str) -> Axis:
-    """The axis of that name.
+    """The axis of that name or alias.
 
     Raises:
         UsageError: naming the allowed ones and the closest.
     """
-    if name not in AXES:
-        raise unknown("axis", name, AXES)
-    return AXES[name]
+    axis = AXES.get(name) or _BY_ALIAS.get(name)
+    if axis is None:
+        allowed = [f"{a.name} ({a.alias})" if a.alias else a.name for a in _AXES]
+        words = {**{a.name: a.name for a in _AXES}, **{k.lower(): k for k in _BY_ALIAS}}
+        raise unknown("axis", name, allowed, synonyms=words)
+    return axis
 
 
 def parse_assignment(text: str) -> tuple[str, list[Value]]:
     """Parse one `-a` option: `name=v1,v2`, `name=lo:hi:*k` or `name=lo:hi:+k`.
+
+    Returns:
+        The axis' name, also where its alias was given, and the values.
 
     Raises:
         UsageError: for a form, a name or a value that is not allowed.
@@ -201,11 +232,17 @@ def parse_assignment(text: str) -> tuple[str, list[Value]]:
         raise UsageError(
             f"axis setting {text!r} has no '='; write NAME=V1,V2 or NAME=LO:HI:*2 or NAME=LO:HI:+32"
         )
-    return name, parse_values(axis_named(name), values)
+    axis = axis_named(name)
+    return axis.name, parse_values(axis, values)
 
 
 def parse_single(
-    texts: Iterable[str], allowed: Sequence[str], kind: str, taker: str
+    texts: Iterable[str],
+    allowed: Iterable[str],
+    kind: str,
+    taker: str,
+    *,
+    refused: Mapping[str, str] | None = None,
 ) -> dict[str, Value]:
     """Parse `-a` options where each axis has one value.
 
@@ -214,15 +251,20 @@ def parse_single(
         allowed: Names of the axes that may be set.
         kind: What these are, such as "axis of a field".
         taker: Who has one of each, such as "a field has".
+        refused: Axes that may not be set → why, or what to do instead.
 
     Raises:
         UsageError: as `parse_assignment`, for an axis not allowed, and for several values.
     """
+    names, reasons = list(allowed), refused or {}
     given: dict[str, Value] = {}
     for text in texts:
         name, values = parse_assignment(text)
-        if name not in allowed:
-            raise unknown(kind, name, allowed)
+        if name in reasons:
+            raise UsageError(f"axis {name!r} cannot be set here: {reasons[name]}")
+        if name not in names:
+            raise unknown(kind, name, names)
+        values = list(dict.fromkeys([*([given[name]] if name in given else []), *values]))
         if len(values) > 1:
             raise UsageError(f"axis {name!r}: {len(values)} values; {taker} one of each axis")
         given[name] = values[0]

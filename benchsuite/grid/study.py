@@ -16,6 +16,7 @@ from typing import Any
 
 import tomli_w
 
+from benchsuite import units
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
@@ -287,7 +288,7 @@ def parse_study(text: str, default_name: str) -> Study:
         name=str(data.get("name", default_name)),
         axes={name: axes[name] for name in AXES if name in axes},
         measures=tuple(dict.fromkeys(measures)),
-        budget=Budget(**{key: data[key] for key in _BUDGET_KEYS if key in data}),
+        budget=Budget(**{key: _seconds(key, data[key]) for key in _BUDGET_KEYS if key in data}),
         description=str(data.get("description", "")),
         only={
             measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure}")
@@ -296,7 +297,23 @@ def parse_study(text: str, default_name: str) -> Study:
     )
 
 
+def _seconds(key: str, raw: Any) -> Any:
+    """A duration that is given as text, such as "500 ms", in seconds; `Budget` checks the rest."""
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return units.parse(raw, "s")
+    except ValueError as error:
+        raise UsageError(f"{key} = {raw!r} is not allowed; {error}") from None
+
+
 def _parse_axes(raw: object, where: str) -> dict[str, tuple[Value, ...]]:
     if not isinstance(raw, dict):
         raise UsageError(f"{where} must be a table of axis = values")
-    return {key: tuple(parse_values(axis_named(key), values)) for key, values in raw.items()}
+    axes: dict[str, tuple[Value, ...]] = {}
+    for key, values in raw.items():
+        axis = axis_named(key)
+        if axis.name in axes:
+            raise UsageError(f"{where}: {axis.name} and {axis.alias} are one axis; set it once")
+        axes[axis.name] = tuple(parse_values(axis, values))
+    return axes

@@ -19,11 +19,16 @@ from benchsuite.errors import Unsupported
 OutOfMemory = torch.OutOfMemoryError
 
 
-def resolve(name: str) -> str:
-    """`auto` into `cuda` where there is a CUDA device, else `cpu`; other names stay."""
-    if name != "auto":
-        return name
-    return "cuda" if host.cuda_driver_present() and torch.cuda.is_available() else "cpu"
+def cuda_problem() -> str:
+    """Why torch cannot use a CUDA device here, found out by asking it; empty where it can.
+
+    This may initialise CUDA; `host.cuda_problem` gives the same answer without.
+    """
+    if torch.cuda.is_available():
+        return ""
+    if not torch.backends.cuda.is_built():
+        return f"torch {torch.__version__} is built without CUDA"
+    return "torch finds no CUDA device"
 
 
 def require(name: str) -> torch.device:
@@ -32,9 +37,7 @@ def require(name: str) -> torch.device:
     Raises:
         Unsupported: if this machine has none.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        built = torch.backends.cuda.is_built()
-        why = "no CUDA device" if built else f"torch {torch.__version__} is built without CUDA"
+    if name == "cuda" and (why := cuda_problem()):
         raise Unsupported(f"device cuda is not available on this machine: {why}")
     return torch.device(name)
 

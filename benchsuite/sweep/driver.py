@@ -1,8 +1,7 @@
 """Drives asv over a study and follows the record file.
 
 What is done, what is left and what failed is read from the records, which the benchmark processes
-append; asv's own output goes to a log. Nothing here imports torch, except to ask a CUDA driver that
-is there for a device.
+append; asv's own output goes to a log. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchsuite import host
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.records import CRASHED, INTERRUPTED, Key, Record, provenance, settle
-from benchsuite.records.attempts import attempt_key, finished
+from benchsuite.records.attempts import finished
 from benchsuite.records.home import StudyHome
 from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
 from benchsuite.sweep.launchers import asv
+from benchsuite.sweep.remaining import Remaining
 
 _FINE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
@@ -43,8 +42,8 @@ class Progress:
         done: Of these, ended in this run.
         failed: Of these, neither ok nor skipped.
         current: What is being measured.
-        failure: What has just failed, told once.
-        started: Monotonic time of the first measurement of this run.
+        failure: What has just failed, reported once.
+        eta: Seconds to go, estimated; None before anything has ended.
     """
 
     total: int
@@ -53,16 +52,7 @@ class Progress:
     failed: int = 0
     current: str = ""
     failure: Record | None = None
-    started: float | None = None
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds to go, from the pace so far."""
-        if not self.done or self.started is None:
-            return None
-        return (
-            (time.monotonic() - self.started) / self.done * (self.total - self.reused - self.done)
-        )
+    eta: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +71,7 @@ class Balance:
         wall_seconds: On the clock, this run.
         records: The record file.
         reused: Measurements that an earlier run had finished.
+        measured: Measurements that have ended in this run.
         interrupted: Whether the run was stopped before its end.
         failures: Status → number of measurements, over the whole study.
         notes: What else to tell.
@@ -97,18 +88,10 @@ class Balance:
     wall_seconds: float
     records: str
     reused: int = 0
+    measured: int = 0
     interrupted: bool = False
     failures: Mapping[str, int] = field(default_factory=dict)
-    notes: Key = ()
-
-
-def resolve_device(study: Study) -> Study:
-    """The study with `auto` replaced by what this machine has."""
-    if not host.cuda_driver_present():
-        return study.with_device("cpu")
-    from benchsuite.runtime.device import resolve
-
-    return study.with_device(resolve("auto"))
+    notes: tuple[str, ...] = ()
 
 
 def run_study(
@@ -140,7 +123,11 @@ def run_study(
         known = finished(file)
         check_identity(study, known.values())
         done = {} if fresh else {key: known[key] for key in wanted if key in known}
-        progress = Progress(total=len(wanted), reused=len(done))
+        watch = _Watch(
+            Progress(total=len(wanted), reused=len(done)),
+            Remaining({key: wanted[key] for key in wanted if key not in done}, study.budget),
+            on_progress,
+        )
         ended: dict[Key, Record] = {}
         interrupted, notes = False, notes_on_checkout()
         commit = provenance.checkout().get("commit")
@@ -148,7 +135,7 @@ def run_study(
             log = asv.log_of(place)
             with asv.running(study, place, root, run_id, fresh=fresh, lock=lock) as process:
                 try:
-                    _follow(process, _Tail(file, offset, run_id), progress, on_progress)
+                    _follow(process, _Tail(file, offset, run_id), watch)
                 except KeyboardInterrupt:
                     interrupted = True
                     asv.stop(process)
@@ -178,10 +165,10 @@ def run_study(
         )
 
 
-def _wanted(study: Study) -> dict[Key, Case]:
-    """Every measurement of the study by the key of its record."""
+def _wanted(study: Study) -> dict[Key, tuple[Case, str]]:
+    """Case and measure of every measurement of the study by the key of its record."""
     return {
-        attempt_key(case, MEASURES.get(name), study.budget): case
+        attempt_key(case, MEASURES.get(name), study.budget): (case, name)
         for name in study.measures
         for case in study.cases(name)
     }
@@ -191,35 +178,68 @@ def _has_asv_results(place: StudyHome, commit: str) -> bool:
     return any((place.asv / "results").glob(f"*/{commit[:8]}-*.json"))
 
 
-def _follow(
-    process: subprocess.Popen[bytes],
-    tail: _Tail,
-    progress: Progress,
-    on_progress: Callable[[Progress], None],
-) -> None:
+def _follow(process: subprocess.Popen[bytes], tail: _Tail, watch: _Watch) -> None:
     """Report what the benchmark processes append until asv ends."""
-    on_progress(progress)
-    under_way: Record | None = None
+    watch.begin()
     while True:
         ended = process.poll() is not None
         for record in map(Record.from_row, tail.rows()):
-            progress.failure = None
-            if record.status == "started":
-                if under_way is not None:  # the one before was killed
-                    progress.done += 1
-                    progress.failure = under_way.replace(status="crashed", reason=CRASHED)
-                progress.current = f"{record.case.id} {record.measure}"
-                progress.started = progress.started or time.monotonic()
-                under_way = record
-            else:
-                progress.done += 1
-                progress.failure = None if record.status in {"ok", "skipped"} else record
-                under_way = None
-            progress.failed += progress.failure is not None
-            on_progress(progress)
+            watch.take(record)
         if ended:
             return
         time.sleep(_POLL_SECONDS)
+
+
+class _Watch:
+    """Keeps a run's progress by the records of it, and reports each change.
+
+    Args:
+        progress: Where the run stands before it begins.
+        remaining: The estimate of what it has still to do.
+        report: Called with the progress.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        remaining: Remaining,
+        report: Callable[[Progress], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._progress, self._remaining, self._report = progress, remaining, report
+        self._clock = clock
+        self._under_way: Record | None = None
+        self._since = 0.0  # the end of the one before, or the start of the first
+
+    def begin(self) -> None:
+        """Report the run's start."""
+        self._report(self._progress)
+
+    def take(self, record: Record) -> None:
+        """Take a record that was appended."""
+        progress = self._progress
+        progress.failure = None
+        if record.status == "started":
+            if self._under_way is not None:  # the one before was killed
+                self._end(self._under_way.replace(status="crashed", reason=CRASHED))
+            progress.current = f"{record.case.id} {record.measure}"
+            self._since = self._since or self._clock()
+            self._under_way = record
+        else:
+            self._end(record)
+            self._under_way = None
+        self._report(progress)
+
+    def _end(self, record: Record) -> None:
+        progress, now = self._progress, self._clock()
+        self._remaining.ended(record.key, now - self._since)
+        self._since = now
+        progress.done += 1
+        progress.eta = self._remaining.seconds()
+        if record.status not in {"ok", "skipped"}:
+            progress.failed += 1
+            progress.failure = record
 
 
 class _Tail:
@@ -260,7 +280,7 @@ def _settled(tail: _Tail) -> dict[Key, Record]:
 
 def _balance(
     study: Study,
-    wanted: Mapping[Key, Case],
+    wanted: Mapping[Key, tuple[Case, str]],
     outcomes: Mapping[Key, Record],
     *,
     measured: list[Record],
@@ -269,7 +289,7 @@ def _balance(
 ) -> Balance:
     verdicts: dict[Case, set[str]] = {}
     statuses: Counter[str] = Counter()
-    for key, case in wanted.items():
+    for key, (case, _) in wanted.items():
         record = outcomes.get(key)
         status: str = record.status if record else "missing"
         if interrupted and (record is None or record.reason == INTERRUPTED):
@@ -290,6 +310,7 @@ def _balance(
         measure_seconds=sum(record.duration or 0.0 for record in measured),
         setup_seconds=sum(record.setup_duration or 0.0 for record in measured),
         wall_seconds=rest.pop("wall"),
+        measured=len(measured),
         failures={s: n for s, n in sorted(statuses.items()) if s not in _FINE},
         interrupted=interrupted,
         **rest,

@@ -14,6 +14,29 @@ from benchsuite.records.home import StudyHome
 _LEAST_DISK = 1 << 16
 
 
+def resolve_device(study: Study) -> Study:
+    """The study with `auto` replaced by the device that it stands for."""
+    if "auto" not in study.axes.get("device", ("auto",)):
+        return study
+    return study.with_device(host.default_device())
+
+
+def require_some_device(study: Study) -> None:
+    """Refuse a study that is for CUDA alone on a machine without a CUDA device.
+
+    Args:
+        study: With its device resolved.
+
+    Raises:
+        UsageError: naming the devices there are.
+    """
+    if set(study.axes["device"]) == {"cuda"} and (why := host.cuda_problem()):
+        raise UsageError(
+            f"study {study.name!r} runs on device cuda alone, which is not available on this"
+            f" machine: {why}; available: cpu (--device cpu)"
+        )
+
+
 def check_identity(study: Study, known: Iterable[Record]) -> None:
     """Keep apart what different machines measured under one name, such as that of an image.
 

@@ -29,6 +29,7 @@ from benchsuite.records import Key, Record, home
 from benchsuite.records.attempts import attempt_key, finished
 from benchsuite.records.home import StudyHome
 from benchsuite.records.provenance import CHECKOUT
+from benchsuite.sweep.guards import resolve_device
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
@@ -151,9 +152,8 @@ def _class_name(measure: str) -> str:
 
 
 def _chosen_study() -> Study:
-    """The study, on the device that `auto` means here: a driver that loads is taken for one."""
-    study = load_study(os.environ[STUDY])
-    return study.with_device("cuda" if host.cuda_driver_present() else "cpu")
+    """The study, on the device that `auto` stands for here."""
+    return resolve_device(load_study(os.environ[STUDY]))
 
 
 def _study_home(study: Study) -> StudyHome:

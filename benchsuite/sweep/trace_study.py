@@ -39,7 +39,7 @@ def trace_study(
     root: Path,
     *,
     fresh: bool = False,
-    on_case: Callable[[Case], None] = lambda _: None,
+    on_case: Callable[[Case, int, int], None] = lambda *_: None,
 ) -> list[str]:
     """Trace the selected cases into HOME/STUDY/traces; those that are there are kept.
 
@@ -47,17 +47,20 @@ def trace_study(
         study: With its device resolved.
         root: The root of all results.
         fresh: Trace again what is there too.
-        on_case: Called before each.
+        on_case: Called before each, with its number, from 1, and how many there are to trace.
 
     Returns:
         A note for each case that could not be traced.
     """
     directory = StudyHome.of(root, study.name).traces
     notes, limit = [], study.budget.timeout + _RECORDING_SECONDS
-    for case in selected(study):
-        if not fresh and (directory / case.id.replace("/", "_") / EXPLANATION).exists():
-            continue
-        on_case(case)
+    cases = [
+        case
+        for case in selected(study)
+        if fresh or not (directory / case.id.replace("/", "_") / EXPLANATION).exists()
+    ]
+    for number, case in enumerate(cases, 1):
+        on_case(case, number, len(cases))
         settings = [
             word
             for name in AXES

@@ -317,6 +317,45 @@ def test_too_few_runs_on_the_command_line(cli, tmp_path, make_record):
     assert all(case["runs_needed"] >= 4 for case in told["cases"])
 
 
+def test_missing_cases_are_grouped_by_reason(cli, tmp_path, make_record, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    why = "device cuda is not available on this machine: " + "many words on why that is " * 9
+    for name in ("a", "b"):
+        file = RecordFile(tmp_path / f"{name}.jsonl")
+        for t in range(1, 33):
+            file.append(make_record(seq_len=t, samples=[1.0, 1.0]))
+            file.append(make_record(seq_len=t, device="cuda", status="skipped", reason=why))
+        for t in (64, 128):  # the numbers in a reason do not make it another one
+            file.append(make_record(seq_len=t, status="oom", reason=f"needs {t} B"))
+    code, out, _ = cli("compare", "a.jsonl", "b.jsonl")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(out.splitlines()) < 12
+    assert "32 with device=cuda: both: skipped, device cuda" in out
+    assert "2 with device=cpu: for example both: oom, needs 64 B" in out
+    assert "latency: 34 missing, 32 cannot tell" in out
+
+
+def test_changes_fit_into_80_columns(cli, tmp_path, make_record, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, factor in (("a", 1.0), ("b", 1.3)):
+        file = RecordFile(tmp_path / f"{name}.jsonl")
+        for t in range(1000, 1040):
+            for run in range(5):
+                value = factor * (1 + run / 1000)
+                changes = {"seq_len": t, "batch_size": 128, "hidden_size": 1024, "dtype": "float64"}
+                changes |= {"value": value, "samples": [value] * 3, "model": "lstm_peephole_diag"}
+                file.append(make_record(**changes, started_at=float(run)))
+    code, out, _ = cli("compare", "a.jsonl", "b.jsonl")
+    assert code == 1
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+    assert "slower (40)" in out
+    assert "and 10 more, less changed; --json has all" in out
+    case = "lstm_peephole_diag-T1000-B128-H1024-infer-cpu-float64"
+    lines = [line.split()[0] for line in out.splitlines() if line.strip()]
+    assert any(case == one + other for one, other in itertools.pairwise(lines))
+
+
 def test_where_nothing_is_left_to_compare_it_is_an_error(cli, tmp_path, make_record):
     for name, status in (("a", "ok"), ("b", "failed")):
         record = make_record(status=status, **({} if status == "ok" else {"reason": "planted"}))

@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
-from benchsuite.cli import app
+from benchsuite import host
+from benchsuite.cli import app, run, trace, train
+from benchsuite.grid.study import load_study
 from benchsuite.records import RecordFile
+from benchsuite.runtime import device
+from benchsuite.sweep import driver, guards, suite
 
 
 @pytest.fixture
@@ -42,6 +46,40 @@ def test_list_for_people(cli):
         assert word in out
 
 
+@pytest.mark.parametrize("what", ["models", "tasks", "measures", "studies", "axes"])
+def test_lists_fit_into_80_columns_without_broken_words(cli, what, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows, out = json.loads(cli("list", what, "--json")[1]), cli("list", what)[1]
+    assert max(map(len, out.splitlines())) <= 80
+    cells = [value for row in rows for value in row.values()]
+    texts = [part for cell in cells for part in (cell if isinstance(cell, list) else [cell])]
+    assert {w for text in texts for w in str(text).split() if text} - set(
+        out.replace(",", " , ").split()
+    ) <= {w for text in texts for w in str(text).split() if "," in w}
+
+
+def test_axes_are_listed_with_their_aliases(cli):
+    rows = json.loads(cli("list", "axes", "--json")[1])
+    assert {r["name"]: r["alias"] for r in rows if r["alias"]} == {
+        **{"seq_len": "T", "batch_size": "B", "hidden_size": "H"},
+        **{"input_size": "I", "num_layers": "L"},
+    }
+
+
+def balance(**changes):
+    own = {"study": "s", "cases": 2, "ok": 2, "skipped": 0, "failed": 0, "remaining": 0}
+    times = {"measure_seconds": 0.0, "setup_seconds": 0.01, "wall_seconds": 3.0}
+    return driver.Balance(**{**own, **times, "records": "r.jsonl", **changes})
+
+
+def test_a_run_that_had_nothing_to_measure_says_so():
+    assert run._sentence(balance(reused=8)) == (
+        "s: 2 of 2 cases ok, 0 skipped, 0 failed; all 8 measurements were already there; r.jsonl"
+    )
+    partly = run._sentence(balance(reused=6, measured=2))
+    assert "6 measurements were already there; 0.0 s measuring + 0.0 s setting up of 3.0" in partly
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -52,6 +90,15 @@ def test_list_for_people(cli):
         (["run", "-a", "seq_len=-4"], "-4 is not allowed"),
         (["run", "-a", "seq_len=8:4:*2"], "yields no value"),
         (["run", "--device", "tpu"], "unknown device 'tpu'"),
+        (["run", "--device", "gpu"], "did you mean 'cuda'?"),
+        (["run", "--absent"], "No such option: --absent; see `benchsuite run --help`"),
+        (["rnu"], "No such command 'rnu'"),
+        (["train", "delay"], "Missing argument"),
+        (["train", "delay", "lstm", "--steps", "many"], "'many'; see `benchsuite train --help`"),
+        (["train", "delay", "lstm", "--seconds", "2 x"], "'2 x' is not allowed; write seconds"),
+        (["train", "delay", "lstm", "-a", "T=8", "-a", "seq_len=9"], "axis 'seq_len': 2 values"),
+        (["trace", "lstm", "-a", "T=8,9"], "a trace takes one of each axis"),
+        (["advise", "-a", "T=8,9"], "2 values"),
         (["run", "--measure", "speed"], "unknown measure 'speed'"),
         (["run", "--name", "../x"], "study name '../x' is not allowed"),
         (["run", "/absent/study.toml"], "cannot read the study file"),
@@ -65,6 +112,56 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, words, told, tmp_path, monke
     assert told in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--device", "cuda"],
+        ["run", "-a", "device=cuda"],
+        ["run", "gpu"],
+        ["trace", "lstm", "-a", "device=cuda"],
+        ["train", "delay", "lstm", "-a", "device=cuda"],
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_at_once(cli, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(host, "cuda_problem", lambda: "it has none")
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert "not available on this machine: it has none; available: cpu" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / ".benchsuite").exists()  # it does not become the last run
+
+
+def test_a_study_of_two_devices_keeps_both(monkeypatch):
+    monkeypatch.setattr(host, "cuda_problem", lambda: "it has none")
+    both = guards.resolve_device(load_study("tracked"))
+    guards.require_some_device(both)
+    assert both.axes["device"] == ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(("problem", "device"), [("", "cuda"), ("it has none", "cpu")])
+def test_auto_has_one_meaning(monkeypatch, problem, device):
+    """A run, plain asv, a trace and a training resolve it alike."""
+    monkeypatch.setattr(host, "cuda_problem", lambda: problem)
+    monkeypatch.setattr(host, "cuda_driver_present", lambda: True)
+    monkeypatch.setenv("BENCHSUITE_STUDY", "quick")
+    assert run._study("quick", [], None, [], None).axes["device"] == (device,)
+    assert suite._chosen_study().axes["device"] == (device,)
+    assert trace._case("lstm", []).device == device
+    assert train._settings([], None)["device"] == device
+
+
+def test_cuda_is_asked_for_in_another_process(monkeypatch):
+    """A driver that loads is not enough: torch is asked, by a child, so that forks stay safe."""
+    monkeypatch.setattr(host, "cuda_driver_present", lambda: True)
+    expected = device.cuda_problem()
+    host.cuda_problem.cache_clear()
+    try:
+        assert host.cuda_problem() == expected
+    finally:
+        host.cuda_problem.cache_clear()
 
 
 def test_a_package_that_fails_on_import_is_one_line(cli, tmp_path, monkeypatch):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from benchsuite import units
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES, Case, parse_assignment
+from benchsuite.grid.case import AXES, Case, parse_assignment, parse_single
 from benchsuite.grid.study import Study, load_study, parse_study, shipped
 
 
@@ -54,7 +55,12 @@ def test_axis_syntax(text, values):
         ("seqlen=4", "unknown axis 'seqlen': did you mean 'seq_len'"),
         ("model=lstmcell", "unknown model 'lstmcell': did you mean 'lstm_cell'"),
         ("model=a:b:c", "unknown model"),
-        ("device=gpu", "unknown device 'gpu'"),
+        ("device=gpu", "unknown device 'gpu': did you mean 'cuda'?"),
+        ("model=LSTM", "unknown model 'LSTM': did you mean 'lstm'?"),
+        ("dtype=fp32", "unknown dtype 'fp32': did you mean 'float32'?"),
+        ("mode=forward", "unknown mode 'forward': did you mean 'infer'?"),
+        ("t=64", "unknown axis 't': did you mean 'T'?"),
+        ("X=64", "seq_len (T), batch_size (B), hidden_size (H)"),
         ("mode=training", "did you mean 'train'"),
         ("dtype=float8", "unknown dtype"),
         ("bidirectional=maybe", "neither true nor false"),
@@ -65,6 +71,56 @@ def test_bad_axis_settings_name_the_value_and_the_mend(text, words):
         parse_assignment(text)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_axes_have_the_letters_that_the_help_speaks_of():
+    for text, name in (("T=8:16:*2", "seq_len"), ("B=2", "batch_size"), ("H=4", "hidden_size")):
+        assert parse_assignment(text)[0] == name
+    study = parse_study("[axes]\nmodel = 'lstm'\nT = [8, 16]\nH = 4\n", "mine")
+    assert study.axes == {"model": ("lstm",), "seq_len": (8, 16), "hidden_size": (4,)}
+    with pytest.raises(UsageError, match="seq_len and T are one axis; set it once"):
+        parse_study("[axes]\nmodel = 'lstm'\nT = 8\nseq_len = 16\n", "mine")
+
+
+def test_one_value_of_an_axis_under_either_name():
+    assert parse_single(["T=8", "seq_len=8"], AXES, "axis", "it takes") == {"seq_len": 8}
+    with pytest.raises(UsageError, match="axis 'seq_len': 2 values; it takes one of each axis"):
+        parse_single(["T=8", "seq_len=9"], AXES, "axis", "it takes")
+    with pytest.raises(UsageError, match="axis 'seq_len' cannot be set here: because"):
+        parse_single(["T=8"], AXES, "axis", "it takes", refused={"seq_len": "because"})
+    with pytest.raises(UsageError, match="unknown axis of it 'seed'"):
+        parse_single(["seed=8"], ["seq_len"], "axis of it", "it takes")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("200MB", "B", 200e6),
+        ("200 mb", "B", 200e6),
+        ("1.5GiB", "B", 1.5 * 2**30),
+        ("64KiB", "B", 65536),
+        ("1e7", "B", 1e7),
+        ("12B", "B", 12),
+        ("500 ms", "s", 0.5),
+        ("2min", "s", 120),
+        ("90", "s", 90),
+        ("3µs", "s", 3e-6),
+    ],
+)
+def test_sizes_and_durations_are_read(text, unit, value):
+    assert units.parse(text, unit) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "MB", "200XB", "-1MB", "1,5GB", "nan", "1e999", "3 s", "１"])
+def test_a_size_that_cannot_be_read_names_the_forms(text):
+    with pytest.raises(ValueError, match=r"write bytes, or a number with B, kB, MB"):
+        units.parse(text, "B")
+
+
+def test_durations_of_a_study_may_have_units():
+    text = "min_run_time = '500 ms'\ntimeout = '2 min'\n[axes]\nmodel = 'lstm'\n"
+    budget = parse_study(text, "mine").budget
+    assert (budget.min_run_time, budget.timeout) == (0.5, 120)
 
 
 def test_a_case_is_hashable_and_has_a_stable_id():

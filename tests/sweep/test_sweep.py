@@ -15,9 +15,12 @@ import pytest
 from asv.results import iter_results
 
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES
+from benchsuite.grid.case import AXES, Case
+from benchsuite.grid.study import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
+from benchsuite.sweep import driver, remaining, trace_study
+from benchsuite.sweep.remaining import Remaining
 
 HERE = Path(__file__).parents[1]
 TINY = ["-a", "seq_len=4,8", "-a", "batch_size=1", "-a", "hidden_size=4", "-a", "mode=infer"]
@@ -158,6 +161,58 @@ def test_records_say_where_they_come_from(swept):
     assert set(timed["threads"]) == {1}
     for column in ("torch", "numpy", "python", "cpu", "os", "kernel"):
         assert (timed[column] != "").all(), column
+
+
+def test_the_estimate_weighs_measurements_by_their_cost(make_record):
+    """Slow trainings come first: their pace would say hours, the rest takes seconds."""
+    study = load_study("quick").derive({"device": ["cpu"]}, measures=["delay_error", "parameters"])
+    wanted = {
+        make_record(measure=name, **case.as_dict()).key: (case, name)
+        for name in study.measures
+        for case in study.cases(name)
+    }
+    seconds = {"delay_error": 5.0, "parameters": 0.1}
+    left = sum(seconds[name] for _, name in wanted.values())
+    now, seen = [100.0], []
+    watch = driver._Watch(
+        driver.Progress(total=len(wanted)),
+        Remaining(wanted, study.budget),
+        lambda progress: seen.append(progress.eta),
+        clock=lambda: now[0],
+    )
+    for case, name in wanted.values():
+        record = make_record(measure=name, **case.as_dict())
+        watch.take(record.replace(status="started"))
+        now[0] += seconds[name]
+        left -= seconds[name]
+        watch.take(record)
+        assert seen[-1] < 2 * left + 3
+        assert seen[-1] >= left / 3 - 1e-9
+    assert seen[0] is None
+    assert seen[-1] == 0
+
+
+def test_the_estimate_follows_the_axes():
+    case = Case(model="lstm", seq_len=64, hidden_size=64)
+    longer, wider, training = (
+        case.replace(seq_len=128),
+        case.replace(batch_size=64, hidden_size=256),
+        case.replace(mode="train"),
+    )
+    assert remaining.step_seconds(longer) == 2 * remaining.step_seconds(case)
+    assert remaining.step_seconds(training) == 3 * remaining.step_seconds(case)
+    assert remaining.step_seconds(wider) > 10 * remaining.step_seconds(case)
+
+
+def test_tracing_reports_its_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        trace_study.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "", "")
+    )
+    study = load_study("quick").derive({"device": ["cpu"], "model": ["lstm", "tcn"]})
+    seen = []
+    notes = trace_study.trace_study(study, tmp_path, on_case=lambda case, *of: seen.append(of))
+    assert notes == []
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_a_finished_study_is_not_measured_again(swept):
@@ -366,7 +421,7 @@ def test_outside_a_repository_it_runs_and_says_so(tmp_path):
     again = benchsuite(
         tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
     )
-    assert "2 measurements were there already" in again.stdout
+    assert "all 2 measurements were already there" in again.stdout
 
 
 def test_a_place_that_cannot_be_written_is_told(project):
