@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class BenchsuiteError(Exception):
@@ -15,7 +16,16 @@ class UsageError(BenchsuiteError, ValueError):
 
 
 class Unsupported(BenchsuiteError):  # noqa: N818 - an answer, not an error
-    """This case has no meaning here (no such device, no such option); it is skipped, not failed."""
+    """This case has no meaning here (no such device, no such option); it is skipped, not failed.
+
+    Args:
+        reason: One line.
+        facts: What the attempt found out all the same, as columns of `records.SCHEMA`.
+    """
+
+    def __init__(self, reason: str, **facts: Any) -> None:
+        super().__init__(reason)
+        self.facts = facts
 
 
 def unknown(

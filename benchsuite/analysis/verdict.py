@@ -128,7 +128,7 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
 def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without recurrent models that ran in a library's own kernel."""
     recurrent = [spec.name for spec in MODELS if spec.family == "recurrent"]
-    looped = frame["kernel"].str.startswith("Python loop")
+    looped = frame["looped"].fillna(value=False).astype(bool)
     return frame[looped | ~frame["model"].isin(recurrent)]
 
 

@@ -93,6 +93,7 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
             warning=reading.warning,
         )
     except Unsupported as reason:
+        told = reason.facts
         outcome = record.replace(status="skipped", reason=str(reason))
     except (OutOfMemory, MemoryError) as error:
         outcome = record.replace(status="oom", reason=_one_line(error))

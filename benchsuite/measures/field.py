@@ -33,7 +33,7 @@ def receptive_field(workload: Workload, _: Budget) -> Reading:
         raise Unsupported(reason)
     if not isinstance(lags.size, int):
         whole = "past" if lags.causal else "sequence"
-        raise Unsupported(f"unbounded: an output depends on the whole {whole}")
+        raise Unsupported(f"unbounded: an output depends on the whole {whole}", unbounded=True)
     return Reading(value=lags.size, warning=f"probed: {reason}" if reason else "")
 
 

@@ -83,7 +83,7 @@ def record(case: Case, directory: Path) -> Recording:
         ) from error
     probe = Workload(case.replace(seq_len=min(case.seq_len, _PROBE_TIMESTEPS)))
     probe.build()
-    looped = probe.kernel.startswith("Python loop")
+    looped = bool(probe.looped)
     calls = max(1, len(cells_of(probe.module))) if looped else 0
     del probe
     warm_profiler()

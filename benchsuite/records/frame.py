@@ -22,6 +22,7 @@ from benchsuite.records.rows import (
     rows_as,
 )
 from benchsuite.records.schema import INTERRUPTED, SCHEMA
+from benchsuite.records.upgrade import upgraded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,7 @@ def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFra
         frame = read_parquet(path)
     else:
         frame = _attempts_of(record_files(path), problems)
+    frame = upgraded(frame)
     if not len(frame):
         first = f": {problems[0]}" if problems else ""
         raise UsageError(f"no readable record in {str(path)!r}{first}")

@@ -38,10 +38,12 @@ _KINDS: dict[type, Literal["str", "int", "bool"]] = {str: "str", int: "int", boo
 
 #: Columns of the environment a record was made in.
 PROVENANCE = (
-    Column("kernel", "str", "kernel library that really ran: oneDNN, ATen, cuDNN, Python loop"),
+    Column("kernel", "str", "kernel library that really ran: oneDNN, ATen, cuDNN"),
+    Column("looped", "bool", "Python called its operators timestep by timestep", since=2),
     Column("width", "int", "hidden units or channels after matching"),
     Column("match_deviation", "float", "matched quantity over its target, minus one", "1"),
     Column("output_size", "int", "features per timestep of the output"),
+    Column("unbounded", "bool", "the receptive field grows with the sequence", since=2),
     Column(
         "predicted", "floats", "of a test sequence: seq_len outputs, then outputs fed back", since=2
     ),

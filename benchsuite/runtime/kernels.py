@@ -34,9 +34,12 @@ class KernelWatch(TorchDispatchMode):
             self.libraries.update(n for s, n in _LIBRARIES.items() if s in name)
         return func(*args, **(kwargs or {}))
 
-    def summary(self, module: nn.Module, seq_len: int) -> str:
-        """The libraries in words, and whether Python called them timestep by timestep."""
-        libraries = " + ".join(sorted(self.libraries)) or "ATen"
+    @property
+    def kernel(self) -> str:
+        """The libraries in words, such as "oneDNN"; "ATen" where no other one was called."""
+        return " + ".join(sorted(self.libraries)) or "ATen"
+
+    def looped(self, module: nn.Module, seq_len: int) -> bool:
+        """Whether Python called operators timestep by timestep."""
         layers = any(isinstance(part, nn.LSTM | nn.GRU | nn.RNN) for part in module.modules())
-        looped = self.calls > 4 * seq_len and not layers
-        return f"Python loop ({libraries})" if looped else libraries
+        return self.calls > 4 * seq_len and not layers

@@ -37,6 +37,7 @@ class Workload:
         match_deviation: By what fraction the matched quantity misses its target.
         device: The torch device.
         kernel: Kernel library that ran in the forward pass, known after `build`.
+        looped: Whether Python called operators timestep by timestep, known after `build`.
         output_size: Features of the output per timestep, known after `build`.
 
     Raises:
@@ -52,6 +53,7 @@ class Workload:
         self.sizes, self.match_deviation = matched(case)
         self.dtype: torch.dtype = getattr(torch, case.dtype)
         self.kernel = ""
+        self.looped: bool | None = None
         self.output_size: int | None = None
         self._module: SequenceModel | None = None
         self._run: Run | None = None
@@ -93,7 +95,8 @@ class Workload:
             output = self._run(self._x_BTF)
         device.synchronize(self.device)
         self.output_size = output.shape[-1]
-        self.kernel = watch.summary(self._module, case.seq_len)
+        self.kernel = watch.kernel
+        self.looped = watch.looped(self._module, case.seq_len)
 
     @functools.cached_property
     def step(self) -> Callable[[], object]:
@@ -132,6 +135,7 @@ class Workload:
         """What is known of this workload, as columns of `records.SCHEMA`."""
         return {
             "kernel": self.kernel,
+            "looped": self.looped,
             "width": self.sizes.hidden_size,
             "match_deviation": self.match_deviation,
             "output_size": self.output_size,

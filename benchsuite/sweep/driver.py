@@ -22,7 +22,7 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.records import CRASHED, INTERRUPTED, Key, Record, provenance, settle
-from benchsuite.records.attempts import finished
+from benchsuite.records.attempts import attempt_key, finished
 from benchsuite.records.home import StudyHome
 from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
 from benchsuite.sweep.launchers import asv
