@@ -1,9 +1,16 @@
 """Functions of the frame: choosing records, and what they say with how much certainty. No torch."""
 
-from benchsuite.analysis.advice import Advice, advise, validation
+from benchsuite.analysis.advice import Advice, Answer, advices, advise, validation
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossover_surface, crossovers
-from benchsuite.analysis.fastest import families, family_of, fastest, field_of
+from benchsuite.analysis.fastest import (
+    families,
+    families_of,
+    family_of,
+    fastest,
+    field_of,
+    parameters_of,
+)
 from benchsuite.analysis.laws import Law, fit_law, laws
 from benchsuite.analysis.memory_lines import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import WITHIN, Noise, floor, spread, within, withins
@@ -11,11 +18,14 @@ from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
 from benchsuite.analysis.scaling import PowerFit, fit_power, scaling
 from benchsuite.analysis.select import (
+    HELD,
     LINE,
     UNBOUNDED,
+    is_unbounded,
     measured,
     newest,
     problems,
+    sequences,
     told_axes,
     told_axis,
 )
@@ -25,10 +35,12 @@ from benchsuite.analysis.verdict import Verdict, unrolled, verdict
 
 __all__ = [
     "CLEARLY",
+    "HELD",
     "LINE",
     "UNBOUNDED",
     "WITHIN",
     "Advice",
+    "Answer",
     "Comparison",
     "Law",
     "MemoryLine",
@@ -36,6 +48,7 @@ __all__ = [
     "PowerFit",
     "Surface",
     "Verdict",
+    "advices",
     "advise",
     "bound_words",
     "ceilings",
@@ -44,6 +57,7 @@ __all__ = [
     "crossover_surface",
     "crossovers",
     "families",
+    "families_of",
     "family_of",
     "fastest",
     "field_of",
@@ -52,15 +66,18 @@ __all__ = [
     "fit_power",
     "fit_surface",
     "floor",
+    "is_unbounded",
     "laws",
     "measured",
     "memory_lines",
     "newest",
+    "parameters_of",
     "pareto",
     "problems",
     "roofline",
     "roofline_words",
     "scaling",
+    "sequences",
     "speedups",
     "spread",
     "told_axes",

@@ -198,9 +198,9 @@ def test_launch_bound_on_the_host():
     told = explain(made.frame())
     assert told.shares["python"] == pytest.approx(0.4)
     assert told.shares["pointwise"] == pytest.approx(0.6)
-    assert told.bounds == pytest.approx({"launch": 0.7, "compute": 0.0, "bandwidth": 0.3})
-    assert (told.bound, told.device, told.calls, told.timesteps) == ("launch", "cpu", 30, 10)
-    assert "launch-bound" in told.sentences[1]
+    assert told.bounds == pytest.approx({"overhead": 0.7, "arithmetic": 0.0, "memory": 0.3})
+    assert (told.bound, told.device, told.calls, told.timesteps) == ("overhead", "cpu", 30, 10)
+    assert "overhead-bound" in told.sentences[1]
     assert "3 per timestep" in told.sentences[1]
     assert "stack the gates" in told.sentences[2]
 
@@ -219,7 +219,7 @@ def test_stacked_gates_are_not_advised_again(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "bound"),
-    [(1024, "compute"), (1, "bandwidth")],
+    [(1024, "arithmetic"), (1, "memory")],
 )
 def test_one_product_is_bound_by_what_its_shape_says(rows, bound):
     """(rows, 1024) @ (1024, 1024): many rows compute, one row only reads the weights."""
@@ -234,7 +234,7 @@ def test_one_product_is_bound_by_what_its_shape_says(rows, bound):
 
 @pytest.mark.parametrize(
     ("near", "bound"),
-    [({}, "bandwidth"), ({"near_bytes": 1 << 20, "near_bandwidth": 1e11}, "compute")],
+    [({}, "memory"), ({"near_bytes": 1 << 20, "near_bandwidth": 1e11}, "arithmetic")],
 )
 def test_what_a_cache_holds_is_not_taken_for_memory_traffic(near, bound):
     """(8, 128) @ (128, 128): 66 KB at 0.26 MFLOP wait for memory, but not for a cache."""
@@ -243,7 +243,7 @@ def test_what_a_cache_holds_is_not_taken_for_memory_traffic(near, bound):
     assert explain(made.add("aten::mm", 0, 901, **dims).frame()).bound == bound
 
 
-@pytest.mark.parametrize(("microseconds", "bound"), [(901, "bandwidth"), (301, "compute")])
+@pytest.mark.parametrize(("microseconds", "bound"), [(901, "memory"), (301, "arithmetic")])
 def test_what_moves_faster_than_memory_can_came_out_of_a_cache(microseconds, bound):
     """(8, 1024) @ (1024, 1024): 4.3 MB, for which memory needs 430 µs."""
     near = {"near_bytes": 1 << 20, "near_bandwidth": 1e11}
@@ -269,7 +269,7 @@ def gpu(kernel_us, gap_us, name="sgemm_128x64"):
 def test_idle_share_of_a_device():
     told = explain(gpu(kernel_us=10, gap_us=30).frame())
     assert told.idle == pytest.approx(0.75)
-    assert told.bound == "launch"
+    assert told.bound == "overhead"
     assert (told.device, told.kernels) == ("gpu", 10)
     assert sum(told.shares.values()) == pytest.approx(1)
     assert told.shares["matmul"] == pytest.approx(0.25)
@@ -279,7 +279,7 @@ def test_idle_share_of_a_device():
 
 def test_a_busy_device_computes():
     told = explain(gpu(kernel_us=95, gap_us=5).frame())
-    assert (told.bound, told.idle) == ("compute", pytest.approx(0.05))
+    assert (told.bound, told.idle) == ("arithmetic", pytest.approx(0.05))
     assert told.flops_rate == pytest.approx(2 * 256**3 / 95e-6)
 
 
@@ -300,7 +300,7 @@ def test_device_time_and_launches_belong_to_the_operator_that_launched():
 def test_memory_traffic_is_bandwidth_bound():
     made = Made({"pace": PACE}).add("ProfilerStep#0", 0, 100, "user_annotation")
     told = explain(made.add("aten::copy_", 0, 40).add("aten::mul", 40, 50).frame())
-    assert told.bound == "bandwidth"
+    assert told.bound == "memory"
     assert told.shares["memory"] == pytest.approx(0.4)
     assert "fuse pointwise" in told.sentences[2]
 
@@ -477,7 +477,7 @@ def test_one_directory_holds_all_of_a_case(tmp_path):
         json.dumps(traced.explanation.to_dict())
     )
     assert explain_file(traced.files["trace"]) == traced.explanation
-    assert traced.explanation.bound == "launch"  # some eighty tiny operators a timestep
+    assert traced.explanation.bound == "overhead"  # some eighty tiny operators a timestep
 
 
 def test_the_command(tmp_path):
@@ -556,7 +556,7 @@ def test_the_report_tells_and_links_the_explanation(tmp_path, make_record):
     (tmp_path / "traces" / "broken" / "explanation.json").write_text('{"torn')
     frame = records_frame([make_record()])
     page = write_report(frame, tmp_path / "report", traces=tmp_path / "traces")["index"].read_text()
-    assert "lstm-T8-&lt;b&gt;case&lt;/b&gt;: <strong>launch-bound</strong>" in page
+    assert "lstm-T8-&lt;b&gt;case&lt;/b&gt;: <strong>overhead-bound</strong>" in page
     assert "GPU is idle for 75 %" in page
     (link,) = re.findall(r'<a href="([^"]*timeline.html)"', page)
     assert (tmp_path / "report" / link).read_text() == "page"
