@@ -334,7 +334,8 @@ def _answer(
     time = f"{show(latency['value'], 's')} a step ({_span(latency, 's')})"
     if not close:
         beside = (
-            f"{_ratio(rest[0], first):.2g} times as fast as {rest[0]['model']}, the next one"
+            f"{_ratio(rest[0], first):.2g} times as fast as {rest[0]['model']}"
+            + _size(rest[0], first)
             if rest
             else "the only model that can be ranked here"
         )
@@ -355,6 +356,15 @@ def _answer(
 
 def _ratio(entry: Mapping[str, Any], first: Mapping[str, Any]) -> float:
     return float(entry["latency"]["value"] / first["latency"]["value"])
+
+
+def _size(entry: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """How many parameters a model has beside the first one, where that is known and differs."""
+    own, of_first = (float(e.get("parameters", math.nan)) for e in (entry, first))
+    ratio = own / of_first
+    if math.isnan(ratio) or 1 / _ALIKE < ratio < _ALIKE:
+        return ""
+    return f", which has {ratio:.2g} times the parameters"
 
 
 def _span(of: Mapping[str, float], unit: str) -> str:

@@ -179,7 +179,7 @@ def _sizes(cells: pd.DataFrame) -> str:
         return f", where parameters are equal within {apart - 1:.0%}"
     low, middle, high = (f"{value:.2g}" for value in ratio.quantile([0, 0.5, 1]))
     span = "" if low == high else f" ({low} to {high})"
-    return f", where the convolution has {middle} times the parameters of the recurrence{span}"
+    return f", where the convolution has {middle} times the parameters{span}"
 
 
 def _sentence(where: str, cells: pd.DataFrame) -> str:

@@ -93,9 +93,8 @@ _STACKED = 1.5
 
 def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     axes = notes.get("axes") or {}
-    batch = (
-        f"a batch larger than B={axes['batch_size']}" if "batch_size" in axes else "a larger batch"
-    )
+    size = axes.get("batch_size")
+    batch = f"a batch larger than B={size}" if size else "a larger batch"
     largest = max(found["bounds"], key=lambda key: found["bounds"][key])
     if largest == "overhead" and found["unrolled"]:
         stacked = 0 < found["products"] <= _STACKED * (found["timesteps"] or 1)
