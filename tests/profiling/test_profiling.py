@@ -30,7 +30,8 @@ from benchsuite.profiling.recorder import record
 from benchsuite.profiling.trace_case import trace_case
 from benchsuite.profiling.trace_file import read_trace
 from benchsuite.profiling.trace_frame import by_op, load_frame, to_frame
-from benchsuite.profiling.words import percent
+from benchsuite.profiling.words import bound_of, percent
+from benchsuite.profiling.written import read_explanations
 from benchsuite.records import to_frame as records_frame
 from benchsuite.report.page import write_report
 from benchsuite.runtime.workload import Workload
@@ -561,3 +562,29 @@ def test_the_report_tells_and_links_the_explanation(tmp_path, make_record):
     (link,) = re.findall(r'<a href="([^"]*timeline.html)"', page)
     assert (tmp_path / "report" / link).read_text() == "page"
     assert "Where the time goes" not in write_report(frame, tmp_path / "other")["index"].read_text()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "word"),
+    [
+        ({"overhead": 0.31, "arithmetic": 0.52, "memory": 0.17}, "mixed"),
+        ({"overhead": 0.55, "arithmetic": 0.45, "memory": 0.0}, "mixed"),
+        ({"overhead": 0.45, "arithmetic": 0.55, "memory": 0.0}, "mixed"),
+        ({"overhead": 0.2, "arithmetic": 0.1, "memory": 0.7}, "memory"),
+    ],
+)
+def test_near_one_half_the_bound_is_mixed(bounds, word):
+    assert bound_of(bounds) == word
+
+
+def test_an_explanation_of_an_earlier_version_is_read_in_the_words_of_today(tmp_path):
+    told = explain(gpu(kernel_us=10, gap_us=30).frame()).to_dict()
+    names = {"overhead": "launch", "arithmetic": "compute", "memory": "bandwidth"}
+    told["bounds"] = {names[key]: share for key, share in told["bounds"].items()}
+    told["bound"], told["sentences"] = "launch", ["", "It is launch-bound."]
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "explanation.json").write_text(json.dumps(told))
+    (found,) = read_explanations(tmp_path)
+    assert found["bound"] == "overhead"
+    assert set(found["bounds"]) == set(names)
+    assert found["sentences"][1].startswith("It is overhead-bound: ")
