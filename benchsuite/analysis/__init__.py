@@ -1,9 +1,16 @@
 """Functions of the frame: choosing records, and what they say with how much certainty. No torch."""
 
-from benchsuite.analysis.advice import Advice, advise, validation
+from benchsuite.analysis.advice import Advice, Answer, advices, advise, validation
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossovers
-from benchsuite.analysis.fastest import families, family_of, fastest, field_of
+from benchsuite.analysis.fastest import (
+    families,
+    families_of,
+    family_of,
+    fastest,
+    field_of,
+    parameters_of,
+)
 from benchsuite.analysis.laws import laws
 from benchsuite.analysis.memory_lines import MemoryLine, fit_memory, memory_lines
 from benchsuite.analysis.noise import (
@@ -19,11 +26,14 @@ from benchsuite.analysis.noise import (
 from benchsuite.analysis.pareto import CLEARLY, pareto
 from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
 from benchsuite.analysis.select import (
+    HELD,
     LINE,
     UNBOUNDED,
+    is_unbounded,
     measured,
     newest,
     problems,
+    sequences,
     told_axes,
     told_axis,
 )
@@ -33,15 +43,18 @@ from benchsuite.analysis.verdict import Verdict, unrolled, verdict
 
 __all__ = [
     "CLEARLY",
+    "HELD",
     "LINE",
     "UNBOUNDED",
     "WITHIN",
     "Advice",
+    "Answer",
     "Comparison",
     "MemoryLine",
     "Noise",
     "Surface",
     "Verdict",
+    "advices",
     "advise",
     "bound_words",
     "ceilings",
@@ -50,20 +63,24 @@ __all__ = [
     "crossover_sentence",
     "crossovers",
     "families",
+    "families_of",
     "family_of",
     "fastest",
     "field_of",
     "fit_memory",
     "fit_surface",
     "floor",
+    "is_unbounded",
     "laws",
     "measured",
     "memory_lines",
     "newest",
+    "parameters_of",
     "pareto",
     "problems",
     "roofline",
     "roofline_words",
+    "sequences",
     "speedups",
     "spread",
     "spread_and_degrees",

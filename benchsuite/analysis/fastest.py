@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.crossover import cross_lines
 from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
-from benchsuite.analysis.select import LINE, UNBOUNDED, measured
+from benchsuite.analysis.select import LINE, SIZES, is_unbounded, measured
 from benchsuite.catalog.models import MODELS
 
 SHAPE = [*LINE, "seq_len"]
@@ -72,24 +74,30 @@ def fastest(
 
 
 def families(
-    frame: pd.DataFrame, measure: str = "latency", *, noise: Noise | None = None
+    frame: pd.DataFrame,
+    measure: str = "latency",
+    *,
+    noise: Noise | None = None,
+    family: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Where the best recurrent and the best convolutional model cross, line by line.
 
     The best of a family is the lowest at each shape, so it may be another model at another length;
-    models from outside belong to neither.
+    a model whose family is not known belongs to neither.
 
     Args:
         frame: One row per case and measure (see `newest`).
         measure: One for which lower is better.
         noise: The floor; by default estimated from the frame (see `noise.floor`).
+        family: Model → family; by default from the frame (see `family_of`).
 
     Returns:
         As `crossovers`, of "recurrence" (a) against "convolution" (b).
     """
     noise = noise or floor(frame, measure)
     rows = measured(frame, measure)
-    own = {model: _FAMILIES.get(family_of(model)) for model in rows["model"].unique()}
+    family = families_of(frame) if family is None else family
+    own = {model: _FAMILIES.get(family[model]) for model in rows["model"].unique()}
     sigma, degrees = spread_and_degrees(rows, noise)
     rows = rows.assign(model=rows["model"].map(own), sigma=sigma, degrees=degrees)
     rows = rows.dropna(subset="model")
@@ -98,9 +106,49 @@ def families(
     return cross_lines(rows.sort_values("model", ascending=False))
 
 
-def family_of(model: str) -> str:
-    """A model's family; one that is not built in is "outside"."""
-    return MODELS.get(model).family if model in MODELS.names() else "outside"
+def family_of(model: str, frame: pd.DataFrame) -> str:
+    """A model's family: the registry's, or, of one that is not built in, by its measured field.
+
+    Args:
+        model: Its name.
+        frame: Records; those of `receptive_field` count.
+
+    Returns:
+        "recurrent" (an unbounded field), "convolutional" (a finite one), or "outside" where the
+        field was not measured.
+    """
+    if model in MODELS.names():
+        return MODELS.get(model).family
+    own = frame[(frame["model"] == model) & (frame["measure"] == "receptive_field")]
+    if is_unbounded(own).any():
+        return "recurrent"
+    return "convolutional" if (own["status"] == "ok").any() else "outside"
+
+
+def families_of(frame: pd.DataFrame) -> dict[str, str]:
+    """`family_of` every model of the records."""
+    return {str(model): family_of(str(model), frame) for model in frame["model"].unique()}
+
+
+def parameters_of(
+    frame: pd.DataFrame, rows: pd.DataFrame, *, model: str = "model"
+) -> pd.Series[float]:
+    """Parameters of each row's model at its sizes.
+
+    Args:
+        frame: Records; parameters may be measured in one mode and at one batch size.
+        rows: Of any measure.
+        model: The column that names the model.
+
+    Returns:
+        By the rows' index; NaN where they are not known.
+    """
+    known = measured(frame, "parameters").drop_duplicates(list(SIZES), keep="last")
+    values = known.set_index(list(SIZES))["value"]
+    at = rows[[model if name == "model" else name for name in SIZES]].set_axis(list(SIZES), axis=1)
+    return pd.Series(
+        values.reindex(pd.MultiIndex.from_frame(at)).to_numpy(float), index=rows.index, dtype=float
+    )
 
 
 def field_of(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series[float]:
@@ -115,10 +163,9 @@ def field_of(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series[float]:
         where it is unbounded (as of every recurrent model), NaN where it is not known.
     """
     own = frame[frame["measure"] == "receptive_field"]
-    unbounded = (own["status"] == "skipped") & own["reason"].str.startswith(UNBOUNDED)
-    known = own.assign(steps=own["value"].where(~unbounded, np.inf))
+    known = own.assign(steps=own["value"].where(~is_unbounded(own), np.inf))
     steps = known.groupby(["model", "seq_len"])["steps"].min()
     at = pd.MultiIndex.from_frame(rows[["model", "seq_len"]])
     found = pd.Series(steps.reindex(at).to_numpy(float), index=rows.index)
-    recurrent = [m for m in rows["model"].unique() if family_of(m) == "recurrent"]
+    recurrent = [m for m in rows["model"].unique() if family_of(m, frame) == "recurrent"]
     return found.mask(found.isna() & rows["model"].isin(recurrent), np.inf)

@@ -13,7 +13,7 @@ from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and
 from benchsuite.analysis.select import LINE, by_line, measured
 
 #: The local exponent d log t / d log T below which most of a time does not grow with T …
-OVERHEAD_BOUND = 0.5
+FLAT = 0.5
 #: … and above which it grows faster than T, by more than the log T of a deeper network.
 SUPER_LINEAR = 1.25
 _DRAWS = 200
@@ -141,17 +141,17 @@ def _regimes(T: Floats, curves: Floats) -> tuple[np.ndarray, Floats]:
     changes_at = np.full((3, len(T)), np.nan)
     changed = (regime != "unclear") & (first != last)
     if changed.any():
-        threshold = np.where(last[changed] == 1, OVERHEAD_BOUND, SUPER_LINEAR)
+        threshold = np.where(last[changed] == 1, FLAT, SUPER_LINEAR)
         changes_at[:, changed] = _interval(_crossing(threshold, curves[changed], T[changed]))
     return regime, changes_at
 
 
-_KINDS = ("overhead-bound", "linear", "super-linear")
+_KINDS = ("flat", "linear", "super-linear")
 
 
 def _kind(exponent: Floats) -> np.ndarray:
     """Place in `_KINDS`."""
-    return (exponent >= OVERHEAD_BOUND).astype(int) + (exponent > SUPER_LINEAR)
+    return (exponent >= FLAT).astype(int) + (exponent > SUPER_LINEAR)
 
 
 def _local_exponent(T: Floats, curves: Floats) -> Floats:

@@ -27,17 +27,15 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.noise import Noise, floor, spread
-from benchsuite.analysis.select import measured
+from benchsuite.analysis.select import SIZES, measured
 from benchsuite.grid.case import AXES
 
 #: What the ceilings are measured for.
 MACHINE_KEYS = ["machine", "device", "dtype", "num_threads"]
 CEILINGS = ("matmul_rate", "copy_bandwidth")
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-#: A count depends on the model's sizes and on the work, not on who does it …
+#: A count depends on the model's sizes and on the work, not on who does it.
 _COUNTED = [n for n in AXES if n not in {"device", "dtype", "num_threads", "seed"}]
-#: … and parameters on the sizes alone.
-_SIZES = [n for n in _COUNTED if n not in {"batch_size", "mode"}]
 #: Which activations are saved is the kernel's choice, so the device's and the dtype's.
 _KEPT = [*_COUNTED, "device", "dtype"]
 _Z = 1.960
@@ -86,7 +84,8 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
     Returns:
         A row per case that has all of them, with all axes, `machine` and: `latency` and
         `bound_time` (s), `flops` (FLOP), `bytes` (B, the least that must move), `intensity`
-        (FLOP/B), `achieved` (FLOP/s), `bound` ("compute" or "memory", whichever needs longer),
+        (FLOP/B), `achieved` (FLOP/s), `bound` ("arithmetic" or "memory", whichever needs longer,
+        or "mixed" where the two differ by less than the 95 % interval of the ceilings' ratio),
         `fraction` (bound_time over latency, not clipped at one) with its 95 % interval `low` to
         `high`, the two ceilings with theirs, and `tf32`: whether convolutions and recurrent layers
         may use TF32 while the ceiling is one of IEEE float32, which they may then exceed.
@@ -95,7 +94,7 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
     rows = measured(frame, "latency").drop_duplicates("case", keep="last")
     rows = rows.assign(latency=rows["value"].to_numpy(float), sigma=spread(rows, noise))
     rows = _joined(rows, frame, "flops", _COUNTED, "inner")
-    rows = _joined(rows, frame, "parameters", _SIZES, "inner")
+    rows = _joined(rows, frame, "parameters", list(SIZES), "inner")
     rows = _joined(rows, frame, "saved_activations", _KEPT, "left")
     tops = ceilings(frame, noise=noise).dropna(subset=list(CEILINGS))
     rows = rows.merge(tops, on=MACHINE_KEYS, how="inner")
@@ -103,12 +102,13 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
     compute = rows["flops"] / rows["matmul_rate"]
     memory = rows["bytes"] / rows["copy_bandwidth"]
     arithmetic = compute >= memory
-    rows["bound"] = np.where(arithmetic, "compute", "memory")
     rows["bound_time"] = np.maximum(compute, memory)
     rows["intensity"] = rows["flops"] / rows["bytes"]
     rows["achieved"] = rows["flops"] / rows["latency"]
     rows["fraction"] = rows["bound_time"] / rows["latency"]
     ends = {name: np.log(rows[f"{name}_high"] / rows[name]) / _Z for name in CEILINGS}
+    close = np.abs(np.log(compute / memory)) < _Z * np.hypot(*ends.values())
+    rows["bound"] = np.select([close, arithmetic], ["mixed", "arithmetic"], "memory")
     ceiling = np.where(arithmetic, ends["matmul_rate"], ends["copy_bandwidth"])
     factor = np.exp(_Z * np.hypot(rows["sigma"], ceiling))
     rows["low"], rows["high"] = rows["fraction"] / factor, rows["fraction"] * factor
@@ -162,9 +162,14 @@ def bound_words(table: pd.DataFrame) -> list[str]:
     """
     if not len(table):
         return []
-    memory = int((table["bound"] == "memory").sum())
-    found = f"The bound is arithmetic in {len(table) - memory} of {len(table)} cases"
-    lines = [found + (f" and memory in {memory}." if memory else ".")]
+    count = table["bound"].value_counts()
+    words = {"arithmetic": "arithmetic", "memory": "memory", "mixed": "either, within noise,"}
+    parts = [f"{word} in {count[name]}" for name, word in words.items() if name in count]
+    lines = [
+        f"A roofline knows two limits. The one that would bind first is {', '.join(parts)} of"
+        f" {len(table)} cases. Overhead (Python, dispatch, launching) is in neither: what a step"
+        " really spends its time on is under Models, from its trace."
+    ]
     above = table[table["fraction"] > 1]
     if len(above):
         lines.append(

@@ -17,6 +17,13 @@ from benchsuite.stats import stacked
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
 #: How the reason begins where a skipped receptive field is an answer: it is as long as the past.
 UNBOUNDED = "unbounded"
+#: What a module's sizes, and so its parameters, depend on.
+SIZES = (
+    *("model", "seq_len", "hidden_size", "input_size", "num_layers", "bidirectional"),
+    "match",
+)
+#: A match in words: what is equal between the models compared.
+HELD = {"width": "equal width", "params": "equal parameters", "flops": "equal FLOPs"}
 _IDENTITY = ("case", "measure")
 
 
@@ -56,6 +63,24 @@ def problems(frame: pd.DataFrame) -> pd.DataFrame:
 def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Rows of one measure that have a positive value: what a logarithm can be taken of."""
     return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]
+
+
+def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows report a receptive field without an end: skipped, and yet an answer."""
+    return (
+        (rows["measure"] == "receptive_field")
+        & (rows["status"] == "skipped")
+        & rows["reason"].str.startswith(UNBOUNDED)
+    )
+
+
+def sequences(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without cases of one timestep, which are not comparable as sequences.
+
+    T = 1 looks like one call of a stream and is not: a model whose depth follows T is built for one
+    timestep there and sees next to nothing, and no state is carried.
+    """
+    return frame[frame["seq_len"] > 1]
 
 
 def by_line(

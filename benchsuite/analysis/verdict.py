@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.fastest import SHAPE, family_of, field_of
+from benchsuite.analysis.fastest import SHAPE, families_of, field_of, parameters_of
 from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
-from benchsuite.analysis.select import measured, told_axes, told_axis
-from benchsuite.catalog.models import MACHINE, MODELS
+from benchsuite.analysis.select import HELD, measured, sequences, told_axes, told_axis
+from benchsuite.catalog.models import MACHINE
 
 FAMILIES = ("recurrent", "convolutional")
+#: Parameters that differ by less than this factor count as equal in a sentence.
+_AS_MANY = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,16 @@ class Verdict:
     Attributes:
         cells: A row per shape that both families were measured at: the columns of `LINE`,
             `seq_len`, then `recurrent`, `convolutional` (each family's fastest model), `ratio`
-            (time of the convolutional one over the recurrent one's), `low`, `high` (95 %) and
-            `winner`: a family, or "" where the interval holds one.
+            (time of the convolutional one over the recurrent one's), `low`, `high` (95 %),
+            `winner`: a family, or "" where the interval holds one, and `parameters`: those of the
+            convolutional model over the recurrent one's, NaN where they were not measured.
         noise: The floor that the intervals contain.
         blind: Model → the largest field of it that was measured, for models that were left out
             because they see less than the sequence.
         unknown: Convolutional models whose field was not measured; they are taken to see all.
         unjudged: Shapes tried that have no value of one family, or none that sees enough.
+        outside: Models whose family is not known, as their field was not measured.
+        streams: Shapes of one timestep, which are left out (see `select.sequences`).
     """
 
     cells: pd.DataFrame
@@ -36,16 +41,19 @@ class Verdict:
     blind: dict[str, int]
     unknown: tuple[str, ...] = ()
     unjudged: int = 0
+    outside: tuple[str, ...] = ()
+    streams: int = 0
 
     def sentences(self) -> list[str]:
-        """The verdict in words: a sentence for each mode (device, dtype …)."""
+        """The verdict in words: a sentence for each mode and match (device, dtype …)."""
         if not len(self.cells):
             return []
-        told = told_axes(self.cells)
-        return [
-            _sentence(", ".join(told_axis(n, v) for n, v in zip(told, key, strict=True)), cells)
-            for key, cells in self.cells.groupby(told, sort=False)
-        ]
+        told = [name for name in told_axes(self.cells) if name != "match"]
+        found = []
+        for (*key, match), cells in self.cells.groupby([*told, "match"], sort=False):
+            where = ", ".join(told_axis(n, v) for n, v in zip(told, key, strict=True))
+            found.append(_sentence(f"{where}, at {HELD[match]}{_sizes(cells)}", cells))
+        return found
 
     def limits(self) -> list[str]:
         """What the verdict does not hold for, and how sure it is."""
@@ -54,7 +62,7 @@ class Verdict:
             models = " and ".join(
                 f"{model} ({steps:,} steps)" for model, steps in self.blind.items()
             )
-            found.append(f"Left out where it sees less than the sequence: {models}.")
+            found.append(f"Left out where they see less than the sequence: {models}.")
         if self.unknown:
             models = ", ".join(self.unknown)
             found.append(f"Field not measured, taken to see the whole sequence: {models}.")
@@ -62,12 +70,28 @@ class Verdict:
             found.append(
                 f"Not judged: {self.unjudged} shapes at which one of the two families has no value."
             )
+        if self.outside:
+            found.append(
+                f"Not judged, as a model's family follows from its receptive field, which was not"
+                f" measured (--measure receptive_field): {', '.join(self.outside)}."
+            )
+        if self.streams:
+            found.append(
+                f"Not judged: {self.streams} shapes of one timestep. A model whose depth follows T"
+                " sees next to nothing there, and no state is carried, so that such a time does not"
+                " stand for one step of a stream."
+            )
         if not len(self.cells):
             return found
+        if self.cells["parameters"].isna().all():
+            found.append(
+                "Parameters were not measured (--measure parameters); models held equal in another"
+                " way may differ in them several times over."
+            )
         if self.noise.source == "none":
             found.append(
                 "The noise between processes could not be estimated (it takes repeats, or three"
-                " lengths): what is called holds for one process each."
+                " lengths): the differences hold for one process each."
             )
         else:
             halves = self.cells["high"] / self.cells["ratio"] - 1
@@ -82,7 +106,7 @@ class Verdict:
 
 
 def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
-    """Compare the best recurrent with the best convolutional model at every shape.
+    """Compare the best recurrent with the best convolutional model at every shape and match.
 
     A model whose receptive field was measured (`receptive_field`) and is shorter than the sequence
     does not compete there: it answers another question.
@@ -91,9 +115,9 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         frame: One row per case and measure (see `newest`).
         measure: One for which lower is better.
     """
-    rows = measured(frame, measure)
     noise = floor(frame, measure)
-    family = {model: family_of(model) for model in dict.fromkeys(rows["model"])}
+    rows = measured(sequences(frame), measure)
+    family = families_of(frame)
     sigma, degrees = spread_and_degrees(rows, noise)
     rows = rows.assign(
         family=rows["model"].map(family), log=np.log(rows["value"]), sigma=sigma, degrees=degrees
@@ -105,6 +129,7 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         for model, steps in field[short].groupby(rows["model"], sort=False)
     }
     unknown = rows.loc[field.isna() & (rows["family"] == "convolutional"), "model"]
+    outside = rows.loc[~rows["family"].isin(FAMILIES), "model"]
     rows = rows[~short & rows["family"].isin(FAMILIES)]
     best = rows.loc[rows.groupby([*SHAPE, "family"], sort=False)["log"].idxmin()]
     pair = [best[best["family"] == family] for family in FAMILIES]
@@ -119,17 +144,46 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         low=np.exp(log - half),
         high=np.exp(log + half),
         winner=np.select([log > half, log < -half], FAMILIES, ""),
+        parameters=parameters_of(frame, both, model="model_c")
+        / parameters_of(frame, both, model="model_r"),
     )
     tried = frame[(frame["measure"] == measure) & (frame["model"] != MACHINE)]
-    unjudged = len(tried.drop_duplicates(SHAPE)) - len(cells)
-    return Verdict(cells, noise, blind, tuple(dict.fromkeys(unknown)), unjudged)
+    shapes = len(tried.drop_duplicates(SHAPE))
+    judged = len(sequences(tried).drop_duplicates(SHAPE))
+    return Verdict(
+        cells,
+        noise,
+        blind,
+        tuple(dict.fromkeys(unknown)),
+        unjudged=judged - len(cells),
+        outside=tuple(dict.fromkeys(outside)),
+        streams=shapes - judged,
+    )
 
 
 def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without recurrent models that ran in a library's own kernel."""
-    recurrent = [spec.name for spec in MODELS if spec.family == "recurrent"]
+    """The frame without recurrent models that ran in a library's own kernel.
+
+    What does not depend on the kernel stays: parameters, and fields, which the family of a model
+    that is not built in follows from.
+    """
+    recurrent = [model for model, name in families_of(frame).items() if name == "recurrent"]
     looped = frame["looped"].fillna(value=False).astype(bool)
-    return frame[looped | ~frame["model"].isin(recurrent)]
+    fixed = frame["measure"].isin(["receptive_field", "parameters"])
+    return frame[looped | fixed | ~frame["model"].isin(recurrent)]
+
+
+def _sizes(cells: pd.DataFrame) -> str:
+    """How many parameters the two families' models have at that match, where that is known."""
+    ratio = cells["parameters"].dropna()
+    if not len(ratio):
+        return ""
+    apart = float(np.exp(np.abs(np.log(ratio)).max()))
+    if apart < _AS_MANY:
+        return f", where parameters are equal within {apart - 1:.0%}"
+    low, middle, high = (f"{value:.2g}" for value in ratio.quantile([0, 0.5, 1]))
+    span = "" if low == high else f" ({low} to {high})"
+    return f", where the convolution has {middle} times the parameters{span}"
 
 
 def _sentence(where: str, cells: pd.DataFrame) -> str:
@@ -149,7 +203,7 @@ def _sentence(where: str, cells: pd.DataFrame) -> str:
         parts.append(f"{noun} ({models}) is faster in {shapes}: {by}{far}{_where(won, cells)}")
     rest = int((cells["winner"] == "").sum())
     if rest:
-        parts.append(f"{rest} of {total} cannot be told apart")
+        parts.append(f"in {rest} of {total} the difference is within noise")
     return f"{where}: {'; '.join(parts)}."
 
 

@@ -25,7 +25,7 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
     """The path of a study's or path's records, and the study's home if it is one.
 
     Args:
-        source: A study that was run or a path; None is the study measured last.
+        source: A study that was run, its study file, or a path; None is the study measured last.
         home: The root of all results.
 
     Raises:
@@ -41,6 +41,17 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
     if source in names:
         place = StudyHome.of(home, source)
         return place.records.path, place
+    if source.endswith(".toml") and Path(source).is_file():
+        from benchsuite.grid.study import load_study
+
+        own = load_study(source).name
+        if own in names:
+            place = StudyHome.of(home, own)
+            return place.records.path, place
+        raise UsageError(
+            f"study {own!r} of {source} was not measured yet in {home}; run it with"
+            f" `benchsuite run {source}`"
+        )
     if Path(source).exists():
         return Path(source), None
     raise unknown(

@@ -16,7 +16,7 @@ import pandas as pd
 from benchsuite.allocator import fault_share
 from benchsuite.profiling.categories import CALLING, CATEGORIES, library_of
 from benchsuite.profiling.nesting import PHASES
-from benchsuite.profiling.words import sentences
+from benchsuite.profiling.words import bound_of, sentences
 
 #: Where a trace does not say what its machine can do, its operators' bound goes by category.
 _COMPUTE = frozenset({"matmul", "convolution", "recurrence"})
@@ -36,7 +36,8 @@ class Explanation:
         fault_share: Of that step's time, what page faults take; 0 where it is not known.
         shares: Of the step's time by category; they sum to 1.
         phases: Of the step's time by phase; what is outside of all is left out.
-        bound: "launch", "compute" or "bandwidth": the largest of `bounds`.
+        bound: "overhead", "arithmetic" or "memory": the largest of `bounds` if it is clearly more
+            than half of the time (`words.CLEARLY`), else "mixed".
         bounds: Share of the step's time that each of these accounts for.
         timesteps: Of the sequence; None where the trace does not tell.
         calls: Operators called per step, views and autograd's own included.
@@ -115,7 +116,7 @@ def explain(frame: pd.DataFrame) -> Explanation:
         ),
         "shares": shares,
         "phases": _phases(inside, wall),
-        "bound": max(bounds, key=lambda key: bounds[key]),
+        "bound": bound_of(bounds),
         "bounds": bounds,
         "timesteps": timesteps or (labelled + 1 if labelled >= 0 else None),
         "calls": len(ops),
@@ -179,10 +180,10 @@ def _bounds(
     shares: Mapping[str, float],
     pace: Mapping[str, float],
 ) -> dict[str, float]:
-    """Shares of launching, computing and moving data.
+    """Shares of overhead, arithmetic and memory traffic.
 
-    Launching is all calling, and of each working operator on the host the machine's least time for
-    one. The rest of an operator's time is compute or bandwidth, whichever it needs longer for at
+    Overhead is all calling, and of each working operator on the host the machine's least time for
+    one. The rest of an operator's time is arithmetic or memory, whichever it needs longer for at
     the machine's best rates. What is little enough for a cache, or has moved faster than memory
     can, came out of one, and is moved at its rate.
     """
@@ -207,13 +208,13 @@ def _bounds(
     rest = seconds - fixed
     calling = sum(shares[category] for category in CALLING)
     spent = {
-        "launch": float(fixed.sum()),
-        "compute": float(rest[compute].sum()),
-        "bandwidth": float(rest[~compute].sum()),
+        "overhead": float(fixed.sum()),
+        "arithmetic": float(rest[compute].sum()),
+        "memory": float(rest[~compute].sum()),
     }
     scale = (1.0 - calling) / (sum(spent.values()) or 1.0)
     found = {key: value * scale for key, value in spent.items()}
-    found["launch"] += calling
+    found["overhead"] += calling
     return found
 
 

@@ -8,6 +8,12 @@ from typing import Any
 from benchsuite import units
 from benchsuite.allocator import NOTABLE, fault_words
 
+#: Share of a step's time from which one thing bounds it. Well above one half: between two traces of
+#: the same step shares move by several per cent, which must not turn one answer into another.
+CLEARLY = 0.6
+#: Name of what no single thing bounds.
+MIXED = "mixed"
+
 _NAMES = {
     "matmul": "matrix products",
     "convolution": "convolutions",
@@ -19,6 +25,12 @@ _NAMES = {
 }
 #: Shares below this are not told.
 _LEAST = 0.02
+
+
+def bound_of(bounds: Mapping[str, float]) -> str:
+    """What a step is bound by: the largest share if it is clearly more than half, else "mixed"."""
+    name = max(bounds, key=lambda key: bounds[key])
+    return name if bounds[name] >= CLEARLY else MIXED
 
 
 def sentences(found: Mapping[str, Any], notes: Mapping[str, Any]) -> list[str]:
@@ -43,7 +55,8 @@ def _where(found: Mapping[str, Any]) -> str:
     ]
     untraced = found["untraced_seconds"]
     beside = (
-        f" ({units.show(untraced, 's')} without, which the profiler stretches where it calls most)"
+        f" ({units.show(untraced, 's')} without the profiler, whose overhead grows with the number"
+        " of calls)"
         if untraced and found["seconds"] > 1.1 * untraced
         else ""
     )
@@ -69,9 +82,10 @@ def _bound(found: Mapping[str, Any]) -> str:
     )
     rate = f", at {units.show(found['flops_rate'], 'FLOP')}/s" if found["flops_rate"] else ""
     ran = f"; its arithmetic runs in {libraries}{rate}" if libraries else ""
+    verdict = f"It is {bound}-bound" if bound != MIXED else "Its bound is mixed"
     return (
-        f"It is {bound}-bound: {percent(bounds['launch'])} of the time is the cost of calling,"
-        f" {percent(bounds['compute'])} computing, {percent(bounds['bandwidth'])} moving data."
+        f"{verdict}: {percent(bounds['overhead'])} of the time is overhead (the cost of calling),"
+        f" {percent(bounds['arithmetic'])} arithmetic, {percent(bounds['memory'])} memory traffic."
         f" It calls {per}{ran}."
     )
 
@@ -82,8 +96,10 @@ _STACKED = 1.5
 
 def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     axes = notes.get("axes") or {}
-    batch = f" than B={axes['batch_size']}" if "batch_size" in axes else ""
-    if found["bound"] == "launch" and found["unrolled"]:
+    size = axes.get("batch_size")
+    batch = f"a batch larger than B={size}" if size else "a larger batch"
+    largest = max(found["bounds"], key=lambda key: found["bounds"][key])
+    if largest == "overhead" and found["unrolled"]:
         stacked = 0 < found["products"] <= _STACKED * (found["timesteps"] or 1)
         first = (
             "its gates are stacked already; " if stacked else "stack the gates into one product,"
@@ -91,16 +107,16 @@ def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         return (
             f"Fewer calls per timestep would help most: {first}"
             + ("" if stacked else " take the input's projection out of the loop, or ")
-            + f"hand the whole loop to a library's kernel; a batch larger{batch} costs little more"
+            + f"hand the whole loop to a library's kernel; {batch} costs little more"
             " time, as each call has room for more work."
         )
-    if found["bound"] == "launch":
+    if largest == "overhead":
         return (
-            f"Fewer and larger calls would help: a batch larger{batch} or longer sequences fill"
+            f"Fewer and larger calls would help: {batch} or longer sequences fill"
             " them, and capturing the step as a graph"
             " (torch.compile, CUDA graphs) saves the calling."
         )
-    if found["bound"] == "bandwidth":
+    if largest == "memory":
         return (
             "Touching memory less often would help: fuse pointwise operators (torch.compile), use"
             " bfloat16, or a larger batch so that weights are read for more sequences at once."
@@ -110,7 +126,7 @@ def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
 
 
 def percent(share: float) -> str:
-    """`0.1234` is "12 %"; what is not nothing is never told as 0 %."""
+    """`0.1234` is "12 %"; what is not nothing is never shown as 0 %."""
     return "<1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
 
 

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchsuite.profiling.words import bound_of, sentences
+
 EXPLANATION = "explanation.json"
 TIMELINE = "timeline.html"
 MEMORY = "memory.svg"
+#: What earlier versions called the bounds.
+_EARLIER = {"launch": "overhead", "compute": "arithmetic", "bandwidth": "memory"}
 
 
 def read_explanations(root: Path) -> list[dict[str, Any]]:
@@ -23,5 +27,14 @@ def read_explanations(root: Path) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and {"case", "sentences"} <= content.keys():
-            found.append({**content, "path": file.parent})
+            found.append({**_renamed(content), "path": file.parent})
     return found
+
+
+def _renamed(content: dict[str, Any]) -> dict[str, Any]:
+    """An explanation in the words of today; its sentences follow from its numbers."""
+    if "launch" not in content.get("bounds", ()):
+        return content
+    bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}
+    content = {**content, "bounds": bounds, "bound": bound_of(bounds)}
+    return {**content, "sentences": sentences(content, {})}

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import units
-from benchsuite.analysis import measured, roofline_words
+from benchsuite.analysis import families_of, measured, roofline_words
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.report import explanations
 from benchsuite.report.figures.receptive_field import unbounded
@@ -30,7 +30,7 @@ def cards(
     explained: dict[str, list[dict[str, Any]]] = {}
     for card in traced:
         explained.setdefault(card["model"], []).append(card)
-    endless = unbounded(chosen)
+    endless, family = unbounded(chosen), families_of(chosen)
     kernels = chosen[chosen["kernel"] != ""].groupby("model", sort=False)["kernel"].unique()
     for model in dict.fromkeys(chosen["model"]):
         if model == MACHINE:
@@ -50,7 +50,7 @@ def cards(
         }
         yield {
             "name": model,
-            "family": spec.family,
+            "family": family[str(model)],
             "summary": spec.summary,
             "equation": spec.equation,
             "facts": {name: text for name, text in facts.items() if text},

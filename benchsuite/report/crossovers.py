@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,13 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
     return path
 
 
-def crossing_words(table: pd.DataFrame) -> list[str]:
-    """A sentence per kind of cases and pair of models of different families, up to a limit."""
-    family = {model: analysis.family_of(model) for model in {*table["a"], *table["b"]}}
+def crossing_words(table: pd.DataFrame, family: Mapping[str, str]) -> list[str]:
+    """A sentence per kind of cases and pair of models of different families, up to a limit.
+
+    Args:
+        table: From `analysis.crossovers`.
+        family: Model → family (see `analysis.families_of`).
+    """
     table = table[table["a"].map(family) != table["b"].map(family)]
     told = analysis.told_axes(table)
     groups = table.groupby([*told, "a", "b"], sort=False)
@@ -62,11 +67,13 @@ def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
         parts.append(f"{a} and {b} cross in {len(crossed)} of {len(rows)}, at {where}")
     rest = len(rows) - len(crossed) - sum(count.get(v, 0) for v in ("a always", "b always"))
     if rest:
-        parts.append(f"{a} and {b} cannot be told apart all along {rest} of {len(rows)}")
+        parts.append(f"in {rest} of {len(rows)} neither is consistently lower")
     return "; ".join(parts)
 
 
-def crossing_section(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+def crossing_section(
+    tables: dict[str, pd.DataFrame], family: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """What the page shows of each measure: words and a table of all lines."""
     shown = []
     for measure, table in tables.items():
@@ -86,7 +93,7 @@ def crossing_section(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
         shown.append(
             {
                 "measure": name,
-                "words": crossing_words(table),
+                "words": crossing_words(table, family),
                 "table": Table(
                     f"{name}: every pair and line", "", "", heads, len(keys), rows, more
                 ),

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benchsuite import units
+from benchsuite.profiling.words import MIXED
 from benchsuite.profiling.written import MEMORY, TIMELINE, read_explanations
 
 _LINKS = (
@@ -32,7 +33,7 @@ def cards(traces: Path, directory: Path) -> Iterator[dict[str, Any]]:
         yield {
             "model": found["case"].partition("-T")[0],
             "case": found["case"],
-            "bound": found["bound"],
+            "bound": found["bound"] if found["bound"] == MIXED else f"{found['bound']}-bound",
             "seconds": units.show(found["seconds"], "s"),
             "sentences": found["sentences"],
             "shares": [(name, f"{share:.1%}") for name, share in shares if share >= _LEAST],

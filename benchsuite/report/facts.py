@@ -25,7 +25,12 @@ _NAMED = 60
 def facts(chosen: pd.DataFrame) -> dict[str, Any]:
     """Names and counts."""
     cases = chosen[chosen["model"] != MACHINE]
-    by_status = chosen["status"].value_counts()
+    unbounded = analysis.is_unbounded(chosen)
+    by_status = chosen.loc[~unbounded, "status"].value_counts()
+    counts = [f"{n:,} {status}" for status, n in by_status.items()]
+    if unbounded.any():
+        plural = "s" if unbounded.sum() > 1 else ""
+        counts.append(f"{unbounded.sum():,} unbounded receptive field{plural}")
     started = datetime.fromtimestamp(float(chosen["started_at"].min()), UTC)
     studies = [study for study in dict.fromkeys(chosen["study"]) if study] or ["records"]
     return {
@@ -36,9 +41,9 @@ def facts(chosen: pd.DataFrame) -> dict[str, Any]:
         "started": f"{started:%Y-%m-%d %H:%M} UTC",
         "cases": cases["case"].nunique(),
         "measurements": len(chosen),
-        "counts": ", ".join(f"{n:,} {status}" for status, n in by_status.items()),
+        "counts": ", ".join(counts),
         "unstable": int(chosen["warning"].str.startswith(("unstable", "few")).sum()),
-        "matches": sorted(cases["match"].unique()),
+        "matches": [analysis.HELD[match] for match in dict.fromkeys(cases["match"])],
         "mixed": [
             f"{name}s {', '.join(values)}"
             for name in ("commit", "torch")
@@ -59,8 +64,7 @@ def command(studies: list[str]) -> str:
 def problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
     """What has no value, gathered by reason; failures before skips."""
     rows = analysis.problems(chosen)
-    answers = (rows["status"] == "skipped") & rows["reason"].str.startswith(analysis.UNBOUNDED)
-    rows = rows[~answers]
+    rows = rows[~analysis.is_unbounded(rows)]
     gathered = [
         {
             "status": status,

@@ -20,7 +20,7 @@ from benchsuite.report.facts import facts
 from benchsuite.report.figures import closed_loop, fastest, pareto, receptive_field, speedup
 from benchsuite.report.figures import roofline as roofs
 from benchsuite.report.figures import scaling as figures
-from benchsuite.report.figures.figure import Figure
+from benchsuite.report.figures.figure import Figure, looks_for
 
 #: Measures drawn against sequence length, in this order; every measure gets a table.
 DRAWN = ("latency", "device_time", "peak_memory", "tensor_memory", "saved_activations")
@@ -80,15 +80,16 @@ def write_report(
             *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
             *([tables.memory_table(lines, memory)] if len(lines) else []),
         ]
-        sections = _sections(chosen, laws_told, roofline)
+        with looks_for(chosen["model"]):
+            sections = _sections(chosen, laws_told, roofline)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
             figure.data.to_csv(written[f"{figure.name} data"], index=False)
-        crossings = crossovers.crossing_tables(chosen)
+        crossings = crossovers.crossing_tables(analysis.sequences(chosen))
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
-        crossed = crossovers.crossing_section(crossings)
+        crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))
         found = analysis.verdict(chosen)
         words = _verdict_words(chosen, found)
         page = (

@@ -155,7 +155,7 @@ def law_table(laws: pd.DataFrame, measure: str, unit: str) -> Table:
     ]
     return Table(
         title=f"{measure.replace('_', ' ')}: scaling laws",
-        summary="a + b·T, the exponent of c·T^p, and which regime a line is in",
+        summary="a + b·T, the exponent of c·T^p, and how a line grows (flat, linear, super-linear)",
         note="Hover over a value for its 95 % interval, noise between processes included.",
         heads=[*keys, "a", "b, per timestep", "p", "regime", "changes at T"],
         keys=len(keys),

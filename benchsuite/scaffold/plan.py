@@ -34,7 +34,7 @@ _AXES: dict[str, tuple[Value, ...]] = {
     "hidden_size": (64,),
     "mode": ("infer", "train"),
 }
-_MEASURES = ("latency", "peak_memory", "parameters", "flops")
+_MEASURES = ("latency", "peak_memory", "parameters", "flops", "receptive_field")
 _BUDGET = Budget(min_run_time=0.2, max_run_time=1.0, timeout=60.0)
 #: Of a package that does not say by what it is built (PEP 518).
 _BUILT_BY = ("setuptools", "wheel")

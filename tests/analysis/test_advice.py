@@ -6,11 +6,12 @@ import dataclasses
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchsuite.analysis import advise, fit_surface, validation
+from benchsuite.analysis import advices, advise, fit_surface, validation
 from benchsuite.analysis.surface import MIN_CELLS, conformal
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
@@ -24,7 +25,7 @@ TRUTH = {
 POINT = {"seq_len": 300, "batch_size": 4, "hidden_size": 96}
 
 
-def rows(make_record, *, noise=0.04, grid=GRID, models=TRUTH, seed=0, **own):
+def rows(make_record, *, noise=0.04, grid=GRID, models=TRUTH, seed=0, fields=True, **own):
     rng = np.random.default_rng(seed)
     for model in models:
         for t, b, h in grid:
@@ -32,6 +33,11 @@ def rows(make_record, *, noise=0.04, grid=GRID, models=TRUTH, seed=0, **own):
             value = TRUTH[model](t, b, h) * math.exp(rng.normal(0, noise))
             yield make_record(**at, value=value, samples=[0.99 * value, value, 1.01 * value])
             yield make_record(**at, measure="peak_memory", unit="B", value=4096.0 + 8 * t * b * h)
+        if model == "tcn" and fields:
+            for t in sorted({t for t, _, _ in grid}):
+                yield make_record(
+                    model=model, measure="receptive_field", unit="step", value=2.0 * t, seq_len=t
+                )
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +186,7 @@ def test_fields_parameters_and_errors_stand_beside(make_record):
 
 
 def test_a_fixed_field_is_too_short_and_an_unknown_one_is_not_assumed(make_record):
-    own = list(rows(make_record, models=["lstm", "tcn"]))
+    own = list(rows(make_record, models=["lstm", "tcn"], fields=False))
     told = advise(to_frame(own), POINT, need_field=10).excluded
     assert told[0]["reason"].startswith("its receptive field was not measured")
     own += [
@@ -206,7 +212,10 @@ def test_memory_excludes(make_record):
             "seq_len=2049 is more than a factor of 2 outside the measured 64 to 1024",
         ),
         ({"seq_len": 31}, "-a seq_len=31,64,128,256,512,1024"),
-        ({"hidden_size": 1000}, "measure it: benchsuite run default -a seq_len="),
+        (
+            {"hidden_size": 1000},
+            "measure it: benchsuite run default -a model=lstm,tcn,lstm_cell -a seq_len=",
+        ),
         ({"dtype": "float64"}, "no records with dtype=float64; there are: float32"),
     ],
 )
@@ -246,7 +255,9 @@ def test_few_cells_answer_for_themselves_only(make_record):
     failed = to_frame([make_record(status="failed", reason="because")])
     with pytest.raises(UsageError, match="no latency was measured"):
         advise(failed, at)
-    with pytest.raises(UsageError, match="axis 'batch_size' is missing"):
+    with pytest.raises(
+        UsageError, match="axes batch_size, hidden_size are missing; add -a batch_size=… -a hidden"
+    ):
         advise(one, {"seq_len": 64})
 
 
@@ -283,7 +294,10 @@ def test_the_document(cli):
     code, out, err = cli(*AT, "--json")
     told = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(told) == ["ranking", "excluded", "validation"]
+    assert {"answer", "match", "ranking", "excluded", "validation"} <= set(told)
+    assert told["match"] == "width"
+    assert told["answer"]["models"][0] == told["ranking"][0]["model"]
+    assert told["other_matches"] == []
     assert set(told["validation"]) == {"median_abs_error", "coverage"}
     assert set(told["ranking"][0]["latency"]) == {"value", "low", "high"}
     assert {entry["model"] for entry in told["ranking"]} == set(TRUTH)
@@ -292,7 +306,7 @@ def test_the_document(cli):
 def test_words_for_people(cli):
     code, out, _ = cli(*AT, "--study", "mine", "--max-memory", "10")
     assert code == 0
-    assert "no model is left" in out
+    assert out.startswith("No model is left: lstm: memory too large")
     assert "excluded: lstm: memory too large" in out
     assert "misses by" in out
     assert "lstm_cell" in cli(*AT)[1]
@@ -305,7 +319,7 @@ def test_words_for_people(cli):
         ((*AT, "-a", "num_layers=1,2"), "gives 2 values; advise takes one"),
         ((*AT, "--mode", "both"), "unknown mode 'both'"),
         ((*AT, "--study", "absent"), "unknown study or path 'absent'"),
-        (AT[:4], "axis 'hidden_size' is missing"),
+        (AT[:4], "axis hidden_size is missing; add -a hidden_size=…"),
         ((*AT, "-a", "seq_len=9000"), "measure it: benchsuite run"),
     ],
 )
@@ -330,7 +344,7 @@ def test_the_report_tells_the_error_that_advise_tells(make_record):
 def test_what_no_mode_changes_may_be_measured_in_one(make_record):
     own = {"model": "tcn", "seq_len": 512, "batch_size": 1, "hidden_size": 32, "mode": "train"}
     records = [
-        *rows(make_record),
+        *rows(make_record, fields=False),
         make_record(**own, measure="receptive_field", unit="step", value=1021.0),
         make_record(**own, measure="parameters", unit="1", value=5000.0),
         make_record(**own, measure="delay_error", unit="1", value=0.25),
@@ -360,3 +374,133 @@ def test_page_faults_are_told_where_they_take_time(make_record):
     assert "30%" in next(
         e["reason"] for e in advise(to_frame(records), POINT).ranking if e["model"] == "tcn"
     )
+
+
+OWN = "my.package.of.models:a_gru_with_a_long_name"
+
+
+def equal_rows(make_record, models, **own):
+    """Cells at which every model takes the same time, within 4 % of noise; and their fields."""
+    rng = np.random.default_rng(3)
+    for model in models:
+        for t, b, h in GRID:
+            at = {"model": model, "seq_len": t, "batch_size": b, "hidden_size": h, **own}
+            value = TRUTH["lstm"](t, b, h) * math.exp(rng.normal(0, 0.04))
+            yield make_record(**at, value=value, samples=[0.99 * value, value, 1.01 * value])
+        endless = {"status": "skipped", "reason": "unbounded: the whole past", "unit": "step"}
+        yield make_record(model=model, measure="receptive_field", **endless)
+
+
+def test_a_model_that_cannot_see_the_input_is_not_recommended(make_record):
+    short = [
+        make_record(model="conv", seq_len=t, batch_size=b, hidden_size=h, value=1e-6 * t)
+        for t, b, h in GRID
+    ]
+    short += [
+        make_record(model="conv", measure="receptive_field", unit="step", value=9.0, seq_len=t)
+        for t in (64, 1024)
+    ]
+    frame = to_frame([*rows(make_record), *short])
+    found = advise(frame, POINT)
+    assert found.need_field == POINT["seq_len"]
+    assert found.answer.models[0] != "conv"
+    assert {"model": "conv", "reason": "field too short: 9 steps of 300"} in found.excluded
+    assert advise(frame, POINT, need_field=0).answer.models == ["conv"]
+
+
+def test_one_timestep_is_not_an_answer_for_a_stream(cli):
+    at = ("-a", "seq_len=1", "-a", "batch_size=1", "-a", "hidden_size=64")
+    for more in ((), ("--need-field", "0")):
+        code, out, err = cli(*at, *more)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "tcn, is built to see 5 steps" in err
+        assert "mode=stream" in err
+
+
+def test_a_ranking_at_every_match_the_asked_one_first(make_record, cli):
+    both = [*rows(make_record), *rows(make_record, match="params", seed=1)]
+    frame = to_frame(both)
+    assert [found.match for found in advices(frame, POINT)] == ["width", "params"]
+    asked = {**POINT, "match": "params"}
+    assert [found.match for found in advices(frame, asked)] == ["params", "width"]
+    assert advices(frame, asked)[0].need_field == 300  # fields are measured at one match only
+    assert advices(frame, asked)[0].ranking[0]["receptive_field"]
+    file = RecordFile(Path.cwd() / ".benchsuite" / "both" / "records.jsonl")
+    for record in both:
+        file.append(record)
+    out = cli(*AT, "--study", "both")[1]
+    assert out.startswith("At equal width: ")
+    assert "\nAt equal parameters: " in out
+    document = json.loads(cli(*AT, "--study", "both", "--json")[1])
+    assert document["match"] == "width"
+    assert [other["match"] for other in document["other_matches"]] == ["params"]
+
+
+def test_the_answer_names_the_parameters_it_hides(make_record):
+    own = [
+        make_record(model=m, measure="parameters", unit="1", value=v, hidden_size=96, seq_len=t)
+        for m, v in (("lstm", 1e4), ("tcn", 5.2e4))
+        for t in (256, 300)
+    ]
+    found = advise(to_frame([*rows(make_record, models=["lstm", "tcn"]), *own]), POINT)
+    first, second = (entry["model"] for entry in found.ranking)
+    ratio = "5.2" if second == "tcn" else "0.19"
+    assert f"times as fast as {second}, which has {ratio} times the parameters" in found.answer.text
+
+
+def test_no_difference_that_matters_names_the_command(make_record):
+    found = advise(to_frame(equal_rows(make_record, ["lstm", OWN])), POINT)
+    assert set(found.answer.models) == {"lstm", OWN}
+    assert not found.answer.separable
+    assert "no difference that matters here" in found.answer.text
+    models = ",".join(found.answer.models)
+    assert found.answer.command == (
+        f"benchsuite run default -a model={models} -a seq_len=300 -a batch_size=4"
+        " -a hidden_size=96 -a mode=infer -a match=width --measure latency --measure peak_memory"
+        " --measure receptive_field"
+    )
+
+
+def test_the_command_of_an_answer_answers_it(make_record):
+    """A study of that one cell is enough for `advise` to answer from."""
+    at = {"seq_len": 300, "batch_size": 4, "hidden_size": 96}
+    cells = [make_record(model=m, value=v, **at) for m, v in (("lstm", 1.0), ("gru", 2.0))]
+    assert advise(to_frame(cells), POINT).answer.models == ["lstm"]
+
+
+def test_a_suggested_study_has_ones_own_model(make_record):
+    frame = to_frame(equal_rows(make_record, ["lstm", OWN]))
+    with pytest.raises(UsageError, match=f"-a model=lstm,{OWN} -a seq_len="):
+        advise(frame, {**POINT, "seq_len": 9000})
+    with pytest.raises(UsageError, match=f"-a model=lstm,{OWN} -a dtype=float64"):
+        advise(frame, {**POINT, "dtype": "float64"})
+
+
+def test_eighty_columns_without_a_folded_word(monkeypatch, make_record, cli):
+    monkeypatch.setenv("COLUMNS", "80")
+    own = [*rows(make_record), *equal_rows(make_record, [OWN])]
+    own += [
+        make_record(model=m, measure=f"{task}_error", unit="1", value=1.234e-5, mode="train")
+        for m in (*TRUTH, OWN)
+        for task in ("sine", "sine_mix", "delay")
+    ]
+    file = RecordFile(Path.cwd() / ".benchsuite" / "wide" / "records.jsonl")
+    for record in own:
+        file.append(record)
+    code, out, _ = cli(*AT, "--study", "wide")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert OWN in out  # whole, in the sentences
+    (head,) = [line for line in out.splitlines() if line.startswith("model ")]
+    assert head.split() == [
+        "model",
+        "latency",
+        "95",
+        "%",
+        "interval",
+        "memory",
+        "parameters",
+        "field",
+    ]
+    table = out[out.index(head) :].split("\n\n")[0].splitlines()
+    assert len(table) == 1 + len(TRUTH) + 1

@@ -16,6 +16,7 @@ from benchsuite.analysis import (
     Noise,
     ceilings,
     families,
+    family_of,
     fastest,
     field_of,
     newest,
@@ -23,12 +24,13 @@ from benchsuite.analysis import (
     roofline,
     roofline_words,
     speedups,
+    verdict,
 )
 from benchsuite.analysis.pareto import front_of
 from benchsuite.catalog.models import MODELS
 from benchsuite.records import to_frame
 from benchsuite.report.figures.fastest import crossover_maps
-from benchsuite.report.figures.figure import INK, look
+from benchsuite.report.figures.figure import INK, look, looks_for
 from benchsuite.report.figures.pareto import pareto_figures
 from benchsuite.report.figures.roofline import roofline_figures
 from benchsuite.report.figures.slices import MOST
@@ -88,7 +90,7 @@ def test_the_bound_of_a_forward_pass_is_as_by_hand(machine, case):
     assert row["bytes"] == moved
     assert row["intensity"] == pytest.approx(1e6 / moved)
     assert row["achieved"] == pytest.approx(1e6 / 4e-3)
-    assert row["bound"] == "compute"
+    assert row["bound"] == "arithmetic"
     assert row["bound_time"] == pytest.approx(1e-3)
     assert row["fraction"] == pytest.approx(0.25)
 
@@ -419,10 +421,14 @@ def test_the_map_of_those_that_see_all_leaves_out_the_short_sighted(grid, make_r
     ]
     models = {"lstm": 3.0, "tcn": 2.0, "conv": 1.0}
     frame = grid({m: lambda t, b, h, v=v: v for m, v in models.items()}, more=fields)
-    every, seeing = crossover_maps(frame)
+    seeing, every = crossover_maps(frame)
     assert set(every.data["model"]) == {"conv"}
     assert set(seeing.data["model"]) == {"tcn"}
     assert "Left out where they see less: conv." in seeing.caption
+    assert every.title.startswith(
+        "Fastest model, including models that do not see the whole sequence: "
+    )
+    assert "shorter fields: conv." in every.caption
     assert every.name != seeing.name
 
 
@@ -492,7 +498,7 @@ def test_any_page_and_any_frame_will_do(figures, grid, make_record, mixed, train
 
 def test_what_is_too_much_to_draw_is_said_and_in_the_data(grid):
     many = {"lstm": lambda t, b, h: 1.0, "tcn": lambda t, b, h: 2.0}
-    frame = grid(many, lengths=range(1, 13), batches=range(1, 11), widths=range(1, 8))
+    frame = grid(many, lengths=range(2, 14), batches=range(1, 11), widths=range(1, 8))
     (figure,) = crossover_maps(frame)
     assert "Drawn: 8 of 12 T, 6 of 10 B, 4 of 7 H; the CSV has all." in figure.caption
     assert len(figure.data) == 12 * 10 * 7
@@ -545,3 +551,157 @@ def test_names_fit_their_tiles():
     assert fitted("lstm_fused", 6, 40) == ["lstm_", "fused"]
     assert fitted("package.module:conv", 6, 40) == ["conv"]
     assert all(len(part) <= 9 for part in fitted("a.b:an_unreasonably_long_name", 6, 40))
+
+
+# --- one's own model
+
+
+def seen(make_record, model, steps=None):
+    """The record of a field: so many steps, or unbounded."""
+    own = {"model": model, "measure": "receptive_field", "unit": "step", "seq_len": 64}
+    if steps:
+        return make_record(**own, value=float(steps))
+    return make_record(**own, status="skipped", reason="unbounded: the whole past")
+
+
+def test_a_family_follows_from_the_field(make_record):
+    frame = to_frame(
+        [
+            seen(make_record, "my:gru"),
+            seen(make_record, "my:cnn", 600),
+            make_record(model="my:other"),
+            make_record(
+                model="my:broken", measure="receptive_field", status="skipped", reason="none"
+            ),
+        ]
+    )
+    wanted = {
+        "my:gru": "recurrent",
+        "my:cnn": "convolutional",
+        "my:other": "outside",
+        "my:broken": "outside",
+        "tcn": "convolutional",
+        "lstm": "recurrent",
+    }
+    assert {model: family_of(model, frame) for model in wanted} == wanted
+
+
+def test_ones_own_model_competes_under_its_name(grid, make_record):
+    models = {
+        "lstm": lambda t, b, h: 3e-6 * t,
+        "my:gru": lambda t, b, h: 1e-6 * t,
+        "tcn": lambda t, b, h: 5e-4,
+        "my:cnn": lambda t, b, h: 2e-4,
+        "my:other": lambda t, b, h: 1e-9,
+    }
+    fields = [seen(make_record, "my:gru"), seen(make_record, "my:cnn", 4000)]
+    fields += [
+        make_record(model="my:cnn", measure="receptive_field", unit="step", value=4000.0, seq_len=t)
+        for t in (128, 256, 512)
+    ]
+    frame = grid(models, lengths=(64, 128, 256, 512), batches=(1,), more=fields)
+    found = verdict(frame)
+    assert set(found.cells["recurrent"]) == {"my:gru"}
+    assert set(found.cells["convolutional"]) == {"my:cnn"}
+    assert "my:gru" in found.sentences()[0]
+    assert found.outside == ("my:other",)
+    assert "--measure receptive_field): my:other." in " ".join(found.limits())
+    (row,) = families(frame, noise=QUIET).to_dict("records")
+    assert row["low"] <= 200 <= row["high"]
+    figure = next(iter(crossover_maps(frame)))
+    assert figure.table["T*"].tolist() == [pytest.approx(200, rel=0.3)]
+
+
+def test_looks_differ():
+    own = [f"my.module:model_{k}" for k in range(6)]
+    with looks_for([*own, "lstm"]):
+        colours = [look(model)[0] for model in [*MODELS.names(), *own]]
+        assert len(set(colours)) == len(colours)
+        assert len({look(model)[1] for model in own}) == len(own)
+
+
+# --- what a sentence holds for
+
+
+def sized(make_record, model, value, **own):
+    return make_record(model=model, measure="parameters", unit="1", value=value, **own)
+
+
+def test_the_verdict_says_what_was_equal_and_how_many_parameters(grid, make_record):
+    sizes = [
+        sized(make_record, model, value, seq_len=t, hidden_size=32, match=match, mode="train")
+        for t in (64, 128, 256)
+        for match, values in (("width", (100.0, 520.0)), ("params", (100.0, 98.0)))
+        for model, value in zip(("lstm", "tcn"), values, strict=True)
+    ]
+    frames = [
+        grid({"lstm": lambda t, b, h: t, "tcn": lambda t, b, h, k=k: k * t}, match=match, more=more)
+        for match, k, more in (("width", 5.7, sizes), ("params", 2.0, ()))
+    ]
+    found = verdict(pd.concat(frames, ignore_index=True))
+    width, params = found.sentences()
+    assert width.startswith(
+        "infer, at equal width, where the convolution has 5.2 times the parameters:"
+        " recurrence (lstm) is faster in 6 of 6 shapes: 5.7 times as fast"
+    )
+    assert params.startswith("infer, at equal parameters, where parameters are equal within 2%:")
+    assert "Parameters were not measured" not in " ".join(found.limits())
+    bare = verdict(frames[1])
+    assert bare.sentences()[0].startswith("infer, at equal parameters: ")
+    assert "Parameters were not measured" in " ".join(bare.limits())
+
+
+def test_every_match_has_its_maps(grid):
+    both = pd.concat(
+        [
+            grid({"lstm": lambda t, b, h: t, "tcn": lambda t, b, h: 2 * t}, match=match, mode=mode)
+            for match in ("width", "params")
+            for mode in ("infer", "train")
+        ],
+        ignore_index=True,
+    )
+    for kind in (crossover_maps, speedup_maps):
+        titles = [figure.title for figure in kind(both)]
+        assert len(titles) == 4
+        assert sum("match=params" in title for title in titles) == 2
+
+
+def test_one_timestep_is_not_judged(grid):
+    frame = grid(
+        {"lstm": lambda t, b, h: 2e-6 * t, "tcn": lambda t, b, h: 1e-6 * t},
+        lengths=(1, 64, 128),
+        batches=(1,),
+    )
+    found = verdict(frame)
+    assert found.cells["seq_len"].tolist() == [64, 128]
+    assert found.streams == 1
+    assert "1 shapes of one timestep" in " ".join(found.limits())
+    for kind in (crossover_maps, speedup_maps):
+        (figure,) = kind(frame)
+        assert 1 not in set(figure.data["seq_len"])
+
+
+def test_a_bound_within_the_ceilings_noise_is_mixed(make_record, case):
+    def near(rate):
+        spread = np.linspace(0.9, 1.1, 9)
+        for measure, unit, value in (
+            ("matmul_rate", "FLOP/s", rate),
+            ("copy_bandwidth", "B/s", 1e8),
+        ):
+            yield make_record(
+                model="machine",
+                measure=measure,
+                unit=unit,
+                value=value,
+                seq_len=1,
+                batch_size=1,
+                hidden_size=1,
+                samples=(value * spread).tolist(),
+            )
+
+    even = 1e6 / (14240 / 1e8)  # FLOP/s at which this case needs both for as long
+    bounds = {
+        k: roofline(to_frame([*near(k * even), *case(1.0)]))["bound"].iloc[0]
+        for k in (0.2, 1.01, 5.0)
+    }
+    assert bounds == {0.2: "arithmetic", 1.01: "mixed", 5.0: "memory"}

@@ -201,12 +201,12 @@ def test_intervals_of_an_exponent_cover_where_the_floor_is_estimated(lines):
 @pytest.mark.parametrize(
     ("t", "regime", "at"),
     [
-        (1e-3 + 1e-8 * T, "overhead-bound", math.nan),
+        (1e-3 + 1e-8 * T, "flat", math.nan),
         (1e-6 + 1e-6 * T, "linear", math.nan),
-        (1e-4 + 4e-7 * T, "overhead-bound → linear", 250),
+        (1e-4 + 4e-7 * T, "flat → linear", 250),
         (1e-9 * T**2, "super-linear", math.nan),
         (3e-7 * T + 5e-10 * T**2, "linear → super-linear", 200),
-        (np.full(T.size, 1e-3), "overhead-bound", math.nan),
+        (np.full(T.size, 1e-3), "flat", math.nan),
     ],
 )
 def test_regimes(make_record, t, regime, at):

@@ -30,7 +30,8 @@ from benchsuite.profiling.recorder import record
 from benchsuite.profiling.trace_case import trace_case
 from benchsuite.profiling.trace_file import read_trace
 from benchsuite.profiling.trace_frame import load_frame, to_frame
-from benchsuite.profiling.words import percent
+from benchsuite.profiling.words import bound_of, percent
+from benchsuite.profiling.written import read_explanations
 from benchsuite.records import to_frame as records_frame
 from benchsuite.report.page import write_report
 from benchsuite.runtime.workload import Workload
@@ -203,9 +204,9 @@ def test_launch_bound_on_the_host():
     told = explain(made.frame())
     assert told.shares["python"] == pytest.approx(0.4)
     assert told.shares["pointwise"] == pytest.approx(0.6)
-    assert told.bounds == pytest.approx({"launch": 0.7, "compute": 0.0, "bandwidth": 0.3})
-    assert (told.bound, told.device, told.calls, told.timesteps) == ("launch", "cpu", 30, 10)
-    assert "launch-bound" in told.sentences[1]
+    assert told.bounds == pytest.approx({"overhead": 0.7, "arithmetic": 0.0, "memory": 0.3})
+    assert (told.bound, told.device, told.calls, told.timesteps) == ("overhead", "cpu", 30, 10)
+    assert "overhead-bound" in told.sentences[1]
     assert "3 per timestep" in told.sentences[1]
     assert "stack the gates" in told.sentences[2]
 
@@ -224,7 +225,7 @@ def test_stacked_gates_are_not_advised_again(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "bound"),
-    [(1024, "compute"), (1, "bandwidth")],
+    [(1024, "arithmetic"), (1, "memory")],
 )
 def test_one_product_is_bound_by_what_its_shape_says(rows, bound):
     """(rows, 1024) @ (1024, 1024): many rows compute, one row only reads the weights."""
@@ -239,7 +240,7 @@ def test_one_product_is_bound_by_what_its_shape_says(rows, bound):
 
 @pytest.mark.parametrize(
     ("near", "bound"),
-    [({}, "bandwidth"), ({"near_bytes": 1 << 20, "near_bandwidth": 1e11}, "compute")],
+    [({}, "memory"), ({"near_bytes": 1 << 20, "near_bandwidth": 1e11}, "arithmetic")],
 )
 def test_what_a_cache_holds_is_not_taken_for_memory_traffic(near, bound):
     """(8, 128) @ (128, 128): 66 KB at 0.26 MFLOP wait for memory, but not for a cache."""
@@ -248,7 +249,7 @@ def test_what_a_cache_holds_is_not_taken_for_memory_traffic(near, bound):
     assert explain(made.add("aten::mm", 0, 901, **dims).frame()).bound == bound
 
 
-@pytest.mark.parametrize(("microseconds", "bound"), [(901, "bandwidth"), (301, "compute")])
+@pytest.mark.parametrize(("microseconds", "bound"), [(901, "memory"), (301, "arithmetic")])
 def test_what_moves_faster_than_memory_can_came_out_of_a_cache(microseconds, bound):
     """(8, 1024) @ (1024, 1024): 4.3 MB, for which memory needs 430 µs."""
     near = {"near_bytes": 1 << 20, "near_bandwidth": 1e11}
@@ -274,7 +275,7 @@ def gpu(kernel_us, gap_us, name="sgemm_128x64"):
 def test_idle_share_of_a_device():
     told = explain(gpu(kernel_us=10, gap_us=30).frame())
     assert told.idle == pytest.approx(0.75)
-    assert told.bound == "launch"
+    assert told.bound == "overhead"
     assert (told.device, told.kernels) == ("gpu", 10)
     assert sum(told.shares.values()) == pytest.approx(1)
     assert told.shares["matmul"] == pytest.approx(0.25)
@@ -284,7 +285,7 @@ def test_idle_share_of_a_device():
 
 def test_a_busy_device_computes():
     told = explain(gpu(kernel_us=95, gap_us=5).frame())
-    assert (told.bound, told.idle) == ("compute", pytest.approx(0.05))
+    assert (told.bound, told.idle) == ("arithmetic", pytest.approx(0.05))
     assert told.flops_rate == pytest.approx(2 * 256**3 / 95e-6)
 
 
@@ -305,7 +306,7 @@ def test_device_time_and_launches_belong_to_the_operator_that_launched():
 def test_memory_traffic_is_bandwidth_bound():
     made = Made({"pace": PACE}).add("ProfilerStep#0", 0, 100, "user_annotation")
     told = explain(made.add("aten::copy_", 0, 40).add("aten::mul", 40, 50).frame())
-    assert told.bound == "bandwidth"
+    assert told.bound == "memory"
     assert told.shares["memory"] == pytest.approx(0.4)
     assert "fuse pointwise" in told.sentences[2]
 
@@ -498,7 +499,7 @@ def test_one_directory_holds_all_of_a_case(tmp_path):
         json.dumps(traced.explanation.to_dict())
     )
     assert explain(load_frame(traced.files["trace"])) == traced.explanation
-    assert traced.explanation.bound == "launch"  # some eighty tiny operators a timestep
+    assert traced.explanation.bound == "overhead"  # some eighty tiny operators a timestep
 
 
 def test_the_command(tmp_path):
@@ -577,8 +578,34 @@ def test_the_report_tells_and_links_the_explanation(tmp_path, make_record):
     (tmp_path / "traces" / "broken" / "explanation.json").write_text('{"torn')
     frame = records_frame([make_record()])
     page = write_report(frame, tmp_path / "report", traces=tmp_path / "traces")["index"].read_text()
-    assert "lstm-T8-&lt;b&gt;case&lt;/b&gt;: <strong>launch-bound</strong>" in page
+    assert "lstm-T8-&lt;b&gt;case&lt;/b&gt;: <strong>overhead-bound</strong>" in page
     assert "GPU is idle for 75 %" in page
     (link,) = re.findall(r'<a href="([^"]*timeline.html)"', page)
     assert (tmp_path / "report" / link).read_text() == "page"
     assert "Where the time goes" not in write_report(frame, tmp_path / "other")["index"].read_text()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "word"),
+    [
+        ({"overhead": 0.31, "arithmetic": 0.52, "memory": 0.17}, "mixed"),
+        ({"overhead": 0.55, "arithmetic": 0.45, "memory": 0.0}, "mixed"),
+        ({"overhead": 0.45, "arithmetic": 0.55, "memory": 0.0}, "mixed"),
+        ({"overhead": 0.2, "arithmetic": 0.1, "memory": 0.7}, "memory"),
+    ],
+)
+def test_near_one_half_the_bound_is_mixed(bounds, word):
+    assert bound_of(bounds) == word
+
+
+def test_an_explanation_of_an_earlier_version_is_read_in_the_words_of_today(tmp_path):
+    told = explain(gpu(kernel_us=10, gap_us=30).frame()).to_dict()
+    names = {"overhead": "launch", "arithmetic": "compute", "memory": "bandwidth"}
+    told["bounds"] = {names[key]: share for key, share in told["bounds"].items()}
+    told["bound"], told["sentences"] = "launch", ["", "It is launch-bound."]
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "explanation.json").write_text(json.dumps(told))
+    (found,) = read_explanations(tmp_path)
+    assert found["bound"] == "overhead"
+    assert set(found["bounds"]) == set(names)
+    assert found["sentences"][1].startswith("It is overhead-bound: ")

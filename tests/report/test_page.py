@@ -14,7 +14,8 @@ import pytest
 from benchsuite import units
 from benchsuite.analysis import laws, newest, verdict
 from benchsuite.errors import UsageError
-from benchsuite.records import to_frame
+from benchsuite.grid.study import load_study
+from benchsuite.records import RecordFile, to_frame
 from benchsuite.report.figures.closed_loop import wave_figures
 from benchsuite.report.figures.receptive_field import field_figures
 from benchsuite.report.page import write_report
@@ -108,7 +109,7 @@ def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
     assert page.count("<tr>") > 2 * (16 + 16)
     assert "match=width" in page
     # 1e-6 T against the better of 2e-6 T and 1e-7 T^1.5, which is the lower one below T = 100.
-    assert "infer: convolution (tcn) is faster in 6 of 8 shapes" in page
+    assert "infer, at equal width: convolution (tcn) is faster in 6 of 8 shapes" in page
     assert "recurrence (lstm_cell) is faster in 2: 1.25 times as fast in the median" in page
 
 
@@ -120,6 +121,8 @@ def test_an_unbounded_field_is_an_answer_and_no_failure(make_record, tmp_path):
     assert "61 step" in page
     assert ">unbounded<" in page
     assert "No case was skipped and none failed." in page
+    assert "(1 ok, 1 unbounded receptive field)" in page
+    assert "1 skipped" not in page
 
 
 def test_the_summary_names_exponents(study, tmp_path):
@@ -288,7 +291,7 @@ def test_the_verdict_finds_the_planted_winners(make_record):
     (sentence, *_) = found.sentences()
     assert "(at T = 64 and 128)" in sentence
     assert "(at T = 512 and 1024)" in sentence
-    assert "1 of 5 cannot be told apart" in sentence
+    assert "in 1 of 5 the difference is within noise" in sentence
 
 
 def test_a_model_that_sees_too_little_does_not_compete(make_record):
@@ -389,3 +392,29 @@ def test_ids_of_a_page_differ(study, tmp_path):
     page = write_report(study, tmp_path)["index"].read_text()
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("command", ["report", "advise"])
+def test_the_study_of_a_file_is_found(make_record, monkeypatch, tmp_path, run_command, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    file = tmp_path / "benchmarks" / "study.toml"
+    file.write_text('name = "mine"\n[axes]\nmodel = ["lstm"]\n')
+    at = ["-a", "seq_len=256", "-a", "batch_size=1", "-a", "hidden_size=64", "--study"]
+    words = [command, *(at if command == "advise" else []), "benchmarks/study.toml"]
+    code, _, err = run_command(*words)
+    assert code == 2
+    assert "study 'mine' of benchmarks/study.toml was not measured yet" in err
+    assert "`benchsuite run benchmarks/study.toml`" in err
+    RecordFile(tmp_path / ".benchsuite" / "mine" / "records.jsonl").append(make_record())
+    code, out, err = run_command(*words)
+    assert (code, err) == (0, "")
+    assert str(Path("mine", "report", "index.html")) in out or out.startswith("Use lstm: ")
+
+
+@pytest.mark.parametrize("name", ["quick", "default"])
+def test_shipped_studies_compare_at_equal_parameters_too(name):
+    study = load_study(name)
+    for measure in ("latency", "parameters"):
+        assert study.params_of(measure)["match"] == ("width", "params")
+    assert min(study.axes["seq_len"]) > 1

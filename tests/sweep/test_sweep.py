@@ -24,6 +24,7 @@ from benchsuite.sweep.remaining import Remaining
 
 HERE = Path(__file__).parents[1]
 TINY = ["-a", "seq_len=4,8", "-a", "batch_size=1", "-a", "hidden_size=4", "-a", "mode=infer"]
+TINY += ["-a", "match=width"]
 
 
 def repository(path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ _MOST_STRIPS = 4
 
 
 def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
-    """A map of all models, and one of those that see the whole sequence where that makes fewer.
+    """A map of the models that see the whole sequence, and one of all where those are more.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
@@ -30,29 +30,39 @@ def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[F
         A figure per mode, device and whatever else varies; its table has T* of the best recurrent
         against the best convolutional model.
     """
-    tried = chosen[chosen["measure"] == measure]
+    tried = analysis.sequences(chosen[chosen["measure"] == measure])
     if tried["model"].nunique() < 2:
         return
-    noise = analysis.floor(chosen, measure)
+    noise, family = analysis.floor(chosen, measure), analysis.families_of(chosen)
     field = analysis.field_of(chosen, tried)
     blind = field < tried["seq_len"].astype(float)
-    seeing = tried[~blind]
-    yield from _maps(tried, measure, noise, "")
+    seeing, note = tried[~blind], ""
+    short = ", ".join(tried.loc[blind, "model"].unique())
     if blind.any() and seeing["model"].nunique() > 1:
-        note = f" Left out where they see less: {', '.join(tried.loc[blind, 'model'].unique())}."
+        note = f" Left out where they see less: {short}."
         unknown = tried.loc[field.isna(), "model"].unique()
         if len(unknown):
             note += f" Not known, and taken to see all: {', '.join(unknown)}."
-        yield from _maps(seeing, measure, noise, note, seeing=True)
+        yield from _maps(seeing, measure, noise, family, note, seeing=True)
+        note = f" Not an answer where outputs need the whole sequence; shorter fields: {short}."
+    yield from _maps(tried, measure, noise, family, note)
 
 
 def _maps(
-    tried: pd.DataFrame, measure: str, noise: analysis.Noise, note: str, *, seeing: bool = False
+    tried: pd.DataFrame,
+    measure: str,
+    noise: analysis.Noise,
+    family: Mapping[str, str],
+    note: str,
+    *,
+    seeing: bool = False,
 ) -> Iterator[Figure]:
     cells = analysis.fastest(tried, measure, noise=noise)
-    lines = analysis.families(tried, measure, noise=noise)
+    lines = analysis.families(tried, measure, noise=noise, family=family)
     what = "Fastest" if measure == "latency" else f"Lowest {measure.replace('_', ' ')}"
     who = "model that sees the whole sequence" if seeing else "model"
+    if note and not seeing:
+        who += ", including models that do not see the whole sequence"
     for part in slices(cells, _SHOWN):
         own = [n for n in analysis.LINE if n not in {*_SHOWN, "input_size"}]
         first = part.rows.iloc[0]
@@ -90,8 +100,8 @@ def _figure(
         panels, title, name, xlabel="sequence length T", ylabel="batch size B", margin=_MARGIN
     )
     caption = (
-        "The model with the lowest value, and the next one's over it; ≈ and the colours at a tile's"
-        " foot: models that it cannot be told from (95 % of a pair,"
+        "The model with the lowest value, and the next one's over it; ≈ and coloured strips: models"
+        " whose difference from the fastest is within noise (95 % of a pair,"
         f" {noise.words}). n = {len(cells)} shapes. Grey: no model has a value; models"
         " without one are named or counted with their status. Hatched: not in the study."
     )
@@ -188,7 +198,7 @@ def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
             words.append(f"Most often: {', '.join(tops)}.")
         ties = int((~won["separable"]).sum())
         if ties:
-            words.append(f"In {ties} of them another model cannot be told from the lowest.")
+            words.append(f"In {ties} of them another model is within noise of the lowest.")
     empty = len(cells) - len(won)
     if empty:
         words.append(f"No model has a value in {empty} of {len(cells)} shapes.")
@@ -204,7 +214,7 @@ def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
                 (f"{a} is lower at every length", (verdicts == "a always").sum()),
                 (f"{b} is lower at every length", (verdicts == "b always").sum()),
                 ("they cross", verdicts.str.startswith("crosses").sum()),
-                ("they cannot be told apart all along", (verdicts == "not separable").sum()),
+                ("neither is consistently lower", (verdicts == "not separable").sum()),
             )
             if count
         ]

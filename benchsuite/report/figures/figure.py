@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import io
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,9 @@ _COLOURS = (
     *("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00"),
     *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
 )
+#: … and for models from outside, none of which is alike to those.
+_OUTSIDE_COLOURS = ("#332288", "#7A4B1E", "#FFAABB", "#00B7C7", "#4D4D4D", "#B8D430")
+_OUTSIDE_MARKERS = "<>hdp8H"
 #: Points; half the width of a page.
 _NARROW = 360
 _MARKERS = "osD^vP*X"
@@ -76,13 +81,31 @@ class Figure:
         return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
+_seen: ContextVar[tuple[str, ...]] = ContextVar("models from outside on this page", default=())
+
+
+@contextmanager
+def looks_for(models: Iterable[str]) -> Iterator[None]:
+    """Give the models from outside among these looks that differ, inside this.
+
+    Without it a look follows from the model's name alone, and two may meet.
+    """
+    token = _seen.set(tuple(sorted({*models} - {*MODELS.names()})))
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def look(model: str) -> tuple[str, str]:
-    """The same colour and marker for a model in every figure."""
-    names = MODELS.names()
-    index = names.index(model) if model in names else len(names) + sum(map(ord, model))
-    return _COLOURS[index % len(_COLOURS)], _MARKERS[
-        (index + index // len(_COLOURS)) % len(_MARKERS)
-    ]
+    """The same colour and marker for a model in every figure; never a built-in's for another."""
+    names, seen = MODELS.names(), _seen.get()
+    if model in names:
+        place, colours, markers = names.index(model), _COLOURS, _MARKERS
+    else:
+        place = seen.index(model) if model in seen else sum(map(ord, model))
+        colours, markers = _OUTSIDE_COLOURS, _OUTSIDE_MARKERS
+    return colours[place % len(colours)], markers[(place + place // len(colours)) % len(markers)]
 
 
 def house_style(salt: str) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchsuite.analysis import UNBOUNDED, measured, problems
+from benchsuite.analysis import is_unbounded, measured
 from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 
 _NAME = "receptive-field"
@@ -16,9 +16,7 @@ _NAME = "receptive-field"
 
 def unbounded(frame: pd.DataFrame) -> list[str]:
     """Models whose receptive field has no end."""
-    rows = problems(frame)
-    rows = rows[rows["measure"] == "receptive_field"]
-    return list(dict.fromkeys(rows.loc[rows["reason"].str.startswith(UNBOUNDED), "model"]))
+    return list(dict.fromkeys(frame.loc[is_unbounded(frame), "model"]))
 
 
 def field_figures(chosen: pd.DataFrame) -> Iterator[Figure]:

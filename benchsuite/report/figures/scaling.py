@@ -21,7 +21,7 @@ _PANEL = ("batch_size", "hidden_size")
 #: Panels in a row and in a column at most; the data beside the figure have them all.
 _SIDE = 3
 #: Figures of a page at most.
-_FIGURES = 6
+_FIGURES = 8
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 

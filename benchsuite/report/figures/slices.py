@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 from benchsuite.analysis import told_axis
 from benchsuite.grid.case import AXES
 
-#: Figures of one kind; of more the first are drawn, and the last caption says so.
+#: Figures of one kind and match; of more the first are drawn, and the last caption says so.
 MOST = 2
 _SHORT = {"seq_len": "T", "batch_size": "B", "hidden_size": "H"}
 
@@ -36,7 +37,11 @@ class Slice:
 
 
 def slices(
-    rows: pd.DataFrame, shown: Collection[str], *, named: Collection[str] = (), most: int = MOST
+    rows: pd.DataFrame,
+    shown: Collection[str],
+    *,
+    named: Collection[str] = (),
+    most: int | None = None,
 ) -> list[Slice]:
     """Divide rows by the axes that a figure does not show.
 
@@ -45,7 +50,7 @@ def slices(
         shown: Axes that the figure shows, besides the model; input_size belongs to hidden_size
             where it equals it.
         named: Axes to be named in words even where they do not vary.
-        most: Slices at most, in the order of the rows.
+        most: Slices at most, in the order of the rows; by default `MOST` of each match.
     """
     if not len(rows):
         return []
@@ -59,8 +64,13 @@ def slices(
         if name not in {"mode", "match"} and (name in always or rows[name].nunique() > 1)
     ]
     groups: dict[Any, Any] = rows.groupby(fixed, sort=False).indices
+    match = fixed.index("match")
+    drawn: Counter[Any] = Counter()
     found = []
-    for key, own in list(groups.items())[:most]:
+    for key, own in groups.items():
+        drawn[key[match]] += 1
+        if (drawn[key[match]] > MOST) if most is None else (drawn.total() > most):
+            continue
         value = dict(zip(fixed, key, strict=True))
         parts = [str(value["mode"])] if "mode" in value else []
         parts += [told_axis(_SHORT.get(n, n), value[n]) for n in told]

@@ -30,12 +30,14 @@ def speedup_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Fig
         chosen: One row per case and measure (see `analysis.newest`).
         measure: One for which lower is better.
     """
-    table = analysis.speedups(chosen, measure)
+    table = analysis.speedups(analysis.sequences(chosen), measure)
+    short = analysis.field_of(chosen, table) < table["seq_len"].astype(float)
+    blind = set(table.loc[short, "model"])
     for part in slices(table, _SHOWN):
-        yield _figure(part, measure)
+        yield _figure(part, measure, blind)
 
 
-def _figure(part: Slice, measure: str) -> Figure:
+def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     rows = part.rows
     reference = str(rows["reference"].iloc[0])
     how = "Speed" if measure == "latency" else f"Saving in {measure.replace('_', ' ')}"
@@ -54,7 +56,8 @@ def _figure(part: Slice, measure: str) -> Figure:
     end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))
     panels = [
         Panel(
-            title=fitted(model, 1, _MARGIN)[0],
+            title=fitted(model, 1, _MARGIN)[0]
+            + (", which does not see the whole sequence" if model in blind else ""),
             columns=[str(length) for length in lengths],
             rows=[f"B{batch} H{width}" for batch, width in order],
             tiles=_tiles(rows[rows["model"] == model], lengths, order, end),
@@ -79,7 +82,7 @@ def _figure(part: Slice, measure: str) -> Figure:
     count = int(rows["speedup"].notna().sum())
     caption = (
         f"{measure.replace('_', ' ').capitalize()} of {reference} over that of the model: above"
-        f" one, the model is better. n = {count} pairs. ≈: not separable from one within the noise"
+        f" one, the model is better. n = {count} pairs. ≈: the difference is within the noise"
         " between processes (95 %). Grey: a status where the model has no value, `no ref` where"
         f" {reference} has none. Hatched: not in the study. Colours end at a factor of {2**end:g}."
     )
