@@ -455,7 +455,7 @@ def test_the_command_goes_on_after_what_cannot_be_trained(tmp_path):
         (["delay", "lstm", "--seconds", "0"], "seconds = 0 is not allowed"),
         (["delay", "lstm", "-t", "lag=256"], "lag = 256 is not allowed at seq_len = 256"),
         (["delay", "lstm", "-t", "lag"], "task option 'lag' has no '='"),
-        (["delay", "lstm", "-a", "seq_len=8,16"], "2 values are not allowed"),
+        (["delay", "lstm", "-a", "seq_len=8,16"], "2 values; train takes one of each axis"),
         (["delay", "lstm", "-a", "input_size=3"], "it follows from the task"),
         (["delay", "lstm", "-a", "mode=infer"], "always mode=train"),
         (["delay", "lstm", "--optimizer", "sgd"], "unknown optimizer 'sgd'"),

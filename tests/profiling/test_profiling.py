@@ -519,7 +519,7 @@ def test_the_command(tmp_path):
     ("words", "told"),
     [
         (["lsmt"], "did you mean 'lstm'"),
-        (["lstm", "-a", "seq_len=8,16"], "a trace is of one case"),
+        (["lstm", "-a", "seq_len=8,16"], "a trace takes one of each axis"),
         (["lstm", "-a", "model=tcn"], "models are arguments"),
         (["lstm", "-a", "seq_len=8", "-o", "/dev/null/x"], "cannot write traces to"),
     ],
