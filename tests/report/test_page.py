@@ -425,7 +425,9 @@ def test_the_study_of_a_file_is_found(make_record, monkeypatch, tmp_path, run_co
 
 @pytest.mark.parametrize("name", ["quick", "default"])
 def test_shipped_studies_compare_at_equal_parameters_too(name):
-    study = load_study(name)
+    study = load_study(name).with_device("cpu")
     for measure in ("latency", "parameters"):
         assert study.params_of(measure)["match"] == ("width", "params")
     assert min(study.axes["seq_len"]) > 1
+    one = study.derive({"match": ["width"]})
+    assert len(one.cases("peak_memory")) == one.size  # an axis in [only] that no longer varies
