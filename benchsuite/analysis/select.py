@@ -11,11 +11,11 @@ import pandas as pd
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import AXES
-from benchsuite.stats import stacked
+from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, stacked
 
 #: What a line over sequence length holds fixed, besides the model.
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
-#: How the reason begins where a skipped receptive field is an answer: it is as long as the past.
+#: Shown for a receptive field that is as long as the past or the sequence.
 UNBOUNDED = "unbounded"
 #: What a module's sizes, and so its parameters, depend on.
 SIZES = (
@@ -66,12 +66,16 @@ def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows report a receptive field without an end: skipped, and yet an answer."""
-    return (
-        (rows["measure"] == "receptive_field")
-        & (rows["status"] == "skipped")
-        & rows["reason"].str.startswith(UNBOUNDED)
-    )
+    """Which rows report an unbounded receptive field: skipped, and yet an answer."""
+    return rows["unbounded"].fillna(value=False).astype(bool)
+
+
+def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which timings have too few samples for a 95 % interval, or samples that spread widely."""
+    timed = (rows["status"] == "ok") & rows["samples"].map(bool)
+    few = rows["n_samples"] < INTERVAL_SAMPLES
+    wide = (rows["q75"] - rows["q25"]) > UNSTABLE_SPREAD * rows["value"]
+    return timed & (few | wide)
 
 
 def sequences(frame: pd.DataFrame) -> pd.DataFrame:

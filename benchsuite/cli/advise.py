@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,9 +161,11 @@ def _print(text: str, width: int) -> None:
 
 
 def _continued(command: str, width: int) -> str:
-    """A command in lines that fit and that a shell joins again."""
-    lines = textwrap.wrap(command, width - 6, break_long_words=False, break_on_hyphens=False)
-    return " \\\n    ".join(["  " + lines[0], *lines[1:]])
+    """A command in lines that fit and that a shell joins again; an option keeps its value."""
+    glued = re.sub(r"(-a|--measure) ", "\\1\N{NO-BREAK SPACE}", command)
+    lines = textwrap.wrap(glued, width - 6, break_long_words=False, break_on_hyphens=False)
+    joined = " \\\n    ".join(["  " + lines[0], *lines[1:]])
+    return joined.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:

@@ -156,7 +156,8 @@ class Study:
                 name: values if name in _MACHINE_AXES else (_NO_MODEL.get(name, values[0]),)
                 for name, values in self.params.items()
             }
-        return {**self.params, **self.only.get(measure, {})}
+        only = self.only.get(measure, {})  # an axis of one value may not be among the parameters
+        return {name: only.get(name, values) for name, values in self.params.items()}
 
     def cases(self, measure: str | None = None) -> list[Case]:
         """All cases (of one measure), in asv's order (the product of `params`, last fastest)."""

@@ -42,7 +42,7 @@ def facts(chosen: pd.DataFrame) -> dict[str, Any]:
         "cases": cases["case"].nunique(),
         "measurements": len(chosen),
         "counts": ", ".join(counts),
-        "unstable": int(chosen["warning"].str.startswith(("unstable", "few")).sum()),
+        "unstable": int(analysis.is_unstable(chosen).sum()),
         "matches": [analysis.HELD[match] for match in dict.fromkeys(cases["match"])],
         "mixed": [
             f"{name}s {', '.join(values)}"

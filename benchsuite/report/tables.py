@@ -16,7 +16,7 @@ from benchsuite.grid.case import AXES
 _SHOWN = [
     *AXES,
     *("unit", "value", "ci_low", "ci_high", "n_samples", "status", "reason", "warning"),
-    *("kernel", "width", "match_deviation"),
+    *("unbounded", "unstable", "kernel", "width", "match_deviation"),
 ]
 #: Values of all tables together, so that the page stays small; the files beside it have them all.
 _CELLS = 12_000
@@ -70,6 +70,7 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
     names = [*analysis.LINE, "seq_len"]
     for measure in measures:
         rows = chosen[chosen["measure"] == measure]
+        rows = rows.assign(unstable=analysis.is_unstable(rows))
         own = list(dict.fromkeys(rows["model"]))
         shown = [n for n in names if n == "seq_len" or varies(rows, n)]
         shapes = rows[names].drop_duplicates().sort_values(names)
@@ -122,7 +123,7 @@ def plain(value: Any) -> Cell:
 def _cell(record: Mapping[Hashable, Any] | None, best: float | None) -> Cell:
     if record is None:
         return Cell("", "", "not in the study", "none")
-    if record["status"] == "skipped" and str(record["reason"]).startswith(analysis.UNBOUNDED):
+    if record["unbounded"] is True:
         return Cell(analysis.UNBOUNDED, float("inf"), str(record["reason"]))
     if record["status"] != "ok":
         return Cell(str(record["status"]), "", str(record["reason"]), "none")
@@ -134,9 +135,9 @@ def _cell(record: Mapping[Hashable, Any] | None, best: float | None) -> Cell:
     parts += [str(record[name]) for name in ("kernel", "warning") if record[name]]
     if record["match"] != "width":
         parts.append(f"width {record['width']}, {record['match_deviation']:+.1%} of the target")
-    shaky = str(record["warning"]).startswith(("unstable", "few"))
-    mark = "best" if value == best else "unstable" if shaky else ""
-    return Cell(units.show(value, unit) + " ?" * shaky, value, "; ".join(parts), mark)
+    unstable = record["unstable"]
+    mark = "best" if value == best else "unstable" if unstable else ""
+    return Cell(units.show(value, unit) + " ?" * unstable, value, "; ".join(parts), mark)
 
 
 def law_table(laws: pd.DataFrame, measure: str, unit: str) -> Table:

@@ -172,6 +172,7 @@ def test_fields_parameters_and_errors_stand_beside(make_record):
                 unit="step",
                 status="skipped",
                 reason="unbounded: an output depends on the whole past",
+                provenance={"unbounded": True},
                 **at,
             ),
         ]
@@ -388,6 +389,7 @@ def equal_rows(make_record, models, **own):
             value = TRUTH["lstm"](t, b, h) * math.exp(rng.normal(0, 0.04))
             yield make_record(**at, value=value, samples=[0.99 * value, value, 1.01 * value])
         endless = {"status": "skipped", "reason": "unbounded: the whole past", "unit": "step"}
+        endless["provenance"] = {"unbounded": True}
         yield make_record(model=model, measure="receptive_field", **endless)
 
 

@@ -116,7 +116,9 @@ def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
 def test_an_unbounded_field_is_an_answer_and_no_failure(make_record, tmp_path):
     own = {"measure": "receptive_field", "unit": "step"}
     bounded = make_record(model="tcn", value=61.0, **own)
-    endless = make_record(status="skipped", reason="unbounded: the whole past", **own)
+    endless = make_record(
+        status="skipped", reason="unbounded: the whole past", provenance={"unbounded": True}, **own
+    )
     page = write_report(to_frame([bounded, endless]), tmp_path)["index"].read_text()
     assert "61 step" in page
     assert ">unbounded<" in page
@@ -341,6 +343,7 @@ def test_the_field_figure_needs_two_lengths(make_record):
         measure="receptive_field",
         status="skipped",
         reason="unbounded: the whole past",
+        provenance={"unbounded": True},
     )
     (figure,) = field_figures(newest(to_frame([*records, endless])))
     assert figure.data["value"].tolist() == [128.0, 256.0]
@@ -414,7 +417,9 @@ def test_the_study_of_a_file_is_found(make_record, monkeypatch, tmp_path, run_co
 
 @pytest.mark.parametrize("name", ["quick", "default"])
 def test_shipped_studies_compare_at_equal_parameters_too(name):
-    study = load_study(name)
+    study = load_study(name).with_device("cpu")
     for measure in ("latency", "parameters"):
         assert study.params_of(measure)["match"] == ("width", "params")
     assert min(study.axes["seq_len"]) > 1
+    one = study.derive({"match": ["width"]})
+    assert len(one.cases("peak_memory")) == one.size  # an axis in [only] that no longer varies

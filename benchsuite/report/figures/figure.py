@@ -108,6 +108,12 @@ def look(model: str) -> tuple[str, str]:
     return colours[place % len(colours)], markers[(place + place // len(colours)) % len(markers)]
 
 
+def label(model: str) -> str:
+    """A model's short name; from outside its factory's, marked if a built-in model has it."""
+    name = model.rpartition(":")[2]
+    return f":{name}" if name != model and name in MODELS.names() else name
+
+
 def house_style(salt: str) -> AbstractContextManager[None]:
     """Draw inside this: text stays text, and the same figure is the same file.
 

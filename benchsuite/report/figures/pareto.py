@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchsuite import analysis, units
 from benchsuite.catalog.tasks import TASKS
-from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
+from benchsuite.report.figures.figure import INK, Figure, house_style, label, look, svg_of
 from benchsuite.report.figures.slices import Slice, slices
 from benchsuite.report.figures.tiles import WIDTH, narrow
 
@@ -105,7 +105,7 @@ def _draw(rows: pd.DataFrame, title: str, salt: str) -> str:
             colour, marker = look(str(model))
             field = _field(float(rows.loc[rows["model"] == model, "field"].iloc[0]))
             handles.append(Line2D([], [], color=colour, marker=marker, ls="", label=""))
-            handles[-1].set_label(f"{str(model).rpartition(':')[2]}: {field}")
+            handles[-1].set_label(f"{label(str(model))}: {field}")
         canvas.legend(
             handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False
         )

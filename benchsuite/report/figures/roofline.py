@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchsuite import analysis, units
-from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
+from benchsuite.report.figures.figure import INK, Figure, house_style, label, look, svg_of
 from benchsuite.report.figures.slices import Slice, slices, some
 from benchsuite.report.figures.tiles import WIDTH, narrow
 
@@ -130,7 +130,7 @@ def _draw(rows: pd.DataFrame, drawn: pd.DataFrame, title: str, salt: str) -> str
         handles = [
             Line2D([], [], color=look(str(m))[0], marker=look(str(m))[1], lw=1) for m in models
         ]
-        names = [str(model).rpartition(":")[2] for model in models]
+        names = [label(str(model)) for model in models]
         canvas.legend(
             handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis import told_axis
+from benchsuite.analysis import HELD, told_axis
 from benchsuite.grid.case import AXES
 
 #: Figures of one kind and match; of more the first are drawn, and the last caption says so.
@@ -67,7 +67,8 @@ def slices(
     match = fixed.index("match")
     drawn: Counter[Any] = Counter()
     found = []
-    for key, own in groups.items():
+    held = list(HELD)
+    for key, own in sorted(groups.items(), key=lambda group: held.index(group[0][match])):
         drawn[key[match]] += 1
         if (drawn[key[match]] > MOST) if most is None else (drawn.total() > most):
             continue

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
-from benchsuite.report.figures.figure import INK, house_style, svg_of
+from benchsuite.report.figures.figure import INK, house_style, label, svg_of
 
 #: Points; a phone shows about 350 of them in its width.
 WIDTH = 324.0
@@ -98,7 +98,7 @@ def ink_on(colour: str) -> str:
 def fitted(text: str, columns: int, margin: float) -> list[str]:
     """A model's name in lines that fit a tile of a panel with so many columns."""
     room = max(int((WIDTH - margin) / columns / (_GLYPH * _SMALL)), 4)
-    name = text.rpartition(":")[2]
+    name = label(text)
     if len(name) <= room:
         return [name]
     head, under, tail = name.partition("_")
