@@ -16,7 +16,8 @@ from benchsuite.analysis.select import LINE, UNBOUNDED, is_unbounded, measured, 
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, fit_surface
 from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES, DEFAULTS, Value
+from benchsuite.grid.axes import AXES, Value
+from benchsuite.grid.case import DEFAULTS
 from benchsuite.grid.study import load_study, shipped
 from benchsuite.units import show
 

@@ -40,7 +40,7 @@ from benchsuite.analysis.relabelling import enough_runs, least_runs, relabelled
 from benchsuite.analysis.select import measured
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 ALPHA = 0.05
 #: The verdict where no change, however large, could be shown.

@@ -8,7 +8,7 @@ import pandas as pd
 from benchsuite.analysis.fastest import field_of
 from benchsuite.analysis.noise import Floats
 from benchsuite.analysis.select import measured
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 #: An error is one of the trained model, whatever step is timed.
 _SAME = [name for name in AXES if name != "mode"]

@@ -28,7 +28,7 @@ import pandas as pd
 
 from benchsuite.analysis.noise import Noise, floor, spread
 from benchsuite.analysis.select import SIZES, measured
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 #: What the ceilings are measured for.
 MACHINE_KEYS = ["machine", "device", "dtype", "num_threads"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, stacked
 
 #: What a line over sequence length holds fixed, besides the model.

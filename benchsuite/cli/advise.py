@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from benchsuite.analysis.advice import Advice
-    from benchsuite.grid.case import Value
+    from benchsuite.grid.axes import Value
 
 #: The axes that make a point, by the letters that the page and the help use.
 _SHAPE = {"T": "seq_len", "B": "batch_size", "H": "hidden_size"}
@@ -98,7 +98,7 @@ def _number(value: float) -> float | None:
 
 
 def _point(settings: list[str], mode: str) -> dict[str, Value]:
-    from benchsuite.grid.case import axis_named, parse_assignment, parse_values
+    from benchsuite.grid.axes import axis_named, parse_assignment, parse_values
 
     point = {"mode": parse_values(axis_named("mode"), mode)[0]}
     for text in settings:

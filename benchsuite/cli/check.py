@@ -11,7 +11,7 @@ from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_js
 
 if TYPE_CHECKING:
     from benchsuite.contract import Finding
-    from benchsuite.grid.case import Value
+    from benchsuite.grid.axes import Value
 
 #: Axes that a factory may be called with.
 _AXES = ("input_size", "hidden_size", "num_layers", "bidirectional", "seq_len")
@@ -56,7 +56,7 @@ def check(
 
 
 def _given(axis: list[str]) -> dict[str, Value]:
-    from benchsuite.grid.case import parse_single
+    from benchsuite.grid.axes import parse_single
 
     return parse_single(axis, _AXES, "axis of a factory", "check takes")
 

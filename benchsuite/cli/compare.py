@@ -210,7 +210,7 @@ def _print_missing(table: pd.DataFrame) -> None:
 
 def _common(group: pd.DataFrame, table: pd.DataFrame) -> str:
     """The axes whose one value sets a group apart from the rest of the table."""
-    from benchsuite.grid.case import AXES
+    from benchsuite.grid.axes import AXES
 
     apart = [
         f"{axis}={group[axis].iloc[0]}"

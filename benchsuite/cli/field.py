@@ -105,7 +105,8 @@ def field(
 
 def _cases(models: list[str], axis: list[str]) -> list[Case]:
     from benchsuite.catalog.models import MODELS
-    from benchsuite.grid.case import Case, parse_single
+    from benchsuite.grid.axes import parse_single
+    from benchsuite.grid.case import Case
 
     settings: dict[str, Any] = parse_single(axis, _AXES, "axis of a field", "a field has")
     names = [spec.name for spec in MODELS] if models == ["all"] else list(dict.fromkeys(models))

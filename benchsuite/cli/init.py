@@ -28,7 +28,7 @@ def init(
 
     No file is overwritten without --force.
     """
-    from benchsuite.grid.case import parse_assignment
+    from benchsuite.grid.axes import parse_assignment
     from benchsuite.scaffold.plan import scaffold
 
     axes = dict(parse_assignment(text) for text in axis or [])

@@ -102,7 +102,8 @@ def _studies() -> list[dict[str, Any]]:
 
 
 def _axes() -> list[dict[str, Any]]:
-    from benchsuite.grid.case import AXES, DEFAULTS
+    from benchsuite.grid.axes import AXES
+    from benchsuite.grid.case import DEFAULTS
 
     return [
         {

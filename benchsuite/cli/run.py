@@ -24,7 +24,7 @@ from benchsuite.cli._app import (
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.grid.case import Value
+    from benchsuite.grid.axes import Value
     from benchsuite.grid.study import Study
     from benchsuite.records import Record
     from benchsuite.sweep.driver import Balance, Progress
@@ -96,7 +96,7 @@ def _study(
     name_or_path: str, axis: list[str], device: str | None, measure: list[str], name: str | None
 ) -> Study:
     from benchsuite.catalog.measures import MEASURES
-    from benchsuite.grid.case import axis_named, parse_assignment, parse_values
+    from benchsuite.grid.axes import axis_named, parse_assignment, parse_values
     from benchsuite.grid.study import load_study
     from benchsuite.sweep.guards import require_some_device, resolve_device
 

@@ -60,7 +60,8 @@ def trace(
 
 def _case(model: str, axis: list[str]) -> Case:
     """One case: each axis has one value, the device is what there is, the step is training."""
-    from benchsuite.grid.case import AXES, Case, parse_single
+    from benchsuite.grid.axes import AXES, parse_single
+    from benchsuite.grid.case import Case
     from benchsuite.host import usable_device
 
     refused = {"model": "models are arguments, `benchsuite trace MODEL`"}

@@ -24,7 +24,8 @@ from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
 if TYPE_CHECKING:
     from benchsuite.catalog.tasks import TaskSpec
-    from benchsuite.grid.case import Case, Value
+    from benchsuite.grid.axes import Value
+    from benchsuite.grid.case import Case
     from benchsuite.learning.scores import Continuation
     from benchsuite.tasks.recipe import Recipe
     from benchsuite.tasks.task import Task
@@ -117,7 +118,7 @@ def train(
 
 def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
     """The axes that were set, one value each; `device=auto` resolved."""
-    from benchsuite.grid.case import AXES, parse_single
+    from benchsuite.grid.axes import AXES, parse_single
     from benchsuite.host import usable_device
 
     refused = {

@@ -15,7 +15,7 @@ from benchsuite import adapt
 from benchsuite.catalog.models import MODELS
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.field.subject import noise, run
-from benchsuite.grid.case import Value
+from benchsuite.grid.axes import Value
 from benchsuite.runtime.build import SequenceModel, Sizes, build
 
 #: Rows and timesteps of most runs: unlike each other, and unlike the default sizes below.

@@ -20,7 +20,8 @@ from benchsuite import units
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
-from benchsuite.grid.case import AXES, DEFAULTS, Case, Value, axis_named, parse_values
+from benchsuite.grid.axes import AXES, Value, axis_named, parse_values
+from benchsuite.grid.case import DEFAULTS, Case
 
 #: Parameters that every study shows to asv, so that results of different ones never mix there.
 #: The model comes last and so changes fastest: what is compared is measured side by side.

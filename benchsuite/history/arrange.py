@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 #: The axes that are read first; the others follow in their own order.
 _READ_FIRST = ("model", "seq_len", "batch_size", "hidden_size")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES, Case
+from benchsuite.grid.axes import AXES
+from benchsuite.grid.case import Case
 from benchsuite.records import Record, Status, to_frame
 
 if TYPE_CHECKING:

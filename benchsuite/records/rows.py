@@ -14,7 +14,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import msgspec
 
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES, DEFAULTS
+from benchsuite.grid.axes import AXES
+from benchsuite.grid.case import DEFAULTS
 from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSION
 
 FILE_NAME = "records.jsonl"

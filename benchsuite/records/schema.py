@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 SCHEMA_VERSION = 2
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchsuite import analysis, units
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 #: Columns that a row of a table is made from.
 _SHOWN = [

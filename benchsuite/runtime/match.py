@@ -12,7 +12,8 @@ import functools
 from collections.abc import Callable
 
 from benchsuite.errors import Unsupported
-from benchsuite.grid.case import AXES, Case
+from benchsuite.grid.axes import AXES
+from benchsuite.grid.case import Case
 from benchsuite.runtime import count
 from benchsuite.runtime.build import Sizes, build_on_meta
 

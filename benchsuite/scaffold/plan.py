@@ -23,7 +23,7 @@ import benchsuite
 from benchsuite import host
 from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import Value
+from benchsuite.grid.axes import Value
 from benchsuite.grid.study import Budget, Study
 
 #: What a user's models are held against.

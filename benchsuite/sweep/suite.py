@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from benchsuite import host
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
-from benchsuite.grid.case import Value
+from benchsuite.grid.axes import Value
 from benchsuite.grid.study import Study, load_study
 from benchsuite.records import Key, Record, home
 from benchsuite.records.attempts import attempt_key, finished

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchsuite.grid.case import AXES, Case
+from benchsuite.grid.axes import AXES
+from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.profiling.written import EXPLANATION
 from benchsuite.records.home import StudyHome

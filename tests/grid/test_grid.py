@@ -8,7 +8,8 @@ from benchsuite import units
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES, Case, parse_assignment, parse_single
+from benchsuite.grid.axes import AXES, parse_assignment, parse_single
+from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study, load_study, parse_study, shipped
 
 

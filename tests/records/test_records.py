@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 from benchsuite.records import (
     SCHEMA,
     Record,

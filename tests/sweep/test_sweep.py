@@ -15,7 +15,8 @@ import pytest
 from asv.results import iter_results
 
 from benchsuite.errors import UsageError
-from benchsuite.grid.case import AXES, Case
+from benchsuite.grid.axes import AXES
+from benchsuite.grid.case import Case
 from benchsuite.grid.study import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows

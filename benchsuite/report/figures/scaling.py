@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchsuite import analysis, units
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 from benchsuite.report.figures.figure import Figure, house_style, look, svg_of
 from benchsuite.report.figures.slices import slices, some
 

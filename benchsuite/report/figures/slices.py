@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis import HELD, told_axis
-from benchsuite.grid.case import AXES
+from benchsuite.grid.axes import AXES
 
 #: Figures of one kind and match; of more the first are drawn, and the last caption says so.
 MOST = 2
