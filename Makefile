@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: report test lint clean
+.PHONY: report test lint docs clean
 
 report: $(VENV)/.installed
 	@echo "measuring the study quick, then tracing it (some minutes; Ctrl-C, and make resumes)"
@@ -20,6 +20,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed # the tables of the documentation, from the catalog
+	{ sed '/^## /,$$d' docs/catalog.md; $(BIN)/benchsuite list --markdown; } > docs/catalog.tmp
+	mv docs/catalog.tmp docs/catalog.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -19,16 +19,21 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[WHAT]", help="models, tasks, measures, studies or axes; default: all."
+            metavar="[WHAT]",
+            help="models, tasks, measures, engines, studies or axes; default: all.",
         ),
     ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown tables, as in docs/catalog.md.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the models, tasks, measures, studies and axes there are."""
+    """Show the models, tasks, measures, engines, studies and axes."""
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": _models,
         "tasks": _tasks,
         "measures": _measures,
+        "engines": _engines,
         "studies": _studies,
         "axes": _axes,
     }
@@ -37,6 +42,9 @@ def list_(
     chosen = {what: tables[what]()} if what else {name: make() for name, make in tables.items()}
     if as_json:
         print_json(chosen[what] if what else chosen)
+        return
+    if markdown:
+        print("\n".join(line for name, rows in chosen.items() for line in _markdown(name, rows)))
         return
     from rich.table import Table
 
@@ -56,6 +64,15 @@ def list_(
             table.add_row(*cells.values())
         console().print(table, highlight=False)
         print()
+
+
+def _markdown(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A heading and a table of rows that have the same columns."""
+    yield from (f"## {name.capitalize()}", "", f"| {' | '.join(rows[0])} |")
+    yield "|" + "-|" * len(rows[0])
+    for row in rows:
+        yield f"| {' | '.join(_cell(value).replace('|', '/') for value in row.values())} |"
+    yield ""
 
 
 def _models() -> list[dict[str, Any]]:
@@ -84,6 +101,21 @@ def _measures() -> list[dict[str, Any]]:
     return [
         {"name": m.name, "unit": m.unit, "better": m.direction, "summary": m.summary}
         for m in MEASURES
+    ]
+
+
+def _engines() -> list[dict[str, Any]]:
+    from benchsuite.catalog.engines import ENGINES
+
+    reasons = {engine.name: engine.factory()().unavailable() for engine in ENGINES}
+    return [
+        {
+            "name": engine.name,
+            "available": not reasons[engine.name],
+            "reason": reasons[engine.name] or None,
+            "summary": engine.summary,
+        }
+        for engine in ENGINES
     ]
 
 
@@ -126,6 +158,8 @@ def _bounds(low: int | None, high: int | None, kind: type) -> str:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "–"
     return "–" if value is None else str(value)

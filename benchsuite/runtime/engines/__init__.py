@@ -1,17 +1,21 @@
 """Engines: what runs a module that is already built.
 
-An engine is a class with the two methods of `Engine`, in a module of its own, and a line in
-`catalog.engines`.
+An engine is a class with the two methods of `Engine` in a separate module, and a line in
+`catalog.engines`. Such modules import torch, or what they wrap, only inside `prepare`, so that
+engines can be listed without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-Run = Callable[[Tensor], Tensor]
+    from torch import Tensor, nn
+
+#: What runs a module: (batch, time, features) → (batch, time, features of the output).
+Run: TypeAlias = "Callable[[Tensor], Tensor]"
 
 
 class Engine(Protocol):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
-from benchsuite.runtime.engines import Run
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from benchsuite.runtime.engines import Run
 
 
 class Eager:
     """Calls the module itself."""
 
     def unavailable(self) -> str:
-        """Nothing is in its way."""
+        """Always available."""
         return ""
 
     def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:  # noqa: ARG002
