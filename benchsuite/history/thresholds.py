@@ -1,4 +1,4 @@
-"""What asv's detector of regressions is told: how much worse counts, measure by measure."""
+"""Settings of asv's regression detector: the smallest increase to report, for each measure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any
 
 from benchsuite.catalog.measures import MEASURES
 
-#: Least relative increase of a timing; from `tests/perf/regressions.py`, see docs/history.md.
+#: Smallest relative increase of a timing that is reported; chosen with
+#: `tests/perf/regressions.py`, see docs/history.md.
 TIMED = 0.05
-#: Of what is counted: it is the same in each run, so any increase is one.
+#: The same for counted measures: they are equal in every run, so any increase is real.
 COUNTED = 0.0
 
 
 def settings() -> dict[str, Any]:
-    """Keys of an asv.conf.json; the one in this repository holds them in writing.
+    """Keys of an asv.conf.json; the file in this repository holds the same values.
 
-    asv takes an increase for worse, and of all thresholds that match the largest. Rates of the
-    machine are better when higher, so they are shown but never searched.
+    asv regards every increase as worse, and uses the largest of all thresholds that match. Rates of
+    the machine are better when higher, so they are shown but not searched for regressions.
     """
     of_machine = [spec.name for spec in MEASURES if spec.of_machine]
     sampled = [m.name for m in MEASURES if m.unit == "s" or m.name.endswith("_error")]
