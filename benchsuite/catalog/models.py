@@ -175,7 +175,7 @@ MODELS = ModelRegistry(
             "tcn_fixed",
             "convolutional",
             f"{_M}.conv:tcn_fixed",
-            "the same TCN at a depth of four blocks, whatever the sequence length",
+            "the same TCN with a fixed depth of four blocks",
             _TCN,
         ),
         ModelSpec(

@@ -26,7 +26,7 @@ Point = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How the points of one benchmark are shown.
+    """The layout of one benchmark's points.
 
     Attributes:
         axes: Indices, in asv's tuples, of the axes that are shown, in reading order.

@@ -70,7 +70,7 @@ def publish(configuration: Path, output: Path | None = None) -> Site:
             is replaced once the new one is complete.
 
     Raises:
-        UsageError: if there are no results, or the output directory holds something else.
+        UsageError: if there are no results, or the output directory holds other files.
         BenchsuiteError: if asv fails.
     """
     settings = _settings(configuration)

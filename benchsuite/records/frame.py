@@ -63,19 +63,19 @@ def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFra
 
 def _attempts_of(files: list[Path], problems: list[str]) -> pd.DataFrame:
     """One row per attempt, in the order they began: `rows.settle`, but as columns."""
-    places: list[int] = []
+    indices: list[int] = []
 
     def ended() -> Iterator[Any]:
         for file in files:
-            before = len(places)  # attempts of this file come after all earlier ones
-            for place, row in attempts(rows_as(Row, file, problems)):
-                places.append(before + place)
+            before = len(indices)  # attempts of this file come after all earlier ones
+            for index, row in attempts(rows_as(Row, file, problems)):
+                indices.append(before + index)
                 yield row
 
     with _no_collection():
         frame = _columns(ended())
-    last = dict(zip(places, range(len(places)), strict=True))
-    return frame.iloc[[last[place] for place in sorted(last)]]
+    last = dict(zip(indices, range(len(indices)), strict=True))
+    return frame.iloc[[last[index] for index in sorted(last)]]
 
 
 @contextmanager

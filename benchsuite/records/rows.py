@@ -183,26 +183,26 @@ def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     Args:
         rows: Rows, all of type `Row` or all dicts.
     """
-    places: dict[str, int] = {}
+    indices: dict[str, int] = {}
     begun: dict[int, tuple[Any, Any]] = {}  # unfinished attempts, and the one that began next
     for row in rows:
-        count = len(places)
-        place = places.setdefault(row["uid"], count)
-        if place == count and place - 1 in begun:
-            begun[place - 1] = (begun[place - 1][0], row)
+        count = len(indices)
+        index = indices.setdefault(row["uid"], count)
+        if index == count and index - 1 in begun:
+            begun[index - 1] = (begun[index - 1][0], row)
         if row["status"] != "started":
-            begun.pop(place, None)
-            yield place, row
-        elif place == count:
-            begun[place] = (row, None)
-    for place, (row, after) in begun.items():
-        yield place, row | _outcome_of_killed(row, after)
+            begun.pop(index, None)
+            yield index, row
+        elif index == count:
+            begun[index] = (row, None)
+    for index, (row, after) in begun.items():
+        yield index, row | _outcome_of_killed(row, after)
 
 
 def settle(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per attempt with its outcome, in the order in which the attempts began."""
     outcomes = dict(attempts(rows))
-    return [outcomes[place] for place in sorted(outcomes)]
+    return [outcomes[index] for index in sorted(outcomes)]
 
 
 def _outcome_of_killed(row: Any, after: Any) -> dict[str, str]:
@@ -240,7 +240,7 @@ def record_files(path: Path) -> list[Path]:
     """The record files in a study's directory or a directory of results, or the given file.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there are none.
     """
     if path.is_file():
         return [path]

@@ -110,7 +110,7 @@ def scaffold(
     requirements: dict[str, str] = {}
     if package or (root / "setup.py").exists():
         requirements = _pins(package)
-        unknown = [name for name, found in requirements.items() if not found]
+        unknown = [name for name, pin in requirements.items() if not pin]
         if unknown:
             notes.append(
                 f"asv.conf.json pins no version of {', '.join(unknown)} (not installed here):"

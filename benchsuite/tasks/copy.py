@@ -28,7 +28,7 @@ def copy(*, seq_len: int, batch_size: int, seed: int, digits: int = 10) -> Task:
     """The task at T = seq_len = blank + 2·digits.
 
     Raises:
-        UsageError: if `seq_len` leaves no blank beside 2·digits timesteps.
+        UsageError: if `seq_len` does not leave a blank besides 2·digits timesteps.
     """
     check_option("digits", digits, 1, (seq_len - 1) // 2, seq_len)
 
