@@ -140,7 +140,7 @@ MODELS = ModelRegistry(
             "lstm_fused",
             "recurrent",
             f"{_M}.lstm:lstm_fused",
-            "the same LSTM with stacked gates and the input projection outside the loop",
+            "hand-written LSTM with stacked gates and the input projection outside the loop",
             _LSTM,
         ),
         ModelSpec(
@@ -175,7 +175,7 @@ MODELS = ModelRegistry(
             "tcn_fixed",
             "convolutional",
             f"{_M}.conv:tcn_fixed",
-            "the same TCN with a fixed depth of four blocks",
+            "TCN with a fixed depth of four blocks",
             _TCN,
         ),
         ModelSpec(

@@ -1,4 +1,4 @@
-"""The table of columns, types and units, and the values of a record's status."""
+"""The one table of columns, types and units, and the words a record's status may have."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SCHEMA_VERSION = 2
 Status = Literal["started", "ok", "skipped", "oom", "timeout", "failed", "crashed"]
 #: The reason of an attempt that was stopped from outside.
 INTERRUPTED = "interrupted"
-#: The reason of an attempt whose process was killed or crashed.
+#: What is known of an attempt that was killed.
 CRASHED = "its process ended without a result"
-#: Statuses that a resumed study regards as final; other measurements are attempted again.
+#: Outcomes that a resumed study takes as final; the others are tried again.
 FINAL = frozenset({"ok", "skipped", "oom", "timeout"})
 
 
@@ -22,8 +22,8 @@ FINAL = frozenset({"ok", "skipped", "oom", "timeout"})
 class Column:
     """One column of the frame: its type, unit and meaning.
 
-    `stored` is False for derived columns. `since` is the schema version that added the column;
-    records of earlier versions lack it.
+    `stored` is False for derived ones; older records lack those of a later `since`, the version of
+    the schema that every record of it has the column in.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Column:
 
 _KINDS: dict[type, Literal["str", "int", "bool"]] = {str: "str", int: "int", bool: "bool"}
 
-#: Columns about the environment in which a record was made.
+#: Columns of the environment a record was made in.
 PROVENANCE = (
     Column("kernel", "str", "kernel library that really ran: oneDNN, ATen, cuDNN, Python loop"),
     Column("width", "int", "hidden units or channels after matching"),
