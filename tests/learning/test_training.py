@@ -136,9 +136,8 @@ def test_nan_weights_are_reported_before_training():
 
 
 def test_training_stops_early_without_improvement():
-    recipe = Recipe(
-        steps=100, evaluate_every=2, patience=3, lr=1e-30
-    )  # too low to change any parameter
+    # The learning rate is too low to change any parameter.
+    recipe = Recipe(steps=100, evaluate_every=2, patience=3, lr=1e-30)
     trained = train(case_of(), task_of("delay"), recipe)
     assert (trained.stopped, trained.steps, trained.best_step) == ("patience", 6, 0)
 
