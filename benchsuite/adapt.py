@@ -1,12 +1,13 @@
-"""Factories of models in another form, wrapped to give (batch, time, features) → the same.
+"""Adapters: wrap factories of models with another layout to map (batch, time, features).
 
     from benchsuite.adapt import time_major
 
     make = time_major(lambda input_size, hidden_size: nn.RNN(input_size, hidden_size))
 
-A wrapped factory keeps its signature, by which the suite knows what sizes to call it with. Nothing
-needs to inherit from anything here, and wrappers nest: the outermost one meets the suite's layout.
-Transposing makes views; what a model has to copy because of them is part of its own cost.
+A wrapped factory keeps its signature, from which the suite derives the sizes to call it with.
+Models need not inherit from a class of this module. Wrappers can be nested: the outermost one
+receives the suite's layout. Transposing creates views; copies that a model makes of them count as
+its cost.
 
 Shape suffixes: B batch, T timesteps, F features.
 """
@@ -35,28 +36,28 @@ def channels_first(factory: Factory) -> Factory:
 
 
 def first_output(factory: Factory) -> Factory:
-    """For modules that return more than an output, and nothing that would continue it.
+    """For modules that return several outputs, but not a state to continue from.
 
-    The first of a tuple, list or mapping is taken. An output with the state to go on from needs no
-    wrapper: `(output, state)` is what the suite takes anyway.
+    The first item of a tuple, list or mapping is used. Modules that return `(output, state)`
+    need no wrapper.
     """
     return _wrapped(factory, FirstOutput)
 
 
 def with_state(factory: Factory, make_state: Callable[[nn.Module, Tensor], Any]) -> Factory:
-    """For modules whose second argument, the state to begin with, must be given.
+    """For modules that require an initial state as their second argument.
 
     Args:
-        factory: Of modules `(input, state) → output` or `→ (output, state)`.
-        make_state: `make_state(module, input)` is the state before the first timestep, such as
-            `lambda module, x: x.new_zeros(len(x), module.hidden_size)`: `x.new_zeros` has the
-            input's device and dtype. The input is as the module gets it.
+        factory: A factory of modules `(input, state) → output` or `→ (output, state)`.
+        make_state: `make_state(module, input)` → the state before the first timestep, such as
+            `lambda module, x: x.new_zeros(len(x), module.hidden_size)`; `x.new_zeros` uses the
+            input's device and dtype. The input has the module's layout.
     """
     return _wrapped(factory, lambda module: WithState(module, make_state))
 
 
 class Adapted(nn.Module):
-    """A module inside of another form; a state is handed through as it is."""
+    """A module that wraps another one, and passes a state through unchanged."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -64,14 +65,14 @@ class Adapted(nn.Module):
 
 
 class Transposed(Adapted):
-    """Swaps two dimensions of the input, and of the output back again."""
+    """Swaps two dimensions of the input, and swaps them back in the output."""
 
     def __init__(self, module: nn.Module, first: int, second: int) -> None:
         super().__init__(module)
         self.dimensions = first, second
 
     def forward(self, x_BTF: Tensor, state: Any = None) -> Any:
-        """Output (B, T, features), or a tuple that begins with it."""
+        """Output (B, T, features), or a tuple with it as the first item."""
         x = x_BTF.transpose(*self.dimensions)
         result = self.module(x) if state is None else self.module(x, state)
         if isinstance(result, tuple):
@@ -80,10 +81,10 @@ class Transposed(Adapted):
 
 
 class FirstOutput(Adapted):
-    """Takes the first of several outputs."""
+    """Returns the first of several outputs."""
 
     def forward(self, x_BTF: Tensor) -> Any:
-        """The first output, in the module's own form."""
+        """The first output, unchanged."""
         result = self.module(x_BTF)
         if isinstance(result, Mapping):
             return next(iter(result.values()))
@@ -91,19 +92,19 @@ class FirstOutput(Adapted):
 
 
 class WithState(Adapted):
-    """Gives the state to begin with."""
+    """Passes an initial state to the module."""
 
     def __init__(self, module: nn.Module, make_state: Callable[[nn.Module, Tensor], Any]) -> None:
         super().__init__(module)
         self.make_state = make_state
 
     def forward(self, x_BTF: Tensor, state: Any = None) -> Any:
-        """What the module returns, from that state or from where `state` goes on."""
+        """The module's result, starting from the initial state, or from `state` if given."""
         return self.module(x_BTF, self.make_state(self.module, x_BTF) if state is None else state)
 
 
 def _wrapped(factory: Factory, adapt: Callable[[nn.Module], nn.Module]) -> Factory:
-    @functools.wraps(factory, updated=())  # a class' own attributes are not the wrapper's
+    @functools.wraps(factory, updated=())  # the wrapper must not copy the attributes of a class
     def make(*args: Any, **sizes: Any) -> nn.Module:
         module = factory(*args, **sizes)
         if not isinstance(module, nn.Module):

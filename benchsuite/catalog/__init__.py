@@ -1,1 +1,1 @@
-"""What there is, as data: models, tasks, measures, engines and families."""
+"""The catalog: tables of models, tasks, measures and engines."""

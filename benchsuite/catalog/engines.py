@@ -1,4 +1,4 @@
-"""The engines: every way to run a module that is already built, one line each."""
+"""Engines, which run modules that are already built: one entry each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchsuite.catalog.registry import Registry, resolve
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """Something that runs modules.
+    """An engine.
 
     Attributes:
-        name: What people type, the value of the axis `engine`.
+        name: The value of the axis `engine`.
         target: `module:class`; the class has the methods of `runtime.engines.Engine`.
-        summary: One line on what it is.
+        summary: A description in one line.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The models: every built-in model is one line of data here.
+"""Models: one entry of data for every built-in model.
 
-A model from outside comes in as `package.module:factory` or through the entry point group
-`benchsuite.models`; both are the same string that the lines below carry.
+Other models are named as `package.module:factory`, or registered in the entry point group
+`benchsuite.models` with the same string as a target.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from benchsuite.catalog.registry import Registry, resolve
 from benchsuite.errors import UsageError, unknown
 
-#: Stands where a case names its model, in what is measured of the machine itself.
+#: Takes the place of a model's name in cases that measure the machine itself.
 MACHINE = "machine"
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -27,12 +27,13 @@ class ModelSpec:
     """A sequence model: a factory of `nn.Module`s over (batch, time, features).
 
     Attributes:
-        name: What people type.
+        name: The value of the axis `model`.
         family: "recurrent", "convolutional" or "outside".
         target: `module:factory`; the factory is called with those of `input_size, hidden_size,
             num_layers, bidirectional, seq_len` that its signature names.
-        summary: One line on what it is.
-        equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
+        summary: A description in one line.
+        equation: The equation of one layer in one line; W, U and V are matrices, p vectors, σ the
+            logistic function.
     """
 
     name: str
@@ -53,12 +54,14 @@ class ModelSpec:
         factory = self.factory()
         try:
             return frozenset(inspect.signature(factory).parameters)
-        except ValueError as error:  # of a function that is not Python's
-            raise UsageError(f"{self.target!r} has no signature that tells its sizes") from error
+        except ValueError as error:  # a function that is not written in Python
+            raise UsageError(
+                f"{self.target!r} has no signature with its sizes; wrap it in a Python function"
+            ) from error
 
 
 class ModelRegistry(Registry[ModelSpec]):
-    """The built-in models, and those from outside by entry point or as `module:factory`."""
+    """The built-in models, and other models by entry point or as `module:factory`."""
 
     ENTRY_POINTS = "benchsuite.models"
 
@@ -67,17 +70,17 @@ class ModelRegistry(Registry[ModelSpec]):
         yield from self._outside().values()
 
     def _outside(self) -> dict[str, ModelSpec]:
-        found = entry_points(group=self.ENTRY_POINTS)
+        points = entry_points(group=self.ENTRY_POINTS)
         return {
             point.name: ModelSpec(point.name, "outside", point.value, f"from {point.value}")
-            for point in found
+            for point in points
             if point.name not in self._specs
         }
 
     def known(self, name: str) -> ModelSpec:
-        """As `get`, but a name that means nothing here is one of a model from outside.
+        """As `get`, but an unknown name yields the spec of a model from outside.
 
-        Records outlive the models they are of.
+        Records may name models that are not installed any more.
         """
         try:
             return self.get(name)
@@ -85,7 +88,7 @@ class ModelRegistry(Registry[ModelSpec]):
             return ModelSpec(name, "outside", "", "a model that is not installed here")
 
     def get(self, name: str) -> ModelSpec:
-        """The spec of a built-in name, an entry point or a `package.module:factory`."""
+        """The spec of a built-in model, an entry point or a `package.module:factory`."""
         if name in self._specs:
             return self._specs[name]
         if _TARGET.fullmatch(name):
@@ -94,7 +97,7 @@ class ModelRegistry(Registry[ModelSpec]):
         if name in outside:
             return outside[name]
         raise unknown(
-            self.kind, name, [*self._specs, *outside], "or your own as package.module:factory"
+            self.noun, name, [*self._specs, *outside], "or your own as package.module:factory"
         )
 
 
@@ -116,14 +119,14 @@ MODELS = ModelRegistry(
             "lstm_cell",
             "recurrent",
             f"{_M}.lstm:lstm_cell",
-            "LSTM written by hand: eight Linears a step, unrolled in Python",
+            "hand-written LSTM: eight Linears per timestep, unrolled in Python",
             _LSTM,
         ),
         ModelSpec(
             "lstm_peephole",
             "recurrent",
             f"{_M}.lstm:lstm_peephole",
-            "LSTM whose gates also see the cell state, through full matrices",
+            "LSTM with full peephole matrices from the cell state to the gates",
             "as lstm_cell, with V c(t−1) inside i and f, and V c(t) inside o",
         ),
         ModelSpec(
@@ -137,7 +140,7 @@ MODELS = ModelRegistry(
             "lstm_fused",
             "recurrent",
             f"{_M}.lstm:lstm_fused",
-            "the same LSTM with stacked gates and the input projection outside the loop",
+            "hand-written LSTM with stacked gates and the input projection outside the loop",
             _LSTM,
         ),
         ModelSpec(
@@ -151,7 +154,7 @@ MODELS = ModelRegistry(
             "gru_cell",
             "recurrent",
             f"{_M}.gru:gru_cell",
-            "GRU written by hand: six Linears a step, unrolled in Python",
+            "hand-written GRU: six Linears per timestep, unrolled in Python",
             _GRU,
         ),
         ModelSpec(
@@ -172,7 +175,7 @@ MODELS = ModelRegistry(
             "tcn_fixed",
             "convolutional",
             f"{_M}.conv:tcn_fixed",
-            "the same TCN at a depth of four blocks, whatever the sequence length",
+            "TCN with a fixed depth of four blocks",
             _TCN,
         ),
         ModelSpec(

@@ -1,7 +1,7 @@
-"""What the tables of the catalog share: an ordered table of named lines, and what a line names.
+"""Registries: ordered tables of named specs, which refer to code by import path.
 
-Importing the catalog imports neither torch nor any model: what a line names is resolved when it is
-first needed.
+Importing the catalog imports neither torch nor any model: a spec's target is imported only when it
+is needed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ def resolve(target: str) -> Any:
     """Import `package.module:attribute`.
 
     Raises:
-        UsageError: if the module cannot be imported, with the import's own words, or has no such
-            attribute.
+        UsageError: if the module cannot be imported (the message includes the import error), or has
+            no such attribute.
     """
     module_name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a module from outside may fail in any way
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        words = " ".join(str(error).split())
-        raise UsageError(f"cannot import {module_name!r} of {target!r}: {kind}{words}") from error
+    except Exception as error:  # a user's module may fail in any way
+        prefix = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"cannot import {module_name!r} of {target!r}: {prefix}{reason}"
+        ) from error
     try:
         return getattr(module, attribute)
     except AttributeError as error:
@@ -44,8 +46,8 @@ def resolve(target: str) -> Any:
 class Registry(Generic[S]):
     """An ordered table of specs by name."""
 
-    def __init__(self, kind: str, specs: list[S]) -> None:
-        self.kind = kind
+    def __init__(self, noun: str, specs: list[S]) -> None:
+        self.noun = noun
         self._specs = {spec.name: spec for spec in specs}
 
     def __iter__(self) -> Iterator[S]:
@@ -56,11 +58,11 @@ class Registry(Generic[S]):
         return list(self._specs)
 
     def get(self, name: str) -> S:
-        """The spec of that name.
+        """The spec with this name.
 
         Raises:
-            UsageError: naming the allowed ones and the closest.
+            UsageError: if the name is unknown; the message lists the allowed names and the closest.
         """
         if name not in self._specs:
-            raise unknown(self.kind, name, self._specs)
+            raise unknown(self.noun, name, self._specs)
         return self._specs[name]

@@ -1,4 +1,4 @@
-"""The tasks: every sequence problem is one line of data here."""
+"""Tasks: one entry of data for every sequence problem."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from benchsuite.catalog.registry import Registry, resolve
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A sequence problem: its data, its loss, and the baselines that a model has to beat.
+    """A sequence problem: data, loss, and baselines that a model should beat.
 
     Attributes:
-        name: What people type; `<name>_error` is its measure.
-        version: That of the measure; raise it when data, loss or recipe change.
+        name: The task's name; its measure is called `<name>_error`.
+        version: Version of the measure; raise it when data, loss or recipe change.
         target: `module:factory`; the factory is called with `seq_len, batch_size, seed` and the
             task's options.
-        summary: One line on what it is, known flaws included.
-        axes: What the task sets of a case where nobody else does.
-        options: Name → meaning of what else may be set; whole numbers, all with a default.
+        summary: A description in one line, including known flaws.
+        axes: Default values of axes, used unless others are given.
+        options: Name of an option → meaning; options are whole numbers with a default.
     """
 
     name: str
@@ -44,8 +44,8 @@ TASKS = Registry(
             "sine",
             "2",
             f"{_T}.sine:sine",
-            "PyTorch's time_sequence_prediction to the letter; its test rows leak, and its one"
-            " frequency needs two samples of memory",
+            "PyTorch's example time_sequence_prediction, unchanged; its test rows leak, and its"
+            " single frequency needs a memory of only two samples",
             {"seq_len": 999, "batch_size": 97, "hidden_size": 51, "num_layers": 2}
             | {"dtype": "float64"},
         ),
@@ -53,7 +53,7 @@ TASKS = Registry(
             "sine_mix",
             "1",
             f"{_T}.sine_mix:sine_mix",
-            "next step of a sum of sines whose periods and phases are new in every row",
+            "predict the next step of a sum of sines with new periods and phases in every row",
             {"seq_len": 256, "batch_size": 32},
             {"waves": "sines in each row (default: 3)"},
         ),
@@ -61,7 +61,7 @@ TASKS = Registry(
             "adding",
             "1",
             f"{_T}.adding:adding",
-            "sum of two marked numbers among noise, told at the end",
+            "sum of two marked numbers among others, required at the last timestep",
             {"seq_len": 200, "batch_size": 32},
         ),
         TaskSpec(
@@ -76,7 +76,7 @@ TASKS = Registry(
             "delay",
             "1",
             f"{_T}.delay:delay",
-            "white noise, repeated lag steps later: the probe of a receptive field in use",
+            "repeat white noise lag steps later: tests how far back a model uses its inputs",
             {"seq_len": 256, "batch_size": 32},
             {"lag": "steps of delay (default: half of seq_len)"},
         ),

@@ -1,7 +1,7 @@
 """Axes: the one table of what may vary, and how their values are written.
 
-`AXES` knows the name, type, bounds and help of each axis; the `-a` option, studies, asv's parameters
-and the columns of records derive from it. Defaults are those of `grid.case.Case`.
+`AXES` knows the name, type, bounds and help of each axis. The `-a` option, studies, asv's
+parameters and the columns of records derive from it; defaults are those of `grid.case.Case`.
 """
 
 from __future__ import annotations

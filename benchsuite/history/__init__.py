@@ -1,1 +1,1 @@
-"""asv's results and its site."""
+"""Reading the results of airspeed velocity (asv), and publishing them as a site."""

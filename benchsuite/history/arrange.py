@@ -1,8 +1,8 @@
-"""The suite's grid in the order in which people read it, for asv's pages.
+"""Reorders the grid of asv's benchmarks for reading: models first, then sequence lengths.
 
-asv draws the first eight lines of a grid, the first axis fastest, and lists every point as a tuple.
-Here the models come first, then the lengths; axes with one value go from the tuples into the
-benchmark's description, and values that nothing was measured at (a device that is not there) go.
+asv draws the first eight lines of a grid, the first axis varying fastest, and lists every point as
+a tuple. Axes with one value are moved from the tuples into the benchmark's description. Values
+without measurements, such as a device that the machine does not have, are removed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.axes import AXES
 
-#: The axes that are read first; the others follow in their own order.
-_READ_FIRST = ("model", "seq_len", "batch_size", "hidden_size")
-_READ = (*_READ_FIRST, *(name for name in AXES if name not in _READ_FIRST))
+#: The axes shown first; the others follow in the order of `AXES`.
+_FIRST_AXES = ("model", "seq_len", "batch_size", "hidden_size")
+_AXIS_ORDER = (*_FIRST_AXES, *(name for name in AXES if name not in _FIRST_AXES))
 
 Point = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How the points of one benchmark are shown.
+    """The layout of one benchmark's points.
 
     Attributes:
-        axes: The axes that are shown, by their place in asv's tuples, in reading order.
-        values: The values of each of these.
-        fixed: Place → the value of each other axis.
+        axes: Indices, in asv's tuples, of the axes that are shown, in reading order.
+        values: The values of each of these axes.
+        fixed: Index in asv's tuples → value, for each other axis.
     """
 
     axes: tuple[int, ...]
@@ -40,15 +40,15 @@ class _Layout:
 
     def points(self) -> list[Point]:
         """asv's points in the order in which they are shown."""
-        found = []
+        points = []
         for values in itertools.product(*self.values):
             known = self.fixed | dict(zip(self.axes, values, strict=True))
-            found.append(tuple(known[i] for i in range(len(known))))
-        return found
+            points.append(tuple(known[i] for i in range(len(known))))
+        return points
 
 
 def arrange(benchmarks: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
-    """Arrange benchmarks and their results alike, in place.
+    """Reorder benchmarks and their results in the same way, in place.
 
     Args:
         benchmarks: asv's `benchmarks.json`, without its version.
@@ -67,8 +67,8 @@ def arrange(benchmarks: dict[str, Any], results: Sequence[dict[str, Any]]) -> No
 
 def _layout(about: dict[str, Any], measured: set[Point]) -> _Layout:
     names, params = about["param_names"], about["params"]
-    there = [{point[i] for point in measured} for i in range(len(names))]
-    kept = [[v for v in values if v in there[i]] or values for i, values in enumerate(params)]
+    present = [{point[i] for point in measured} for i in range(len(names))]
+    kept = [[v for v in values if v in present[i]] or values for i, values in enumerate(params)]
     order = sorted(range(len(names)), key=lambda i: _rank(names[i]))
     axes = tuple(i for i in order if len(kept[i]) > 1) or tuple(order[:1])
     fixed = {i: kept[i][0] for i in order if i not in axes}
@@ -76,7 +76,7 @@ def _layout(about: dict[str, Any], measured: set[Point]) -> _Layout:
 
 
 def _rank(name: str) -> int:
-    return _READ.index(name) if name in _READ else len(_READ)
+    return _AXIS_ORDER.index(name) if name in _AXIS_ORDER else len(_AXIS_ORDER)
 
 
 class _Row:
@@ -88,38 +88,38 @@ class _Row:
         self.params: list[list[str]] = self._cell("params") or []
 
     def _cell(self, column: str) -> Any:
-        place = self._columns.index(column) if column in self._columns else len(self._cells)
-        return self._cells[place] if place < len(self._cells) else None
+        index = self._columns.index(column) if column in self._columns else len(self._cells)
+        return self._cells[index] if index < len(self._cells) else None
 
     def measured(self) -> Iterable[Point]:
-        """The points that have a number."""
+        """Yield the points that have a number."""
         points, values = itertools.product(*self.params), self._cell("result") or []
         for point, value in zip(points, values, strict=False):
             if value is not None and not math.isnan(value):
                 yield point
 
     def arrange(self, layout: _Layout) -> None:
-        """Bring the row's values into the layout's order."""
+        """Reorder the row's values to match the layout."""
         old = list(itertools.product(*self.params))
-        for place, (column, cell) in enumerate(zip(self._columns, self._cells, strict=False)):
+        for index, (column, cell) in enumerate(zip(self._columns, self._cells, strict=False)):
             if column == "params":
-                self._cells[place] = [[_bare(v) for v in values] for values in layout.values]
+                self._cells[index] = [[_bare(v) for v in values] for values in layout.values]
             elif isinstance(cell, list):
                 known = dict(zip(old, cell, strict=False))
-                self._cells[place] = [known.get(point) for point in layout.points()]
+                self._cells[index] = [known.get(point) for point in layout.points()]
 
 
 def _bare(value: str) -> str:
-    """A text without Python's quotes; other values as they are."""
+    """A string without Python's quotes; other values unchanged."""
     try:
-        found = ast.literal_eval(value)
+        parsed = ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
-    return found if isinstance(found, str) else value
+    return parsed if isinstance(parsed, str) else value
 
 
 def _description(name: str, about: dict[str, Any], layout: _Layout) -> str:
-    """What asv shows on hovering, in place of the code: meaning, direction and fixed axes."""
+    """Text that asv shows on hovering instead of the code: meaning, direction and fixed axes."""
     measure = name.rpartition(".track_")[2]
     lines = [str(about.get("code", ""))]
     if measure in MEASURES.names():

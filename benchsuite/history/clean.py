@@ -1,8 +1,8 @@
-"""A copy of asv's results that its pages can show; the originals are never written to.
+"""A copy of asv's results that is safe to publish; the original files are never changed.
 
-`asv publish` takes what it finds on trust: an infinite value makes it run for ever, a value that is
-no number ends it, and text goes into pages as it is. The smallest update of a kernel or of a build
-tool starts a new line in every graph, for each of these is part of a graph's name.
+`asv publish` does not validate results: an infinite value makes it run forever, a value that is not
+a number stops it, and text is inserted into pages without escaping. The versions of the kernel and
+of build tools are part of a graph's name, so every update of one starts a new line in every graph.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from benchsuite.history.results import INDEX
 
 _MACHINE = "machine.json"
 _NAME = re.compile(r"\w+(\.\w+)*")
-#: Names that would be markup in a page become harmless signs that look alike.
+#: Characters of markup are replaced by harmless ones that look similar.
 _MARKUP = str.maketrans("<>", "‹›")
-#: What changes with an update of the system while the machine stays the same.
+#: Parameters that a system update changes although the machine stays the same.
 _SYSTEM = ("os", "ram")
-#: What only builds the package, and runs in no measurement.
-_BUILDING = ("setuptools", "wheel", "tomli_w")
-#: What makes it another machine.
+#: Packages that only build the package under test and take no part in a measurement.
+_BUILD_TOOLS = ("setuptools", "wheel", "tomli_w")
+#: Parameters that identify a machine.
 _HARDWARE = ("cpu", "arch", "num_cpu")
+#: Columns of a result file that the pages need.
 _SHOWN = {"result", "params", "version", "started_at", "duration"}
 
 
 @dataclass(slots=True)
 class Cleaned:
-    """What was copied.
+    """The outcome of a copy.
 
     Attributes:
         commits: Commits that have results.
         axes: Name of each of asv's benchmarks → names of its parameters.
-        notes: What was left out, in sentences.
+        notes: Sentences about what was left out.
     """
 
     commits: set[str] = field(default_factory=set)
@@ -49,27 +50,27 @@ class Cleaned:
 
 
 def clean_copy(source: Path, target: Path) -> Cleaned:
-    """Copy a results directory of asv, without what its publishing cannot take.
+    """Copy a results directory of asv, leaving out what `asv publish` cannot handle.
 
     Args:
         source: asv's `results_dir`.
-        target: A directory that is made.
+        target: The directory to create.
 
     Raises:
-        UsageError: if it is no results directory, or nothing is left of it.
+        UsageError: if `source` is not a results directory, or has no readable result.
     """
     index = _read(source / INDEX)
     if index is None:
         raise UsageError(
-            f"{str(source)!r} is no results directory of asv: it has no readable {INDEX}; measure"
-            " first with `asv run` or `benchsuite run`"
+            f"{str(source)!r} is not a results directory of asv: it has no readable {INDEX};"
+            " measure first with `asv run` or `benchsuite run`"
         )
     cleaned = Cleaned()
     benchmarks = {name: about for name, about in index.items() if _is_benchmark(name, about)}
-    _told_odd(cleaned, [n for n in index if n not in benchmarks and n != "version"], "benchmark")
+    _note_malformed(cleaned, [n for n in index if n not in benchmarks and n != "version"])
     files: dict[Path, dict[str, Any]] = {}
     for directory in sorted(path.parent for path in source.glob(f"*/{_MACHINE}")):
-        files |= _of_machine(directory, cleaned)
+        files |= _machine_files(directory, cleaned)
     results = {path: data for path, data in files.items() if path.name != _MACHINE}
     if not results:
         first = f": {cleaned.notes[0]}" if cleaned.notes else ""
@@ -97,48 +98,50 @@ def _is_benchmark(name: str, about: object) -> bool:
     )
 
 
-def _told_odd(cleaned: Cleaned, names: list[str], kind: str) -> None:
+def _note_malformed(cleaned: Cleaned, names: list[str]) -> None:
     if names:
         shown = ", ".join(repr(name)[:60] for name in names[:3])
-        cleaned.notes.append(f"left out {len(names)} malformed {kind}s: {shown}")
+        plural = "s" * (len(names) > 1)
+        cleaned.notes.append(f"left out {len(names)} malformed benchmark{plural}: {shown}")
 
 
-def _of_machine(directory: Path, cleaned: Cleaned) -> dict[Path, dict[str, Any]]:
-    """The files of one machine, by their path below the results directory."""
+def _machine_files(directory: Path, cleaned: Cleaned) -> dict[Path, dict[str, Any]]:
+    """The files of one machine, by path relative to the results directory."""
     machine = _read(directory / _MACHINE)
     if machine is None or machine.get("machine") != directory.name:
-        cleaned.notes.append(f"left out {directory}: its {_MACHINE} does not describe it")
+        cleaned.notes.append(f"left out {directory}: its {_MACHINE} does not describe this machine")
         return {}
     files = {Path(directory.name, _MACHINE): machine}
     hardware: dict[str, None] = {}
     for file in sorted(directory.glob("*.json")):
         if file.name == _MACHINE:
             continue
-        found = _read(file)
+        data = _read(file)
         bad: Counter[str] = Counter()
-        copy = _clean(found, bad) if found is not None else None
+        copy = _clean(data, bad) if data is not None else None
         if copy is None or copy["params"].get("machine") != directory.name:
-            cleaned.notes.append(f"left out {file}: no result file of this machine")
+            cleaned.notes.append(f"left out {file}: not a result file of this machine")
             continue
         for name, count in bad.items():
-            what = f"{count} value{'s' * (count > 1)}"
+            values = f"{count} value{'s' * (count > 1)}"
             cleaned.notes.append(
-                f"left out {what} of {name} in {file}: not finite numbers, or not on a grid"
+                f"left out {values} of {name} in {file}: not finite numbers, or not on a grid"
             )
-        own = copy["params"]
-        hardware[", ".join(str(own.get(key, "")) for key in _HARDWARE)] = None
-        own.update({key: machine[key] for key in _SYSTEM if key in machine and key in own})
+        params = copy["params"]
+        hardware[", ".join(str(params.get(key, "")) for key in _HARDWARE)] = None
+        params.update({key: machine[key] for key in _SYSTEM if key in machine and key in params})
         files[Path(directory.name, file.name)] = copy
     if len(hardware) > 1:
         cleaned.notes.append(
-            f"machine {directory.name!r} is not one machine ({'; '.join(hardware)}): its graphs are"
-            " kept apart; give each a name with BENCHSUITE_MACHINE or `asv run --machine`"
+            f"machine {directory.name!r} has results of several machines ({'; '.join(hardware)}),"
+            " which get separate graphs; name each machine with BENCHSUITE_MACHINE or"
+            " `asv run --machine`"
         )
     return files
 
 
 def _clean(data: Mapping[str, Any], bad: Counter[str]) -> dict[str, Any] | None:
-    """A result file with numbers only, without raw samples; None where it is none."""
+    """A result file with numbers only and without raw samples; None if it is not a result file."""
     columns, results, params = (data.get(key) for key in ("result_columns", "results", "params"))
     commit = data.get("commit_hash")
     if not (isinstance(columns, list) and isinstance(results, dict) and isinstance(params, dict)):
@@ -161,12 +164,12 @@ def _clean(data: Mapping[str, Any], bad: Counter[str]) -> dict[str, Any] | None:
             else:
                 kept.append(value if column in _SHOWN else None)
         rows[name] = kept
-    surroundings = {key: value for key, value in params.items() if key not in _BUILDING}
+    surroundings = {key: value for key, value in params.items() if key not in _BUILD_TOOLS}
     return {**data, "params": surroundings, "results": rows}
 
 
 def _is_grid(params: object) -> bool:
-    """Whether it has a list of texts for each parameter, as asv writes values."""
+    """Whether each parameter has a list of strings, as asv writes values."""
     return isinstance(params, list) and all(
         isinstance(values, list) and all(isinstance(value, str) for value in values)
         for values in params
@@ -179,13 +182,13 @@ def _on_grid(columns: list[str], row: list[Any]) -> bool:
 
 
 def _numbers(values: object, name: str, bad: Counter[str], *, unbounded: bool = False) -> Any:
-    """A list of numbers and None; anything else in it is None, and counted.
+    """The list with every item that is not a number replaced by None, and counted.
 
     Args:
-        values: What a file has there.
-        name: The benchmark, for counting.
+        values: The field's content in the file.
+        name: The benchmark's name, under which replaced items are counted.
         bad: Counts by name.
-        unbounded: Whether infinities mean something: an interval from few samples has no bound.
+        unbounded: Whether infinities are allowed: an interval from few samples has no bound.
     """
     if values is None:
         return None
@@ -197,7 +200,7 @@ def _numbers(values: object, name: str, bad: Counter[str], *, unbounded: bool = 
         number = isinstance(value, int | float) and not isinstance(value, bool)
         try:
             fits = number and (math.isnan(value) or math.isfinite(value) or unbounded)
-        except OverflowError:  # a whole number beyond floats
+        except OverflowError:  # an integer too large for a float
             fits = False
         if not fits and value is not None:
             bad[name] += 1

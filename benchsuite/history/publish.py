@@ -1,4 +1,4 @@
-"""asv's pages without network: `asv publish` on a clean copy of its results, with our scripts."""
+"""Publishes asv's pages so that they work offline: clean results, and scripts included."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.history.clean import Cleaned, clean_copy
 
 CONFIGURATION = "asv.conf.json"
-#: What asv 0.6.6's page asks a server for → the file of ours.
+#: File that asv 0.6.6's page requests from a server → the file shipped with this package.
 _SHIPPED = {
     "jquery-3.3.1.min.js": "jquery.min.js",
     "jquery.flot.min.js": "jquery.flot.min.js",
@@ -41,19 +41,19 @@ _MENU = """\
           <ul class="dropdown-menu">{entries}</ul>
         </li>
 """
-#: After the last of asv's own entries.
-_MENU_PLACE = '        <li id="nav-li-graphdisplay">'
+#: The menu is inserted before this tag, after the last of asv's own entries.
+_BEFORE_MENU = '        <li id="nav-li-graphdisplay">'
 _AXIS = "seq_len"
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What was published.
+    """A published site.
 
     Attributes:
-        index: Its first page; asv's pages load their data, so they need a server, any.
+        index: The first page. The pages load their data by HTTP, so any web server must serve them.
         commits: Commits that have results.
-        notes: What was left out, in sentences.
+        notes: Sentences about what was left out.
     """
 
     index: Path
@@ -62,15 +62,15 @@ class Site:
 
 
 def publish(configuration: Path, output: Path | None = None) -> Site:
-    """Make the pages that `asv publish` makes, such that they need nothing from elsewhere.
+    """Create the pages of `asv publish` so that they need nothing from the network.
 
     Args:
-        configuration: An asv.conf.json, whose results and thresholds are taken.
-        output: Directory of the pages; the configuration's own by default. An older site there is
-            replaced once the new one is whole.
+        configuration: An asv.conf.json, which names the results and thresholds.
+        output: Directory of the pages; by default the one in the configuration. An older site there
+            is replaced once the new one is complete.
 
     Raises:
-        UsageError: if there are no results, or the output holds something else.
+        UsageError: if there are no results, or the output directory holds other files.
         BenchsuiteError: if asv fails.
     """
     settings = _settings(configuration)
@@ -78,24 +78,25 @@ def publish(configuration: Path, output: Path | None = None) -> Site:
     output = (output or base / settings["html_dir"]).absolute()
     _check_replaceable(output)
     with tempfile.TemporaryDirectory(prefix="benchsuite-") as scratch:
-        place = Path(scratch)
-        cleaned = clean_copy(base / settings["results_dir"], place / "results")
+        work = Path(scratch)
+        cleaned = clean_copy(base / settings["results_dir"], work / "results")
         settings |= {
             "version": 1,
             "repo": _absolute(settings["repo"], base),
             "env_dir": str(base / settings["env_dir"]),
-            "results_dir": str(place / "results"),
-            "html_dir": str(place / "html"),
+            "results_dir": str(work / "results"),
+            "html_dir": str(work / "html"),
         }
-        (place / CONFIGURATION).write_text(json.dumps(settings), encoding="utf-8")
-        notes = [*cleaned.notes, *_run_asv(place)]
-        _make_self_contained(place / "html", cleaned)
+        (work / CONFIGURATION).write_text(json.dumps(settings), encoding="utf-8")
+        notes = [*cleaned.notes, *_run_asv(work)]
+        _make_self_contained(work / "html", cleaned)
         try:
             shutil.rmtree(output, ignore_errors=True)
-            shutil.copytree(place / "html", output)
+            shutil.copytree(work / "html", output)
         except OSError as error:
             raise UsageError(
-                f"cannot write to {output}: {error.strerror or error}; choose another place with -o"
+                f"cannot write to {output}: {error.strerror or error}; choose another directory"
+                " with -o"
             ) from error
     return Site(output / "index.html", len(cleaned.commits), tuple(notes))
 
@@ -111,13 +112,13 @@ def _settings(configuration: Path) -> dict[str, Any]:
 
 
 def _check_replaceable(output: Path) -> None:
-    """Refuse to replace a directory that is no site of asv."""
+    """Refuse to replace a directory that is not a site of asv."""
     if not output.exists():
         return
-    own = {"index.html", "info.json", "graphs"}
-    if not output.is_dir() or ((there := {f.name for f in output.iterdir()}) and not own <= there):
+    site = {"index.html", "info.json", "graphs"}
+    if not output.is_dir() or ((names := {f.name for f in output.iterdir()}) and not site <= names):
         raise UsageError(
-            f"{output} holds something else than published pages; choose a new directory with -o"
+            f"{output} holds other files than published pages; choose a new directory with -o"
         )
 
 
@@ -125,48 +126,52 @@ def _absolute(repo: str, base: Path) -> str:
     return str((base / repo).resolve()) if (base / repo).exists() else repo
 
 
-def _run_asv(place: Path) -> list[str]:
-    """`asv publish`; what it warns of, in sentences."""
+def _run_asv(work: Path) -> list[str]:
+    """Run `asv publish` and return its warnings as sentences."""
     done = subprocess.run(
         [sys.executable, "-m", "asv", "publish", "--no-pull", "--config", CONFIGURATION],
-        cwd=place,
+        cwd=work,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         check=False,
     )
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    if done.returncode or not (place / "html" / "index.json").exists():
+    if done.returncode or not (work / "html" / "index.json").exists():
         raise BenchsuiteError(f"asv publish failed: {lines[-1] if lines else 'no output'}")
-    found = (re.search(r"Couldn't find (\w+) in branches", line) for line in lines)
-    apart = {hit[1] for hit in found if hit}
-    if not apart:
+    hits = (re.search(r"Couldn't find (\w+) in branches", line) for line in lines)
+    off = sorted({hit[1] for hit in hits if hit})
+    if not off:
         return []
-    return [f"not shown: {len(apart)} commits on none of the branches: {', '.join(sorted(apart))}"]
+    plural = "s that are" if len(off) > 1 else " that is"
+    return [f"not shown: {len(off)} commit{plural} not on any branch: {', '.join(off)}"]
 
 
 def _make_self_contained(html: Path, cleaned: Cleaned) -> None:
-    """Ship what the page would fetch, and say so in it.
+    """Copy the scripts and styles into the site, and make its page refer to the copies.
 
     Raises:
-        BenchsuiteError: if the page asks for something that is not here: it is another asv's.
+        BenchsuiteError: if the page requests another file, as with another version of asv.
     """
     index = html / "index.html"
     page = index.read_text(encoding="utf-8")
     page = _REMOTE.sub(lambda hit: f'{hit[1]}="{_SHIPPED.get(hit[2], hit[0])}"', page)
     if left := _TAG.search(page):
-        raise BenchsuiteError(f"asv's page asks for {left[0][:120]}; asv 0.6.6 is needed")
-    page = page.replace(_MENU_PLACE, _menu(cleaned.axes) + _MENU_PLACE)
+        raise BenchsuiteError(
+            f"asv's page requests {left[0][:120]}, which benchsuite does not include;"
+            " install asv 0.6.6"
+        )
+    page = page.replace(_BEFORE_MENU, _menu(cleaned.axes) + _BEFORE_MENU)
     index.write_text(page, encoding="utf-8")
     for source in resources.files("benchsuite.history").joinpath("www").iterdir():
         (html / source.name).write_bytes(source.read_bytes())
 
 
 def _menu(axes: Mapping[str, tuple[str, ...]]) -> str:
-    """Links to the graphs over sequence length; asv's own start with the commits."""
+    """Links to the graphs over sequence length; asv's default graphs are over commits."""
     entries = "".join(
         f'<li><a href="#{name}?x-axis={_AXIS}">{name.rpartition(".track_")[2]}</a></li>'
-        for name, own in axes.items()
-        if _AXIS in own
+        for name, names in axes.items()
+        if _AXIS in names
     )
     return _MENU.format(entries=entries) if entries else ""

@@ -1,7 +1,7 @@
-"""asv's own result files as the frame of `records`: results of plain `asv run`, made anywhere.
+"""Loads asv's result files, such as those of a plain `asv run`, into the frame of `records`.
 
-asv keeps values, samples (with `--record-samples`) and the commit, but neither why something was
-skipped or failed nor where it ran; those columns stay empty.
+asv stores values, samples (with `--record-samples`) and the commit. It stores neither the reason
+for a skipped or failed case nor most of the provenance; those columns stay empty.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def is_asv_results(path: Path) -> bool:
 
 
 def load_asv_results(path: str | Path, *, study: str = "asv") -> pd.DataFrame:
-    """Read the suite's benchmarks out of a results directory of asv.
+    """Load the suite's benchmarks from a results directory of asv.
 
     Args:
         path: asv's `results_dir`.
-        study: Name for the study column, which asv does not keep.
+        study: Value of the study column, which asv does not store.
 
     Raises:
-        UsageError: if it is no such directory, or holds no benchmark of the suite.
+        UsageError: if it is not such a directory, or holds no benchmark of the suite.
     """
     directory = Path(path)
     if not is_asv_results(directory):
-        raise UsageError(f"{str(path)!r} is no results directory of asv: it has no {INDEX}")
+        raise UsageError(f"{str(path)!r} is not a results directory of asv: it has no {INDEX}")
     records = list(_records(directory, study))
     if not records:
         raise UsageError(f"{str(path)!r} holds no benchmark of the suite")
@@ -64,7 +64,7 @@ def _records(directory: Path, study: str) -> Iterator[Record]:
                 continue
             version = result.benchmark_version.get(name)
             if version not in (None, MEASURES.get(measure).version):
-                continue  # another meaning of the number
+                continue  # the number had another meaning
             points = itertools.product(
                 *([ast.literal_eval(p) for p in ps] for ps in about["params"])
             )
@@ -80,7 +80,7 @@ def _records(directory: Path, study: str) -> Iterator[Record]:
                     study=study,
                     machine=str(result.params.get("machine", "")),
                     commit=result.commit_hash,
-                    # asv counts in milliseconds
+                    # asv stores milliseconds
                     started_at=started / 1000 if started else float(result.date) / 1000,
                     provenance={"torch": str(result.params.get("torch", ""))},
                 )
@@ -97,9 +97,9 @@ def _record(
     status: Status = "ok"
     reason = ""
     if value is None:
-        status, reason = "failed", "asv keeps no reason"
+        status, reason = "failed", "asv stores no reason"
     elif math.isnan(value):
-        status, reason = "skipped", "asv keeps no reason"
+        status, reason = "skipped", "asv stores no reason"
     return Record(
         case=Case(**{name: value for name, value in point.items() if name in AXES}),
         measure=measure,

@@ -1,1 +1,1 @@
-"""Training a model on a task, and scoring it."""
+"""Training models on tasks, and scoring them."""

@@ -1,4 +1,4 @@
-"""Checkpoints: a training's state in one file, replaced in one piece."""
+"""Checkpoints: the state of a training run in one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import torch
 
 from benchsuite.errors import BenchsuiteError, UsageError
 
-#: 2: the hand-written recurrences have torch's parameters.
+#: Version of the file format; in 2 the hand-written recurrences have torch's parameters.
 FORMAT = 2
 
 
 def save(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write a checkpoint; whoever reads meanwhile sees the old one or the new one.
+    """Write a checkpoint; a concurrent reader gets either the old or the new one.
+
+    Args:
+        path: The file.
+        identity: Values that must be equal to resume from it.
+        state: Plain values and tensors.
 
     Raises:
         BenchsuiteError: if it cannot be written.
@@ -28,27 +33,28 @@ def save(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
         reason = getattr(error, "strerror", None) or str(error)
         raise BenchsuiteError(
-            f"cannot write {path}: {reason}; free some space or choose another place"
+            f"cannot write {path}: {reason}; free some space or choose another directory"
         ) from error
 
 
 def load(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """Read the state of the same training. Loading runs no code out of the file.
+    """Read the state of the training with this identity. Loading executes no code from the file.
 
     Raises:
-        UsageError: if it cannot be read, or is of another training; the message says in what.
+        UsageError: if it cannot be read, or belongs to another training; the message names the
+            value that differs.
     """
-    anew = "start anew without resuming"
+    fix = "start again without resuming"
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        version, known, state = (found[key] for key in ("format", "identity", "state"))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version, stored, state = (content[key] for key in ("format", "identity", "state"))
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise UsageError(f"{path} is no checkpoint that can be read; {anew}") from error
+        raise UsageError(f"{path} is not a readable checkpoint; {fix}") from error
     if version != FORMAT:
-        raise UsageError(f"checkpoint {path} has format {version}, not {FORMAT}; {anew}")
+        raise UsageError(f"checkpoint {path} has format {version}, not {FORMAT}; {fix}")
     for key, value in identity.items():
-        if known.get(key) != value:
+        if stored.get(key) != value:
             raise UsageError(
-                f"checkpoint {path} was made with {key}={known.get(key)}, not {value}; {anew}"
+                f"checkpoint {path} was made with {key}={stored.get(key)}, not {value}; {fix}"
             )
     return state  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A sequence model with a head for a task's outputs.
+"""Predictors: a sequence model with a linear head for the outputs of a task.
 
 Shape suffixes: B rows, T timesteps, F input features, O outputs.
 """
@@ -24,7 +24,7 @@ from benchsuite.tasks.task import Task
 
 
 class Predictor(nn.Module):
-    """A model and a linear head, the same at every timestep."""
+    """A model and a linear head that is applied at every timestep."""
 
     def __init__(self, model: SequenceModel, features: int, output_size: int) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class Predictor(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A predictor and what is known of it.
+    """A predictor and facts about it.
 
     Attributes:
-        module: On its device, in its dtype.
-        case: As it was built: with the task's input features.
+        module: The predictor, on the case's device and in its dtype.
+        case: The case with the task's number of input features.
         width: Hidden units or channels after matching.
-        match_deviation: By what fraction the matched quantity misses its target.
-        parameters: Trainable ones, those of the head included.
+        match_deviation: Matched quantity over its target, minus one.
+        parameters: Number of trainable parameters, including those of the head.
     """
 
     module: Predictor
@@ -69,20 +69,20 @@ class Built:
 def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
     """Build a case's model for a task.
 
-    Parameters are drawn on the CPU in float32 after `torch.manual_seed(case.seed)`, the model's
-    first and then the head's, and then converted, so that every device and dtype starts from the
-    same numbers. A match holds equal the models; the head comes on top.
+    Parameters are drawn on the CPU in float32 after `torch.manual_seed(case.seed)`, those of the
+    model before those of the head. They are converted afterwards, so that every device and dtype
+    starts from the same numbers. Matching concerns the model; the head is not included.
 
     Args:
-        case: Its input_size gives way to the task's. Its num_layers is that of recurrent models;
-            one without layers to choose is matched to an LSTM of as many.
-        task: Tells features and outputs.
-        chrono: Start the gates open for as long as the sequence.
+        case: The case to build; the task's input_size replaces its own. A model without the size
+            num_layers is matched to an LSTM with the case's num_layers.
+        task: The task, which determines the numbers of input features and outputs.
+        chrono: Initialise the gates for dependencies as long as the sequence.
 
     Raises:
-        Unsupported: if there is no such device or option, if the model looks into the future where
-            the task has its targets there, or if it has no gates for `chrono`.
-        UsageError: if the model is unknown, or is none over (batch, time, features).
+        Unsupported: if the device or an option is not available, if the model sees future inputs
+            that hold the task's targets, or if it has no gates for `chrono`.
+        UsageError: if the model is unknown, or does not map (batch, time, features).
     """
     target = device.require(case.device)
     case = case.replace(input_size=task.input_size)
@@ -91,7 +91,9 @@ def build_predictor(case: Case, task: Task, *, chrono: bool = False) -> Built:
     features = _output_features(model, case, causal=task.closed_loop is not None)
     module = Predictor(model, features, task.output_size)
     if chrono and not chrono_(model, case.seq_len):
-        raise Unsupported(f"{case.model} has no LSTM or GRU gates; chrono means nothing to it")
+        raise Unsupported(
+            f"{case.model} has no LSTM or GRU gates, which chrono needs; leave it out"
+        )
     return Built(
         module=module.to(target, getattr(torch, case.dtype)),
         case=case,
@@ -112,16 +114,20 @@ def _sizes(case: Case) -> tuple[Sizes, float]:
 
 @torch.no_grad()
 def _output_features(model: SequenceModel, case: Case, *, causal: bool) -> int:
-    """Features of the output, seen by running; refuses a look ahead if it has to be causal.
+    """Number of output features, found by running the model; also checks that it is causal.
 
-    Two rows that differ in the last timestep alone: a causal model tells them apart there only.
+    The input is two rows that differ only in the last timestep. Outputs of a causal model differ
+    only there too.
+
+    Raises:
+        Unsupported: if `causal` is required and the model is not.
     """
     x_BTF = torch.zeros(2, case.seq_len, case.input_size)
     x_BTF[1, -1] = 1.0
     y_BTF: Tensor = model.eval()(x_BTF)
     if causal and not torch.allclose(y_BTF[0, :-1], y_BTF[1, :-1], rtol=1e-4, atol=1e-6):
         raise Unsupported(
-            f"{case.model} sees later timesteps, where this task has its targets; a causal model"
-            " is needed"
+            f"{case.model} sees later timesteps, which hold the targets of this task; a causal"
+            " model is needed"
         )
     return int(y_BTF.shape[-1])

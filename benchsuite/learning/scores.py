@@ -1,6 +1,7 @@
-"""Scores of a trained model: its error on the test set, and how long it goes on by itself.
+"""Scores of a trained model: its error on the test set, and its closed-loop generation.
 
-Shape suffixes: R rows, T observed timesteps, S generated ones, F features, W a window's.
+Shape suffixes: R rows, T observed timesteps, S generated ones, F features, W timesteps of a
+window.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from benchsuite.learning.closed_loop import generate
 from benchsuite.learning.trainer import Trained, evaluate
 from benchsuite.tasks.task import ClosedLoop, Examples
 
-#: A window whose correlation with the truth falls below this has lost its phase.
+#: The phase counts as lost in a window with a lower correlation with the truth than this.
 FOLLOWED = 0.7
-#: Windows that a slope is drawn through, at least.
+#: Minimum number of windows for estimating a slope.
 _MIN_WINDOWS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """A closed loop beside the truth: all (R, time), of the first feature.
+    """Closed-loop outputs and the true values, for the first feature: arrays (R, time).
 
     Attributes:
-        observed_RT: Outputs while observing.
-        generated_RS: Outputs fed back.
-        truth_RS: What would have followed.
+        observed_RT: Outputs at the observed timesteps.
+        generated_RS: Generated outputs.
+        truth_RS: True values at the generated timesteps.
         nrmse: Root mean square error of the generated part over the truth's standard deviation;
-            None where generation left all bounds.
-        phase_drift: Steps per 1000 by which the generated wave runs ahead (negative: behind), the
-            median over rows; None where no row's phase can be followed.
-        followed: Timesteps for which the phase was followed, the median over rows.
+            None if the generated values are not finite.
+        phase_drift: Timesteps per 1000 by which the generated wave runs ahead (negative: behind),
+            the median over rows; None if no row's phase can be followed.
+        followed: Number of timesteps for which the phase was followed, the median over rows.
     """
 
     observed_RT: np.ndarray
@@ -52,7 +53,7 @@ def test_error(trained: Trained) -> float:
 
 
 def extra_scores(trained: Trained) -> dict[str, float | None]:
-    """The task's further scores on its test set."""
+    """The task's additional scores on its test set."""
     examples = _test_set(trained)
     with torch.no_grad():
         prediction_BTO = trained.built.module.eval()(examples.x_BTF)
@@ -65,14 +66,14 @@ def _test_set(trained: Trained) -> Examples:
 
 
 def continuation(trained: Trained, loop: ClosedLoop) -> Continuation:
-    """Let a trained model observe the test rows and go on alone."""
+    """Continue the test rows with a trained model in a closed loop."""
     examples = _test_set(trained)
     x_RTF = examples.x_BTF[: loop.rows]
     observed_RTF, generated_RSF = generate(trained.built.module, x_RTF, loop.steps)
     observed_RT, generated_RS = (
         part[..., 0].double().cpu().numpy() for part in (observed_RTF, generated_RSF)
     )
-    # The truth on both sides of what is compared, so that a phase may run ahead or behind.
+    # True values on both sides of the generated part, so that a phase may run ahead or behind.
     margin = loop.steps // 4
     before_RM = trained.task.test.y[: loop.rows, -margin:, 0].numpy()
     after_RSM = loop.future(loop.steps + margin)[..., 0].numpy()
@@ -96,23 +97,23 @@ def continuation(trained: Trained, loop: ClosedLoop) -> Continuation:
 def phase_drift(
     generated_S: np.ndarray, truth: np.ndarray, margin: int, window: int
 ) -> tuple[float | None, int]:
-    """By how much a wave runs ahead of the true one, in timesteps per 1000.
+    """Drift of a wave's phase relative to the true wave, in timesteps per 1000 (positive: ahead).
 
-    Windows of the generated wave, a quarter of a window apart, are each laid on the truth where
-    the correlation is highest (between whole lags by a parabola through three), looked for within a
-    quarter of a window around the last one's lag, so that drift may add up to more than a period.
-    It ends where the best correlation is below `FOLLOWED`. The drift is the median slope of lag
-    over time between all pairs of windows (Theil-Sen), which a few bad windows do not move;
-    amplitude and offset do not count.
+    Windows of the generated wave start a quarter of a window apart. For each, the lag with the
+    highest correlation with the truth is found (refined between whole lags by a parabola through
+    three points). The search covers a quarter of a window on either side of the previous window's
+    lag, so the total drift may exceed a period. It ends where the best correlation is below
+    `FOLLOWED`. The drift is the median slope of lag over time between all pairs of windows
+    (Theil-Sen), which is robust against a few bad windows; amplitude and offset have no influence.
 
     Args:
         generated_S: One row.
-        truth: Its truth, `margin` timesteps earlier and any number later.
+        truth: Its true values, from `margin` timesteps earlier to any number later.
         margin: Index in `truth` of the first generated timestep.
-        window: Timesteps that hold the slowest wave.
+        window: Number of timesteps in one period of the slowest wave.
 
     Returns:
-        The drift, None with fewer than four windows; and for how many timesteps it was followed.
+        The drift, or None with fewer than four windows; and the number of timesteps followed.
     """
     hop, reach = max(1, window // 4), max(1, window // 4)
     starts, lags, last = [], [], 0
@@ -142,10 +143,10 @@ def phase_drift(
 
 
 def _correlations(part_W: np.ndarray, truth: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of a window with the truth from each of the places `first` on."""
-    there_LW = np.lib.stride_tricks.sliding_window_view(truth, len(part_W))[first]
+    """Pearson's correlation of a window with the windows of the truth that start at `first`."""
+    truth_LW = np.lib.stride_tricks.sliding_window_view(truth, len(part_W))[first]
     a_W = part_W - part_W.mean()
-    b_LW = there_LW - there_LW.mean(1, keepdims=True)
+    b_LW = truth_LW - truth_LW.mean(1, keepdims=True)
     scale_L = np.linalg.norm(a_W) * np.linalg.norm(b_LW, axis=1)
     match_L: np.ndarray = np.divide(
         b_LW @ a_W, scale_L, out=np.zeros(len(first)), where=scale_L > 0
@@ -154,7 +155,7 @@ def _correlations(part_W: np.ndarray, truth: np.ndarray, first: np.ndarray) -> n
 
 
 def _vertex(match: np.ndarray, best: int) -> float:
-    """Where the parabola through the best and its neighbours peaks, relative to the best."""
+    """Peak of the parabola through the best value and its neighbours, relative to the best."""
     if not 0 < best < len(match) - 1:
         return 0.0
     left, middle, right = match[best - 1 : best + 2]
@@ -163,17 +164,17 @@ def _vertex(match: np.ndarray, best: int) -> float:
 
 
 def result_of(trained: Trained) -> tuple[dict[str, Any], Continuation | None]:
-    """All that is told of a training, in plain values, and its closed loop if the task has one."""
+    """Results of a training as plain values, and its closed loop if the task has one."""
     built, recipe, task = trained.built, trained.recipe, trained.task
     error, scores = test_error(trained), extra_scores(trained)
-    found = None
+    closed_loop = None
     if task.closed_loop is not None:
-        found = continuation(trained, task.closed_loop)
+        closed_loop = continuation(trained, task.closed_loop)
         scores = {
             "open_loop_mse": error,
-            "closed_loop_nrmse": found.nrmse,
-            "phase_drift": found.phase_drift,
-            "phase_followed": found.followed,
+            "closed_loop_nrmse": closed_loop.nrmse,
+            "phase_drift": closed_loop.phase_drift,
+            "phase_followed": closed_loop.followed,
             **scores,
         }
     return {
@@ -188,4 +189,4 @@ def result_of(trained: Trained) -> tuple[dict[str, Any], Continuation | None]:
         "error": error,
         "scores": scores,
         "curve": [asdict(point) for point in trained.curve],
-    }, found
+    }, closed_loop

@@ -1,4 +1,4 @@
-"""One trainer for all tasks and models."""
+"""The trainer, which is the same for all tasks and models."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from benchsuite.learning.predictor import Built, build_predictor
 from benchsuite.tasks.recipe import Recipe
 from benchsuite.tasks.task import Examples, Task
 
-#: A training loss this many times that of the start is taken for divergence.
+#: A loss this many times higher than at the start counts as divergence.
 DIVERGED = 1e4
 
 
-class Diverged(BenchsuiteError):  # noqa: N818 - an outcome, not a fault of the program
-    """The loss has left all bounds; the message names the step."""
+class Diverged(BenchsuiteError):  # noqa: N818 - an outcome, not an error of the program
+    """The loss is not finite or far too high; the message names the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Point:
     """A point of the learning curve.
 
     Attributes:
-        step: Optimiser steps done.
-        seconds: Spent until then.
-        loss: Of the last training batch, before its step (L-BFGS: at its last evaluation); None at
-            the start.
-        error: On the validation set, or the test set where the protocol has no other.
+        step: Number of completed optimiser steps.
+        seconds: Time spent so far.
+        loss: Loss of the last training batch, before its step (L-BFGS: at its last evaluation);
+            None at the start.
+        error: Error on the validation set, or on the test set if the task has no validation set.
     """
 
     step: int
@@ -48,15 +48,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands, for whoever shows it; told after every step.
+    """Progress of a training, reported after every step.
 
     Attributes:
-        step: Done so far.
-        steps: Allowed, or None.
-        seconds: Spent so far.
-        share: Of the budget that is used up, 0 to 1.
-        loss: Of the last batch.
-        best: Error of the parameters that would be kept now.
+        step: Number of completed steps.
+        steps: Maximum number of steps, or None.
+        seconds: Time spent so far.
+        share: Used share of the budget, 0 to 1.
+        loss: Loss of the last batch.
+        best: Lowest error so far, that of the parameters to be kept.
     """
 
     step: int
@@ -69,17 +69,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a training gave.
+    """The outcome of a training.
 
     Attributes:
-        built: The predictor with its best parameters (the last, where nothing could choose).
-        task: What it was trained on.
-        recipe: How.
-        curve: From the start to the end.
-        steps: Done.
-        seconds: Spent, those before a resumption included.
-        best_step: The step whose parameters were kept.
-        stopped: What ended it: "steps", "seconds" or "patience".
+        built: The predictor with its best parameters (the last ones without a validation set).
+        task: The task that it was trained on.
+        recipe: The recipe that was used.
+        curve: The learning curve from start to end.
+        steps: Number of completed steps.
+        seconds: Time spent, including the time before it was resumed.
+        best_step: The step after which the kept parameters were reached.
+        stopped: The limit that ended it: "steps", "seconds" or "patience".
     """
 
     built: Built
@@ -104,18 +104,19 @@ def train(
     """Train the model of a case on a task.
 
     Args:
-        case: Model, sizes, device, dtype and seed; its input_size gives way to the task's.
-        task: Made for the case's seq_len and batch_size.
-        recipe: The task's own unless given.
-        path: Where to keep a checkpoint, written at every point of the curve and at the end.
-        resume: Go on from that checkpoint, if there is one; the outcome is that of a training
-            that was never interrupted.
+        case: Model, sizes, device, dtype and seed; the task's input_size replaces its own.
+        task: The task, made for the case's seq_len and batch_size.
+        recipe: The recipe; by default the task's.
+        path: Checkpoint file, written at every point of the curve and at the end.
+        resume: Continue from that checkpoint if it exists; the outcome equals that of an
+            uninterrupted training.
         on_progress: Called after every step.
 
     Raises:
-        Diverged: if the loss is no longer finite, or `DIVERGED` times that of the start.
-        Unsupported: if the model cannot do this task; see `build_predictor`.
-        UsageError: if the checkpoint is of another training, or the model is none.
+        Diverged: if the loss is not finite, or exceeds `DIVERGED` times its value at the start.
+        Unsupported: if the model cannot be trained on this task; see `build_predictor`.
+        UsageError: if the checkpoint belongs to another training, or the model is not a sequence
+            model.
         BenchsuiteError: if the checkpoint cannot be written.
     """
     recipe = recipe or task.recipe
@@ -132,7 +133,7 @@ def train(
     else:
         run.evaluate()
 
-    def keep() -> None:
+    def save_checkpoint() -> None:
         if path is not None:
             checkpoint.save(path, identity, run.state())
 
@@ -141,17 +142,17 @@ def train(
         run.advance()
         if run.step % recipe.evaluate_every == 0:
             run.evaluate()
-            keep()
+            save_checkpoint()
         stopped = run.ended()
         on_progress(run.progress(ended=bool(stopped)))
     if run.curve[-1].step < run.step:
-        keep()  # without the point that follows: a longer training would not have it
+        save_checkpoint()  # before the final point, which a longer training would not have
         run.evaluate()
     return run.finish(stopped)
 
 
 class _Run:
-    """A training under way."""
+    """A training in progress."""
 
     def __init__(self, built: Built, task: Task, recipe: Recipe) -> None:
         self.built, self.task, self.recipe = built, task, recipe
@@ -170,11 +171,11 @@ class _Run:
         return examples.to(first.device, first.dtype)
 
     def seconds(self) -> float:
-        """Spent so far, those before a resumption included."""
+        """Time spent so far, including the time before it was resumed."""
         return self._before + time.monotonic() - self._began
 
     def advance(self) -> None:
-        """One step of the optimiser."""
+        """Perform one optimiser step."""
         batch = self._ready(self.task.batch(self.step))
         losses: list[float] = []
 
@@ -189,11 +190,11 @@ class _Run:
 
         self.step += 1
         self.module.train()
-        self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub wants a float
+        self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's type stub expects a float
         self.loss = losses[-1]
 
     def evaluate(self) -> None:
-        """Add a point to the curve, and keep the parameters if they are the best so far."""
+        """Add a point to the curve, and store the parameters if they are the best so far."""
         error = self._checked(float(evaluate(self.module, self.task, self.watched)))
         self.curve.append(Point(self.step, self.seconds(), self.loss, error))
         if self.task.validation is None or error < self.best_error:
@@ -207,12 +208,12 @@ class _Run:
         if not self.curve:
             raise Diverged(f"the loss is {value:g} at step 0, before any training")
         raise Diverged(
-            f"diverged at step {self.step}: the loss is {value:g}, {self.curve[0].error:g} at the"
-            f" start; a lower lr than {self.recipe.lr:g} may help"
+            f"diverged at step {self.step}: the loss is {value:g}, and was {self.curve[0].error:g}"
+            f" at the start; a lower lr than {self.recipe.lr:g} may help"
         )
 
     def ended(self) -> str:
-        """What ends the training here, or an empty string."""
+        """The limit that ends the training now, or an empty string."""
         recipe = self.recipe
         if recipe.steps is not None and self.step >= recipe.steps:
             return "steps"
@@ -222,7 +223,7 @@ class _Run:
         return "patience" if recipe.patience is not None and worse >= recipe.patience else ""
 
     def progress(self, *, ended: bool) -> Progress:
-        """Where it stands after a step."""
+        """The progress after a step."""
         recipe, seconds = self.recipe, self.seconds()
         assert self.loss is not None
         used = [self.step / recipe.steps] if recipe.steps is not None else []
@@ -231,7 +232,7 @@ class _Run:
         return Progress(self.step, recipe.steps, seconds, share, self.loss, self.best_error)
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, in plain values and tensors."""
+        """The state for `restore`, as plain values and tensors."""
         return {
             "step": self.step,
             "loss": self.loss,
@@ -245,7 +246,7 @@ class _Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.loss, self.best = state["step"], state["loss"], state["best"]
@@ -254,7 +255,7 @@ class _Run:
         self._before, self._began = state["seconds"], time.monotonic()
 
     def finish(self, stopped: str) -> Trained:
-        """The outcome, with the best parameters in place."""
+        """Load the best parameters and return the outcome."""
         self.module.load_state_dict(self.best)
         return Trained(
             built=self.built,
@@ -277,5 +278,5 @@ def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.op
 
 @torch.no_grad()
 def evaluate(module: torch.nn.Module, task: Task, examples: Examples) -> Tensor:
-    """The error on examples that are on the module's device."""
+    """The error on examples, which must be on the module's device."""
     return task.error(module.eval()(examples.x_BTF), examples.y)

@@ -1,10 +1,10 @@
-"""Records: one row per case × measure, appended to disk as soon as it is known.
+"""Records: one row per case × measure, appended to disk as soon as the result is known.
 
-A record file is JSON Lines. Each attempt writes a row with status `started` before anything is
-built and a second row, under the same `uid`, when it has ended; a process that is killed leaves the
-first one alone, which `load_records` reads as `crashed`. Nothing is ever rewritten.
+A record file is in the format JSON Lines. Each attempt writes a row with status `started` before
+anything is built, and a second row with the same `uid` when it ends. A process that is killed
+leaves only the first row, which `load_records` reports as `crashed`. Rows are never rewritten.
 
-`SCHEMA` is the one table of columns, types and units.
+`SCHEMA` is the table of all columns with their types and units.
 """
 
 from benchsuite.records.arrow import write_tables

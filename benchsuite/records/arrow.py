@@ -1,4 +1,4 @@
-"""Columns of records as Arrow tables: the way into a frame, and files of tables."""
+"""Arrow tables of records: conversion to frames, and reading and writing of table files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTS = tuple(column.name for column in SCHEMA.values() if column.kind == "float
 
 
 def stored_schema() -> Any:
-    """The `pyarrow.Schema` of the columns that are stored; not of `LISTS`, which stay lists."""
+    """The `pyarrow.Schema` of the stored columns except `LISTS`, which stay Python lists."""
     import pyarrow as pa
 
     kinds = {"str": pa.large_string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
@@ -31,20 +31,20 @@ def stored_schema() -> Any:
 
 
 def frame_of(table: Any, lists: Mapping[str, list[list[float] | None]]) -> pd.DataFrame:
-    """A table of `stored_schema` as a frame; whole numbers with gaps stay whole."""
+    """A table of `stored_schema` as a frame; integers with missing values stay integers."""
     import pandas as pd
     import pyarrow as pa
 
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
-    return frame.assign(**{n: pd.Series(own, dtype=object) for n, own in lists.items()})
+    return frame.assign(**{n: pd.Series(rows, dtype=object) for n, rows in lists.items()})
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """The stored columns of a `records.parquet`.
+    """Read the stored columns of a `records.parquet`.
 
     Raises:
-        UsageError: if it is no such file.
+        UsageError: if it is not such a file.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -60,8 +60,8 @@ def read_parquet(path: Path) -> pd.DataFrame:
         stored = table.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise UsageError(
-            f"{str(path)!r} is no table of records ({str(error).splitlines()[0]}); name a"
-            " records.parquet that `benchsuite report` has written, or a records.jsonl"
+            f"{str(path)!r} is not a table of records ({str(error).splitlines()[0]}); name a"
+            " records.parquet written by `benchsuite report`, or a records.jsonl"
         ) from error
     return frame_of(
         stored,
@@ -70,7 +70,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _absent(name: str, length: int) -> Any:
-    """A column that tables of an earlier version do not have."""
+    """A column that tables of an earlier version lack, filled with its default."""
     import pyarrow as pa
 
     default = DEFAULTS.get(name, "" if SCHEMA[name].kind == "str" else None)
@@ -78,9 +78,17 @@ def _absent(name: str, length: int) -> Any:
 
 
 def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False) -> list[Path]:
-    """Write `records.csv` and `records.parquet`, samples too; in the CSV as JSON lists.
+    """Write `records.csv` and `records.parquet`, including samples (JSON lists in the CSV).
 
-    By Arrow: ten times as fast as pandas writes CSV. `compress` gzips it, as `records.csv.gz`.
+    Arrow writes CSV ten times as fast as pandas.
+
+    Args:
+        frame: A frame of records.
+        directory: Directory of both files; created if missing.
+        compress: Write `records.csv.gz`, compressed with gzip, instead of `records.csv`.
+
+    Returns:
+        The paths of the CSV and the Parquet file.
     """
     import pyarrow as pa
     from pyarrow import csv, parquet
@@ -94,11 +102,11 @@ def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False
     parquet.write_table(table, written[1], compression="zstd")
     for name in LISTS:
         texts = [
-            msgspec.json.encode(own).decode() if isinstance(own, list) else ""
-            for own in frame[name]
+            msgspec.json.encode(values).decode() if isinstance(values, list) else ""
+            for values in frame[name]
         ]
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, name, pa.array(texts, pa.string()))
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.array(texts, pa.string()))
     with pa.output_stream(written[0], compression="gzip" if compress else None) as out:
         csv.write_csv(table, out)
     return written

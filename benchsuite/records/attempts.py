@@ -1,4 +1,4 @@
-"""Attempts to measure: their identity, their record before they begin, and which are finished."""
+"""Attempts to measure: their keys, their first records, and which of them are finished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchsuite.records.schema import FINAL
 
 
 def attempt_key(case: Case, spec: MeasureSpec, budget: Budget) -> Key:
-    """The key that a record of this measurement would have here and now."""
+    """The key of a record of this measurement in the current environment."""
     tree = provenance.checkout()
     return key_of(
         case=case.id,
@@ -35,7 +35,7 @@ def attempt_key(case: Case, spec: MeasureSpec, budget: Budget) -> Key:
 def new_attempt(
     case: Case, spec: MeasureSpec, budget: Budget, *, study: str = "", run: str = ""
 ) -> Record:
-    """The record of an attempt before it has begun."""
+    """The record of an attempt that has not begun yet."""
     tree = provenance.checkout()
     return Record(
         case=case,
@@ -58,13 +58,13 @@ def new_attempt(
 
 
 def finished(path: Path) -> dict[Key, Record]:
-    """Measurements in a record file whose outcome a resumed run takes as final, by key."""
+    """Records in a file that a resumed run does not measure again, by key."""
     if not path.exists():
         return {}
-    found = {}
+    records = {}
     for row in latest(settle(read_rows(path))):
-        with suppress(UsageError):  # of a model that is no longer there
+        with suppress(UsageError):  # its model is not available any more
             record = Record.from_row(row)
             if record.status in FINAL:
-                found[record.key] = record
-    return found
+                records[record.key] = record
+    return records

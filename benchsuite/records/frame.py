@@ -1,4 +1,4 @@
-"""Record files as one tidy frame."""
+"""Loads record files as one tidy frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from benchsuite.records.upgrade import upgraded
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Rows held as objects at a time: few enough for the processor's cache.
+#: Number of rows held as objects at a time; they should fit into the processor's cache.
 _BATCH = 1_000
 
 
@@ -37,7 +37,7 @@ def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFra
     Args:
         path: A record file, a study's directory, a directory with several of them, or the
             `records.parquet` of a report.
-        every_attempt: Keep superseded attempts too; otherwise the latest of each measurement stays.
+        every_attempt: Keep superseded attempts too, not only the latest of each measurement.
 
     Returns:
         The frame; `frame.attrs["problems"]` lists lines that could not be read.
@@ -64,31 +64,31 @@ def load_records(path: str | Path, *, every_attempt: bool = False) -> pd.DataFra
 
 
 def _attempts_of(files: list[Path], problems: list[str]) -> pd.DataFrame:
-    """One row per attempt, in the order they began: `reading.settle`, but as columns."""
-    places: list[int] = []
+    """One row per attempt, in the order they began: `rows.settle`, but as columns."""
+    indices: list[int] = []
 
     def ended() -> Iterator[Any]:
         for file in files:
-            before = len(places)  # every attempt has a row, so no place is taken yet
-            for place, row in attempts(rows_as(Row, file, problems)):
-                places.append(before + place)
+            before = len(indices)  # attempts of this file come after all earlier ones
+            for index, row in attempts(rows_as(Row, file, problems)):
+                indices.append(before + index)
                 yield row
 
     with _no_collection():
         frame = _columns(ended())
-    last = dict(zip(places, range(len(places)), strict=True))
-    return frame.iloc[[last[place] for place in sorted(last)]]
+    last = dict(zip(indices, range(len(indices)), strict=True))
+    return frame.iloc[[last[index] for index in sorted(last)]]
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Rows hold no cycles: looking for some, again and again, takes a quarter of the time."""
-    was = gc.isenabled()
+    """Switch off garbage collection: rows have no cycles, and it takes a quarter of the time."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if enabled:
             gc.enable()
 
 
@@ -101,7 +101,7 @@ def to_frame(rows: Iterable[Mapping[str, Any] | Record]) -> pd.DataFrame:
 
 
 def _columns(rows: Iterator[Any]) -> pd.DataFrame:
-    """The columns that are stored, of objects of type `Row`."""
+    """The stored columns of objects of type `Row`."""
     import pyarrow as pa
 
     schema = stored_schema()
@@ -109,18 +109,19 @@ def _columns(rows: Iterator[Any]) -> pd.DataFrame:
     batches: list[pa.RecordBatch] = []
     lists: dict[str, list[list[float] | None]] = {name: [] for name in LISTS}
     while batch := list(itertools.islice(rows, _BATCH)):
-        arrays = [pa.array(list(map(own, batch)), kind) for own, kind in columns]
+        arrays = [pa.array(list(map(get, batch)), dtype) for get, dtype in columns]
         batches.append(pa.record_batch(arrays, schema))
         for name, values in lists.items():
-            own = attrgetter(name)
-            values += [None if own(row) is None else list(own(row)) for row in batch]
+            get = attrgetter(name)
+            values += [None if get(row) is None else list(get(row)) for row in batch]
     return frame_of(pa.Table.from_batches(batches, schema), lists)
 
 
 def _with_statistics(frame: pd.DataFrame) -> pd.DataFrame:
-    """With the interval, the quartiles and the number of samples; all samples of one count at once.
+    """Add the interval, the quartiles and the number of samples.
 
-    An exact value is its own interval; one sample says nothing of its spread.
+    The interval of an exact value is the value itself; a single sample has no interval. Rows with
+    equally many samples are computed together.
     """
     import numpy as np
     import pandas as pd
@@ -130,7 +131,8 @@ def _with_statistics(frame: pd.DataFrame) -> pd.DataFrame:
     value = frame["value"].to_numpy(float)
     ok = (frame["status"] == "ok").to_numpy(bool) & ~np.isnan(value)
     samples = [
-        own if own and usable else () for own, usable in zip(frame["samples"], ok, strict=True)
+        values if values and usable else ()
+        for values, usable in zip(frame["samples"], ok, strict=True)
     ]
     count = np.fromiter(map(len, samples), int, len(samples))
     exact = np.where(ok & (count == 0), value, np.nan)

@@ -1,7 +1,7 @@
-"""Where results live: one directory per study below `--home`, with all that belongs to it.
+"""The directory of results: one subdirectory per study below `--home`.
 
-HOME/STUDY/study.toml      what was measured last, as it was measured
-HOME/STUDY/records.jsonl   every attempt, append-only
+HOME/STUDY/study.toml      the study as it was measured last
+HOME/STUDY/records.jsonl   all attempts, append-only
 HOME/STUDY/asv/            asv's configuration, results, published pages and log
 HOME/STUDY/report/         the report
 HOME/STUDY/traces/         one directory per traced case
@@ -22,11 +22,12 @@ from benchsuite.grid.study import Study
 from benchsuite.records import FILE_NAME, RecordFile
 
 DEFAULT = ".benchsuite"
+#: Environment variable that names the directory of all results.
 VARIABLE = "BENCHSUITE_HOME"
 
 
 def home_of(option: str | Path | None) -> Path:
-    """The root of all results: the option, `BENCHSUITE_HOME`, or `.benchsuite` here."""
+    """The directory of all results: the option, `BENCHSUITE_HOME`, or `./.benchsuite`."""
     return Path(option or os.environ.get(VARIABLE) or DEFAULT).absolute()
 
 
@@ -38,12 +39,12 @@ class StudyHome:
 
     @classmethod
     def of(cls, home: Path, study: str) -> StudyHome:
-        """That of a study by name; names are checked by `Study` and cannot leave `home`."""
+        """The directory of a study by name; `Study` checks names, so they cannot leave `home`."""
         return cls(home / study)
 
     @property
     def records(self) -> RecordFile:
-        """All attempts."""
+        """The file of all attempts."""
         return RecordFile(self.path / FILE_NAME)
 
     @property
@@ -53,7 +54,7 @@ class StudyHome:
 
     @property
     def asv(self) -> Path:
-        """asv's own directory."""
+        """The directory of asv's files."""
         return self.path / "asv"
 
     @property
@@ -68,14 +69,14 @@ class StudyHome:
 
     @contextmanager
     def held_for(self, study: Study) -> Iterator[int]:
-        """Make the directory, hold it for one run, and write down the study.
+        """Create the directory, lock it for one run, and write the study file.
 
         Yields:
-            The lock's file descriptor: who inherits it holds the study too.
+            The lock's file descriptor; a child process that inherits it holds the lock too.
 
         Raises:
-            UsageError: if it cannot be written to.
-            BenchsuiteError: if another run holds it.
+            UsageError: if the directory cannot be written to.
+            BenchsuiteError: if another run holds the lock.
         """
         with self._writing():
             self.asv.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,8 @@ class StudyHome:
             yield
         except OSError as error:
             raise UsageError(
-                f"cannot write to {self.path}: {error.strerror}; choose another place with --home"
+                f"cannot write to {self.path}: {error.strerror}; choose another directory with"
+                " --home"
             ) from error
 
     def _lock(self, lock: IO[str]) -> None:
@@ -104,5 +106,5 @@ class StudyHome:
         except BlockingIOError:
             raise BenchsuiteError(
                 f"study {self.path.name!r} is being run by another process; wait for it, or give"
-                " this run a name of its own with --name"
+                " this run another name with --name"
             ) from None

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, working tree, versions, and the code that measured it."""
+"""Provenance: commit, working tree, versions, and a digest of the code that measures."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from benchsuite.host import git
 CHECKOUT = "BENCHSUITE_CHECKOUT"
 
 _PACKAGE = Path(benchsuite.__file__).parent
-#: What every measurement goes through, besides its measure and its model.
+#: Module that every measurement uses, besides its measure and its model.
 _COMMON = "benchsuite.runtime.workload"
-#: Modules that name, describe or store measurements: a change to them changes no number.
+#: Modules that name, describe or store measurements; changing them does not change a number.
 _BOOKKEEPING = {"catalog", "grid", "records", "errors", "units", "host", "__init__"}
 
 
 @functools.cache
 def checkout() -> dict[str, Any]:
-    """Commit under test and state of the working tree.
+    """Commit under test and state of the working tree, as columns of `records.SCHEMA`.
 
-    asv says which commit it has installed (`ASV_COMMIT`); else it is that of the checkout around
-    `BENCHSUITE_CHECKOUT` or the working directory. Outside a repository there is none.
+    The commit is the one that asv installed (`ASV_COMMIT`) or, without asv, that of the checkout
+    around `BENCHSUITE_CHECKOUT` or the working directory. Outside a repository the dict is empty.
     """
     if os.environ.get("ASV_COMMIT"):
         return {"commit": os.environ["ASV_COMMIT"], "dirty": False}
@@ -50,7 +50,7 @@ def checkout() -> dict[str, Any]:
 
 
 def _untracked_code(root: Path) -> str:
-    """Names and times of Python files that git does not track: a model may live in one."""
+    """Names and times of untracked Python files, because one may contain the model."""
     names = git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
     return "".join(
         f"{name}:{(root / name).stat().st_mtime_ns};"
@@ -84,10 +84,10 @@ def _version(distribution: str) -> str:
 def source(model: str, measure: MeasureSpec) -> str:
     """Digest of the code that one measurement of a model runs.
 
-    That is the model's module, the measure's, the task's where there is one, the workload's, and
-    all modules of this package that they import; of a model from outside its own file alone.
-    Changes to the command line, to pages or to other models leave it as it is, so that they
-    measure nothing again.
+    It covers the modules of the model, the measure, the task (if any) and the workload, and all
+    modules of this package that they import. For a model from outside this package, only the file
+    of its factory is included. The digest does not depend on the command line, pages or other
+    models, so changes to those do not cause measurements to be repeated.
     """
     targets = [_COMMON, measure.target.partition(":")[0]]
     if measure.task:
@@ -97,17 +97,17 @@ def source(model: str, measure: MeasureSpec) -> str:
     files = {file for target in targets if (file := _file_of(target))}
     waiting = list(files)
     while waiting:
-        found = _imported(waiting.pop()) - files
-        files |= found
-        waiting += found
+        new = _imported(waiting.pop()) - files
+        files |= new
+        waiting += new
     return _digest(b"".join(file.read_bytes() for file in sorted(files)))
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module; None where it cannot be found, which the attempt itself reports."""
+    """The file of a module; None if it is not found, which the attempt will report."""
     try:
         spec = find_spec(module)
-    except Exception:  # a package around it may fail in any way
+    except Exception:  # importing a parent package may fail in any way
         return None
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
         return None
@@ -116,21 +116,21 @@ def _file_of(module: str) -> Path | None:
 
 @functools.cache
 def _imported(file: Path) -> frozenset[Path]:
-    """Files of this package that a file of this package imports, lazily or not."""
+    """Files of this package that a file of this package imports, including lazy imports."""
     if not file.is_relative_to(_PACKAGE):
         return frozenset()
     tree = ast.parse(file.read_bytes())
-    found = (_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in _names_imported(tree))
+    paths = (_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in _names_imported(tree))
     return frozenset(
         path
-        for path in found
+        for path in paths
         if path.is_file()
         and path.relative_to(_PACKAGE).with_suffix("").parts[0] not in _BOOKKEEPING
     )
 
 
 def _names_imported(tree: ast.Module) -> Iterator[str]:
-    """`a.b` and `a.b.c` of `from a.b import c`: which of them is a module the disk decides."""
+    """Imported names: both `a.b` and `a.b.c` for `from a.b import c`, either may be a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module

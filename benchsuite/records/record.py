@@ -1,4 +1,4 @@
-"""One record, and the file that it is appended to."""
+"""Records, and the file that they are appended to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.records.schema import PROVENANCE, SCHEMA_VERSION, Status
 
-#: What makes two measurements the same one.
+#: Values that two attempts at the same measurement have in common.
 Key = tuple[str, ...]
 
 
@@ -32,15 +32,15 @@ def key_of(
     source: str,
     min_run_time: float | None,
 ) -> Key:
-    """The key by which a finished measurement is found again; arguments are columns of `SCHEMA`."""
+    """The key for finding a finished measurement; the arguments are columns of `SCHEMA`."""
     return (case, measure, version, machine, commit, tree, torch, source, str(min_run_time))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What one attempt to measure one case gave.
+    """The outcome of one attempt to measure one case.
 
-    Attributes are columns of `SCHEMA`; those of the environment are in `provenance`.
+    Attributes are columns of `SCHEMA`; columns of the environment are in `provenance`.
     """
 
     case: Case
@@ -70,7 +70,7 @@ class Record:
         return dataclasses.replace(self, **changes)
 
     def to_row(self) -> dict[str, Any]:
-        """The flat row that is stored; empty values are left out."""
+        """The flat row to store, without empty values."""
         row: dict[str, Any] = {**self.case.as_dict(), "case": self.case.id}
         for item in dataclasses.fields(self):
             if item.name not in {"case", "provenance"}:
@@ -81,7 +81,7 @@ class Record:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
-        """Rebuild a record from a stored row."""
+        """Create a record from a stored row."""
         names = {item.name for item in dataclasses.fields(cls)} - {"case", "provenance", "samples"}
         return cls(
             case=Case.from_row(row),
@@ -92,7 +92,7 @@ class Record:
 
     @property
     def key(self) -> Key:
-        """What makes a finished measurement the same one: asked before measuring it again."""
+        """The key, which shows whether a measurement is already finished."""
         stored = {name: str(self.provenance.get(name, "")) for name in ("tree", "torch", "source")}
         return key_of(
             case=self.case.id,
@@ -106,18 +106,18 @@ class Record:
 
 
 class RecordFile:
-    """An append-only file of records, safe for several processes and for being killed."""
+    """An append-only file of records; several processes may write, and any may be killed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, record: Record) -> None:
-        """Write one row in one piece and hand it to the disk.
+        """Write one row with a single system call, and flush it to the disk.
 
         Raises:
-            BenchsuiteError: if it cannot be written, saying why.
+            BenchsuiteError: if it cannot be written; the message has the reason.
         """
-        # allow_nan: a row that JSON readers elsewhere reject must never be written.
+        # Without allow_nan=False, a row might be written that other JSON readers reject.
         line = json.dumps(record.to_row(), allow_nan=False, separators=(",", ":")) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,11 +134,11 @@ class RecordFile:
         except OSError as error:
             raise BenchsuiteError(
                 f"cannot write to {self.path}: {error.strerror}; free some space or choose"
-                " another place with --home"
+                " another directory with --home"
             ) from error
 
     @staticmethod
     def _is_torn(descriptor: int) -> bool:
-        """Whether the last line lacks its end, because its writer was killed or the disk full."""
+        """Whether the last line is incomplete: its writer was killed, or the disk was full."""
         size = os.fstat(descriptor).st_size
         return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"

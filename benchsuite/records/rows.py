@@ -1,4 +1,4 @@
-"""Rows out of record files: which lines are records, and what became of each attempt."""
+"""Reads rows from record files: validates lines, and derives the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSI
 
 FILE_NAME = "records.jsonl"
 
-#: The next attempt of a run starts within this, once one has been killed at its limit.
+#: After an attempt is killed at its limit, the next one of the run starts within this time.
 _KILL_SECONDS = 120.0
-#: Columns that tell one measurement from another; a later attempt replaces an earlier one.
+#: Columns that distinguish measurements; a later attempt replaces an earlier one.
 MEASUREMENT = (
     *("study", "case", "measure", "version", "machine", "commit", "tree", "torch"),
     *("source", "min_run_time"),
 )
-#: The largest whole number that a frame can hold.
-_MOST = (1 << 63) - 1
-#: Half of a pair, which no text can be written with.
+#: The largest integer that a frame can hold.
+_LARGEST_INT = (1 << 63) - 1
+#: Surrogates, which cannot be encoded as UTF-8.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _TYPES: dict[str, Any] = {
     "str": str,
-    "int": Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)],
+    "int": Annotated[int, msgspec.Meta(ge=-_LARGEST_INT, le=_LARGEST_INT)],
     "float": float,
     "bool": bool,
     "floats": list[float],
 }
 _COLUMNS = {name: _TYPES[column.kind] for name, column in SCHEMA.items()}
 _COLUMNS["schema"] = Annotated[int, msgspec.Meta(le=SCHEMA_VERSION)]
-#: Axes that rows of every version have; the others have their default where they are missing.
+#: Axes that rows of every schema version have; other axes get their default where missing.
 _OLDEST_AXES = tuple(axis.name for axis in AXES.values() if axis.since == 1)
 _REQUIRED = (*_OLDEST_AXES, "uid", "status", "schema")
 
 
 class _RowBase(msgspec.Struct):
-    """What `attempts` asks of a row, whether it is a `Row` or a dict."""
+    """The methods of dict that `attempts` needs, for `Row`."""
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
@@ -60,7 +60,7 @@ class _RowBase(msgspec.Struct):
         return msgspec.structs.replace(self, **changes)
 
 
-#: `SCHEMA` as a type, for the fastest way into a frame; missing texts are empty, others None.
+#: `SCHEMA` as a type, for loading frames fast; missing strings are empty, other values None.
 Row: Any = msgspec.defstruct(
     "Row",
     [
@@ -74,7 +74,7 @@ Row: Any = msgspec.defstruct(
     bases=(_RowBase,),
     gc=False,
 )
-#: The same as a type of dicts, which have what was written and no more.
+#: `SCHEMA` as a type of dicts, which hold only the columns that were written.
 _DICT: Any = TypedDict(  # type: ignore[misc]
     "_DICT",
     {name: kind if name in _REQUIRED else NotRequired[kind] for name, kind in _COLUMNS.items()},
@@ -82,11 +82,11 @@ _DICT: Any = TypedDict(  # type: ignore[misc]
 
 
 def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of one file as they were written; lines that are none are reported and passed over.
+    """Rows of one file as they were written; lines that are not records are reported and skipped.
 
     Args:
         path: A record file.
-        problems: Gets one sentence per unreadable line.
+        problems: A list to which one sentence per unreadable line is appended.
 
     Raises:
         UsageError: if the file cannot be read.
@@ -94,13 +94,13 @@ def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[dict[st
     return rows_as(_DICT, path, problems)
 
 
-def rows_as(kind: Any, path: Path, problems: list[str] | None = None) -> Iterator[Any]:
-    """The same as objects of a type made from `SCHEMA`.
+def rows_as(row_type: Any, path: Path, problems: list[str] | None = None) -> Iterator[Any]:
+    """Rows of one file, as `read_rows`, but as objects of a type made from `SCHEMA`.
 
-    Its decoder checks a line while parsing it, several times as fast as `json` parses alone; what
-    it rejects is looked at again for the words.
+    The type's decoder validates a line while parsing it, several times as fast as `json` only
+    parses it. Lines that it rejects are examined again, to report the reason.
     """
-    decode = msgspec.json.Decoder(kind).decode
+    decode = msgspec.json.Decoder(row_type).decode
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -110,7 +110,7 @@ def rows_as(kind: Any, path: Path, problems: list[str] | None = None) -> Iterato
                     if not line.strip():
                         continue
                     try:
-                        row = msgspec.convert(_parse(line), kind)
+                        row = msgspec.convert(_parse(line), row_type)
                     except ValueError as fault:
                         if problems is not None:
                             problems.append(f"{path.name}, line {number}: {fault}")
@@ -121,24 +121,24 @@ def rows_as(kind: Any, path: Path, problems: list[str] | None = None) -> Iterato
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    """A line that was rejected; it may be a record all the same, but for a column not ours.
+    """Parse a rejected line; it may still be a record, with a column that is not in the schema.
 
     Raises:
-        ValueError: saying why it is none.
+        ValueError: with the reason why it is not a record.
     """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        torn = "" if line.endswith(b"\n") else " (the last line: its writer was stopped)"
-        raise ValueError(f"not a record, passed over{torn}") from None
+        torn = "" if line.endswith(b"\n") else " (the last line, only partially written)"
+        raise ValueError(f"not a record, skipped{torn}") from None
     fault = _fault_of(row)
     if fault:
-        raise ValueError(f"{fault}, passed over")
+        raise ValueError(f"{fault}, skipped")
     return row  # type: ignore[no-any-return]
 
 
 def _fault_of(row: object) -> str:
-    """Why a parsed line is no record of ours, or an empty string."""
+    """Why a parsed line is not a valid record, or an empty string."""
     if not isinstance(row, dict) or "uid" not in row or "status" not in row:
         return "not a record"
     if not isinstance(row.get("schema"), int) or row["schema"] > SCHEMA_VERSION:
@@ -160,7 +160,11 @@ def _fits(value: object, kind: str) -> bool:
         case "bool":
             return isinstance(value, bool)
         case "int":
-            return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST
+            return (
+                isinstance(value, int)
+                and not isinstance(value, bool)
+                and abs(value) <= _LARGEST_INT
+            )
         case _:
             return (
                 isinstance(value, int | float)
@@ -170,39 +174,40 @@ def _fits(value: object, kind: str) -> bool:
 
 
 def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """What became of every attempt: its place in the order of beginning, and its row.
+    """Outcomes of all attempts: index in the order in which they began, and final row.
 
-    Ends come as they are read, so that only what is under way is held; a later end of an attempt
-    replaces an earlier one. Attempts without an end come last: their process was killed, at its
-    limit if the next one started only after that (asv kills what does not listen), else it crashed.
+    Finished attempts are yielded as they are read, so that only unfinished ones are kept in memory.
+    If an attempt has several final rows, the last one counts. Unfinished attempts are yielded at
+    the end. If the next attempt began only after the time limit, asv killed the process there and
+    the status is `timeout`; otherwise it is `crashed`.
 
     Args:
-        rows: All of type `Row`, or all dicts.
+        rows: Rows, all of type `Row` or all dicts.
     """
-    places: dict[str, int] = {}
-    begun: dict[int, tuple[Any, Any]] = {}  # those under way, and what began after each
+    indices: dict[str, int] = {}
+    begun: dict[int, tuple[Any, Any]] = {}  # unfinished attempts, and the one that began next
     for row in rows:
-        count = len(places)
-        place = places.setdefault(row["uid"], count)
-        if place == count and place - 1 in begun:
-            begun[place - 1] = (begun[place - 1][0], row)
+        count = len(indices)
+        index = indices.setdefault(row["uid"], count)
+        if index == count and index - 1 in begun:
+            begun[index - 1] = (begun[index - 1][0], row)
         if row["status"] != "started":
-            begun.pop(place, None)
-            yield place, row
-        elif place == count:
-            begun[place] = (row, None)
-    for place, (row, after) in begun.items():
-        yield place, row | _epitaph(row, after)
+            begun.pop(index, None)
+            yield index, row
+        elif index == count:
+            begun[index] = (row, None)
+    for index, (row, after) in begun.items():
+        yield index, row | _outcome_of_killed(row, after)
 
 
 def settle(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per attempt, in the order they began: its end, or what must have happened."""
-    found = dict(attempts(rows))
-    return [found[place] for place in sorted(found)]
+    """One row per attempt with its outcome, in the order in which the attempts began."""
+    outcomes = dict(attempts(rows))
+    return [outcomes[index] for index in sorted(outcomes)]
 
 
-def _epitaph(row: Any, after: Any) -> dict[str, str]:
-    """Status and reason of an attempt that has no end, from itself and the next attempt."""
+def _outcome_of_killed(row: Any, after: Any) -> dict[str, str]:
+    """Status and reason of an attempt without a final row, derived from it and the next one."""
     began = row.get("started_at", 0.0)
     limit = row.get("timeout", math.inf)
     gap = (
@@ -216,7 +221,7 @@ def _epitaph(row: Any, after: Any) -> dict[str, str]:
 
 
 def latest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last attempt of each measurement, whatever came of it; an interrupted one is none."""
+    """The last attempt of each measurement, of any status; interrupted ones do not count."""
     rows = list(rows)
     keys = [tuple(str(row.get(name, "")) for name in MEASUREMENT) for row in rows]
     kept = last_that_counts(keys, (row.get("reason") != INTERRUPTED for row in rows))
@@ -224,19 +229,19 @@ def latest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def last_that_counts(keys: Iterable[Hashable], counts: Iterable[bool]) -> list[int]:
-    """Per key the index of its last item that counts, else of its first; in the order of keys."""
-    found: dict[Hashable, int] = {}
-    for index, (key, own) in enumerate(zip(keys, counts, strict=True)):
-        if own or key not in found:
-            found[key] = index
-    return list(found.values())
+    """For each key, the index of its last item that counts, or of its first if none does."""
+    indices: dict[Hashable, int] = {}
+    for index, (key, relevant) in enumerate(zip(keys, counts, strict=True)):
+        if relevant or key not in indices:
+            indices[key] = index
+    return list(indices.values())
 
 
 def record_files(path: Path) -> list[Path]:
-    """The record files that a file, a study's directory or a results directory stands for.
+    """The record files in a study's directory or a directory of results, or the given file.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there are none.
     """
     if path.is_file():
         return [path]

@@ -1,1 +1,1 @@
-"""A repository's own benchmarks."""
+"""Files that add benchmarks to another repository."""

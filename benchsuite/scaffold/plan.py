@@ -1,7 +1,7 @@
-"""What a repository needs to measure its own models: asv's files, a study, a workflow.
+"""Plans the files that a repository needs to measure its own models: asv, a study, a workflow.
 
-Versions are pinned as they are installed here. Templates are Jinja's, with `[[ ]]` and `[% %]`,
-which neither JSON nor GitHub's expressions use.
+Versions are pinned to those installed in the current environment. The templates are Jinja's, with
+`[[ ]]` and `[% %]` as delimiters, because JSON and GitHub's expressions use the usual ones.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from benchsuite.errors import UsageError
 from benchsuite.grid.axes import Value
 from benchsuite.grid.study import Budget, Study
 
-#: What a user's models are held against.
-_BESIDE = ("lstm", "tcn")
+#: Models that a user's models are compared with.
+_REFERENCE_MODELS = ("lstm", "tcn")
 _AXES: dict[str, tuple[Value, ...]] = {
     "seq_len": (64, 256),
     "batch_size": (1, 16),
@@ -36,21 +36,21 @@ _AXES: dict[str, tuple[Value, ...]] = {
 }
 _MEASURES = ("latency", "peak_memory", "parameters", "flops", "receptive_field")
 _BUDGET = Budget(min_run_time=0.2, max_run_time=1.0, timeout=60.0)
-#: Of a package that does not say by what it is built (PEP 518).
-_BUILT_BY = ("setuptools", "wheel")
-#: Results, and asv's environments with whole Python trees, are no part of the tree under test.
+#: Build requirements of a package that declares none (PEP 518).
+_DEFAULT_BUILD_REQUIRES = ("setuptools", "wheel")
+#: Content of .gitignore: results and asv's environments are not part of the tree under test.
 _IGNORE = "*\n!.gitignore\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """The files of a repository's benchmarks.
+    """The planned files of a repository's benchmarks.
 
     Attributes:
         root: The repository.
-        study: What is measured.
-        files: Text by path, relative to the root.
-        notes: What is left to the user.
+        study: The study to measure.
+        files: Content by path relative to the root.
+        notes: Sentences about what the user has to do.
     """
 
     root: Path
@@ -59,11 +59,11 @@ class Scaffold:
     notes: tuple[str, ...]
 
     def existing(self) -> list[str]:
-        """Files that are there with another text."""
+        """Existing files whose content differs."""
         return [name for name in self.files if self._differs(name) and (self.root / name).exists()]
 
     def write(self) -> list[str]:
-        """Write all files that are not there as they should be, and name them.
+        """Write all files that are missing or differ, and return their names.
 
         Raises:
             UsageError: if one cannot be written.
@@ -89,16 +89,17 @@ class Scaffold:
 def scaffold(
     root: Path, models: Sequence[str], axes: Mapping[str, Sequence[Value]] | None = None
 ) -> Scaffold:
-    """Work out the files; nothing is written.
+    """Plan the files without writing any.
 
     Args:
-        root: The top of a git repository: with a package (pyproject.toml or setup.py), which asv
-            installs for every commit, or without, and asv takes the environment it is run from.
-        models: The repository's own models, as `package.module:factory` or by entry point.
-        axes: Values of axes that are not to be those of the template.
+        root: The top directory of a git repository. If it holds a package (pyproject.toml or
+            setup.py), asv installs that for every commit; otherwise asv uses the environment that
+            it runs in.
+        models: The repository's models, as `package.module:factory` or by entry point.
+        axes: Values that replace the template's, by axis.
 
     Raises:
-        UsageError: if it is not the top of a repository, or for a model or value that is not
+        UsageError: if `root` is not the top directory of a repository, or a model or value is not
             allowed.
     """
     root = root.absolute()
@@ -109,21 +110,22 @@ def scaffold(
     requirements: dict[str, str] = {}
     if package or (root / "setup.py").exists():
         requirements = _pins(package)
-        unknown = [name for name, found in requirements.items() if not found]
+        unknown = [name for name, pin in requirements.items() if not pin]
         if unknown:
             notes.append(
-                f"{', '.join(unknown)}: not installed here, so asv.conf.json pins no version"
+                f"asv.conf.json pins no version of {', '.join(unknown)} (not installed here):"
+                " add the version there"
             )
         if "dependencies" not in package.get("project", {}):
             notes.append(
-                "pyproject.toml has no project.dependencies: add what the package needs to"
-                " matrix.req in asv.conf.json, as asv builds without dependencies"
+                "pyproject.toml has no project.dependencies: add the package's dependencies to"
+                " matrix.req in asv.conf.json, because asv installs the package without them"
             )
     if (source := _directory_of_benchsuite()) is not None:
         notes.append(
-            f"benchsuite is installed from {source} here; asv's environments and CI ask pip for"
-            f" benchsuite=={_version('benchsuite')}, which has to find it: put a wheel where"
-            " PIP_FIND_LINKS says (see docs/own-repository.md)"
+            f"benchsuite is installed from {source} here, but asv's environments and CI install"
+            f" benchsuite=={_version('benchsuite')} with pip: put a wheel of it into a directory"
+            " that PIP_FIND_LINKS names (see docs/own-repository.md)"
         )
     return Scaffold(root, study, _files(project, study, requirements), tuple(notes))
 
@@ -131,23 +133,23 @@ def scaffold(
 def _require_top(root: Path) -> None:
     top = host.git(root, "rev-parse", "--show-toplevel") if root.is_dir() else ""
     if not root.is_dir():
-        raise UsageError(f"{str(root)!r} is no directory")
+        raise UsageError(f"{str(root)!r} is not a directory; name the top of a git repository")
     if not top:
-        raise UsageError(f"{str(root)!r} is in no git repository; `git init` makes one")
+        raise UsageError(f"{str(root)!r} is not in a git repository; create one with `git init`")
     if Path(top).resolve() != root.resolve():
-        raise UsageError(f"{str(root)!r} is not the top of its git repository; that is {top!r}")
+        raise UsageError(f"{str(root)!r} is not the top of its git repository; use {top!r}")
 
 
 def _package(root: Path) -> dict[str, Any]:
-    """pyproject.toml, if it is one of a package."""
+    """The content of pyproject.toml if it describes a package, else an empty dict."""
     path = root / "pyproject.toml"
     if not path.exists():
         return {}
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    return found if "project" in found or "build-system" in found else {}
+    return content if "project" in content or "build-system" in content else {}
 
 
 def _study(project: str, models: Sequence[str], axes: Mapping[str, Sequence[Value]]) -> Study:
@@ -155,37 +157,37 @@ def _study(project: str, models: Sequence[str], axes: Mapping[str, Sequence[Valu
     given = {name: tuple(values) for name, values in axes.items()}
     return Study(
         name=re.sub(r"[^A-Za-z0-9_.+=,-]", "-", project).lstrip("_.+=,-") or "own",
-        axes={"model": tuple(dict.fromkeys([*names, *_BESIDE])), **_AXES, **given},
+        axes={"model": tuple(dict.fromkeys([*names, *_REFERENCE_MODELS])), **_AXES, **given},
         measures=_MEASURES,
         budget=_BUDGET,
-        description=f"The models of {project} beside torch's LSTM and a TCN",
+        description=f"The models of {project}, compared with torch's LSTM and a TCN",
     )
 
 
 def _pins(package: Mapping[str, Any]) -> dict[str, str]:
-    """Everything asv's environment needs, by name, at the version installed here.
+    """Versions of all packages that asv's environment needs, as installed here, by name.
 
-    asv installs one after another: torch comes first, so that nothing else fetches another one.
+    asv installs them one by one. torch comes first, so that no other package chooses its version.
     """
-    build = package.get("build-system", {}).get("requires", _BUILT_BY)
+    build = package.get("build-system", {}).get("requires", _DEFAULT_BUILD_REQUIRES)
     needed = package.get("project", {}).get("dependencies", ())
     names = dict.fromkeys(["torch", "numpy", "benchsuite", *_names(needed), *_names(build)])
     return {name: _version(name) for name in names}
 
 
 def _names(requirements: Iterable[object]) -> list[str]:
-    """Names out of requirements (PEP 508); one with a marker counts only if it is installed."""
-    found = []
+    """Names in requirements (PEP 508); one with a marker counts only if it is installed."""
+    names = []
     for text in map(str, requirements):
         match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", text)
         if match and (";" not in text or _version(match[1])):
-            found.append(match[1].lower())
-    return found
+            names.append(match[1].lower())
+    return names
 
 
 def _version(distribution: str) -> str:
-    """The version installed here, without its local part, which no index has; or nothing."""
-    if distribution == "benchsuite":  # it may run from a source tree, with an older one installed
+    """The installed version, or an empty string; without its local part, which indexes lack."""
+    if distribution == "benchsuite":  # a source tree may run while an older one is installed
         return benchsuite.__version__
     try:
         return version(distribution).partition("+")[0]
@@ -194,12 +196,12 @@ def _version(distribution: str) -> str:
 
 
 def _directory_of_benchsuite() -> str | None:
-    """Where pip found benchsuite, if that was a directory (PEP 610)."""
+    """The kind of directory that benchsuite was installed from, if any (PEP 610)."""
     try:
-        told = Distribution.from_name("benchsuite").read_text("direct_url.json") or ""
+        origin = Distribution.from_name("benchsuite").read_text("direct_url.json") or ""
     except PackageNotFoundError:
         return "its source tree"
-    return "a directory" if '"dir_info"' in told else None
+    return "a directory" if '"dir_info"' in origin else None
 
 
 def _files(project: str, study: Study, requirements: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a run refuses to go on with, and what it goes on with but tells."""
+"""Checks before a run: errors that stop it, and notes that do not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchsuite.grid.study import Study
 from benchsuite.records import Record, provenance
 from benchsuite.records.home import StudyHome
 
+#: Minimum free disk space, in bytes.
 _LEAST_DISK = 1 << 16
 
 
@@ -38,45 +39,45 @@ def require_some_device(study: Study) -> None:
 
 
 def check_identity(study: Study, known: Iterable[Record]) -> None:
-    """Keep apart what different machines measured under one name, such as that of an image.
+    """Refuse to mix results of different machines with one name, such as clones of an image.
 
     Raises:
-        UsageError: if this machine's name has records of another processor.
+        UsageError: if there are records with this machine's name and another processor.
     """
     name, cpu = host.machine_name(), host.hardware()["cpu"]
     others = {str(r.provenance.get("cpu", cpu)) for r in known if r.machine == name} - {cpu}
     if others:
         raise UsageError(
             f"study {study.name!r} has records of machine {name!r} with the processor"
-            f" {', '.join(sorted(others))!r}, and this one is {cpu!r}: name this machine with"
-            f" {host.MACHINE_NAME}, or choose another place with --home"
+            f" {', '.join(sorted(others))!r}, and this one is {cpu!r}: give this machine another"
+            f" name with {host.MACHINE_NAME}, or choose another directory with --home"
         )
 
 
-def check_disk(place: StudyHome) -> None:
-    """Name a full disk, which shows in the processes as this and that.
+def check_disk(study_home: StudyHome) -> None:
+    """Report a full disk, which causes various other errors in the processes of a run.
 
     Raises:
-        BenchsuiteError: if there is no room for another record.
+        BenchsuiteError: if there is no space for another record.
     """
-    if shutil.disk_usage(place.path).free < _LEAST_DISK:
+    if shutil.disk_usage(study_home.path).free < _LEAST_DISK:
         raise BenchsuiteError(
-            f"the disk of {place.path} is full; free some space, or choose another place with"
-            " --home, and run the same command again: what was recorded stays"
+            f"the disk of {study_home.path} is full; free some space, or choose another directory"
+            " with --home, and run the same command again: existing records are kept"
         )
 
 
 def notes_on_checkout() -> list[str]:
-    """What of the code under test neither records nor asv can name by a commit."""
+    """Notes if the code under test cannot be identified by a commit."""
     tree = provenance.checkout()
     if not tree.get("commit"):
         return [
-            "not inside a git repository (git init and commit once): records carry no commit,"
-            " and asv keeps no results of this run"
+            "not inside a git repository (run git init and commit once): records have no commit,"
+            " and asv stores no results of this run"
         ]
     if tree["dirty"]:
         return [
-            "the working tree has uncommitted changes: records carry a digest of them, but asv's"
-            f" own results go by the commit {tree['commit'][:8]} alone"
+            "the working tree has uncommitted changes: records have a digest of them, but asv's"
+            f" results are identified only by the commit {tree['commit'][:8]}"
         ]
     return []

@@ -1,9 +1,9 @@
 """The adding problem (Hochreiter & Schmidhuber 1997, in the form of Bai, Kolter & Koltun 2018).
 
-Each timestep has a number from U(0, 1) and a mark; two timesteps, drawn from all without
-repetition, are marked 1 and the others 0. The target, at the last timestep, is the sum of the two
-marked numbers. Always predicting the mean, 1, costs 1/6; knowing one of the two numbers 1/12.
-Bai et al. go ten times over 50,000 rows; here every batch is new.
+Each timestep has a number from U(0, 1) and a mark. Two timesteps, drawn without repetition, are
+marked 1 and the others 0. The target, at the last timestep, is the sum of the two marked numbers.
+The squared error is 1/6 if the mean, 1, is always predicted, and 1/12 if one of the two numbers is
+known. Bai et al. train on 50,000 rows ten times; here every batch is new.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ def adding(*, seq_len: int, batch_size: int, seed: int) -> Task:
     """The task at T = seq_len.
 
     Raises:
-        UsageError: if there are no two timesteps to mark.
+        UsageError: if there are fewer than two timesteps.
     """
     if seq_len < 2:
-        raise UsageError(f"seq_len = {seq_len} is not allowed: adding marks two timesteps")
+        raise UsageError(
+            f"seq_len = {seq_len} is not allowed: adding marks two timesteps, so use 2 or more"
+        )
 
     def draw(generator: np.random.RandomState, rows: int) -> Examples:
         number_BT = generator.uniform(size=(rows, seq_len))
@@ -64,7 +66,7 @@ def later_number(sample: Examples, test: Examples) -> Tensor:
 
 
 def _later(examples: Examples) -> Tensor:
-    """(B,): the marked number that comes last."""
+    """The later of the two marked numbers: (B,)."""
     number_BT, mark_BT = examples.x_BTF.unbind(-1)
     last_B1 = (mark_BT * torch.arange(1, mark_BT.shape[1] + 1)).argmax(1, keepdim=True)
     return number_BT.gather(1, last_B1).squeeze(1)

@@ -1,4 +1,4 @@
-"""Trivial predictors, fitted to a sample of the task's own data; what a model has to beat."""
+"""Baselines: trivial predictors, fitted to a sample of a task's data, that a model should beat."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frequencies(sample: Examples, test: Examples) -> Tensor:
 def linear(taps: int) -> Baseline:
     """The best linear function of the last `taps` inputs and a constant, by least squares.
 
-    The first timesteps, which have fewer inputs behind them, have coefficients of their own.
+    The first timesteps, which have fewer past inputs, get separate coefficients.
     """
 
     def predict(sample: Examples, test: Examples) -> Tensor:

@@ -2,11 +2,12 @@
 
 With N digits and a blank of T₀ = seq_len - 2N timesteps, the input is N digits from 1 to 8, T₀ - 1
 zeros and N + 1 nines; the target is T₀ + N zeros and then the digits. The input is one number per
-timestep, as published, not a code per digit. Without memory the digits are a guess among eight:
-N ln 8 / (T₀ + 2N), the baseline "frequencies". A convolution must see T₀ + N + 1 timesteps.
+timestep, as published, not a one-hot code. Without memory a model can only guess among eight
+digits, with the error N ln 8 / (T₀ + 2N) of the baseline "frequencies". A convolution must see
+T₀ + N + 1 timesteps.
 
-Bai et al. have RMSprop and go fifty times over 10,000 rows; here it is Adam, and every batch is
-new.
+Bai et al. train with RMSprop on 10,000 rows fifty times; here the optimiser is Adam, and every
+batch is new.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ MARKER = 9
 
 
 def copy(*, seq_len: int, batch_size: int, seed: int, digits: int = 10) -> Task:
-    """The task; T = seq_len = blank + 2·digits.
+    """The task at T = seq_len = blank + 2·digits.
 
     Raises:
-        UsageError: if the digits, twice, leave no blank in `seq_len`.
+        UsageError: if `seq_len` does not leave a blank besides 2·digits timesteps.
     """
     check_option("digits", digits, 1, (seq_len - 1) // 2, seq_len)
 
@@ -41,7 +42,7 @@ def copy(*, seq_len: int, batch_size: int, seed: int, digits: int = 10) -> Task:
         return Examples(torch.from_numpy(x_BT).unsqueeze(-1), torch.from_numpy(y_BT))
 
     def recalled(prediction_BTO: Tensor, y_BT: Tensor) -> float:
-        """Share of the digits that come out right."""
+        """Share of the digits that are predicted correctly."""
         return float((prediction_BTO.argmax(-1) == y_BT)[:, -digits:].double().mean())
 
     splits = Splits(draw, batch_size, seed)

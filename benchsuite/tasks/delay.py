@@ -1,8 +1,8 @@
-"""The delay task: y_t = x_{t-lag} on white noise, the direct probe of a receptive field in use.
+"""The delay task: y_t = x_{t-lag} on white noise, a direct test of how far back a model looks.
 
-Noise tells nothing about its past, so a model whose field ends before the lag can do no better than
-predict the mean: its error stays at the variance of the noise, 1. A recurrent model has to keep the
-last `lag` numbers apart in its state.
+The values of white noise are independent, so a model with a shorter receptive field than the lag
+can at best predict the mean: its error stays at the variance of the noise, 1. A recurrent model has
+to hold the last `lag` numbers separately in its state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchsuite.tasks.task import Examples, Splits, Task, check_option
 
 
 def delay(*, seq_len: int, batch_size: int, seed: int, lag: int | None = None) -> Task:
-    """The task at T = seq_len; `lag` is half of it unless given.
+    """The task at T = seq_len; the default of `lag` is half of `seq_len`.
 
     Raises:
         UsageError: if `lag` is not between 1 and seq_len - 1.

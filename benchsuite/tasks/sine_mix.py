@@ -1,11 +1,11 @@
-"""Sums of sines whose periods are new in every row: the next step needs a memory of the row.
+"""Sums of sines with new periods in every row, so that predicting needs a memory of the row.
 
 x_t = Σ_k sin(2π t / P_k + φ_k) / √K, with ln P_k uniform between ln 3 and ln 32 and φ_k uniform.
-A sum of K sines obeys a linear recurrence over its last 2K samples, but here its coefficients
-change from row to row: they have to be found out from what was observed, which is why the first
-quarter of a row is not scored. A fixed linear predictor needs many samples (see the baselines);
-with longer periods alone, eight would do. No row of one split occurs in another: periods and
-phases are drawn from a continuum.
+A sum of K sines obeys a linear recurrence over its last 2K samples, but here the coefficients
+change from row to row. They have to be inferred from the observed samples, so the first quarter of
+a row is not scored. A fixed linear predictor needs many samples (see the baselines); if all periods
+were long, eight would be enough. No row of one split occurs in another, because periods and phases
+are drawn from continuous distributions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tasks: data, loss and baselines of a sequence problem; free of models, devices and training.
+"""Tasks: data, loss and baselines of a sequence problem, independent of models and training.
 
 Shape suffixes: B rows, T timesteps, F input features, O outputs, S generated steps.
 """
@@ -17,15 +17,16 @@ from benchsuite.catalog.tasks import TASKS
 from benchsuite.errors import UsageError, unknown
 from benchsuite.tasks.recipe import Recipe
 
-#: Rows of the validation and of the test set, and of the sample that baselines are fitted to.
+#: Number of rows of the validation set, and of the test set.
 HELD_OUT_ROWS = 256
+#: Number of rows of the sample that baselines are fitted to.
 STATISTICS_ROWS = 1024
 _SPLITS = ("train", "validation", "test", "statistics")
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Sequences and what should come out of them.
+    """Input sequences and their targets.
 
     Attributes:
         x_BTF: Inputs, float64.
@@ -36,23 +37,23 @@ class Examples:
     y: Tensor
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Examples:
-        """On another device; classes stay whole numbers."""
+        """Copy to a device and dtype; classes stay int64."""
         y = self.y.to(device, dtype if self.y.is_floating_point() else None)
         return Examples(self.x_BTF.to(device, dtype), y)
 
 
-#: From a sample of the task's data and the test set to a prediction of the latter's targets.
+#: `baseline(sample, test)` → a prediction of the test set's targets, fitted to the sample.
 Baseline = Callable[[Examples, Examples], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """What generation is held against, in tasks whose output is their next input.
+    """The closed loop of a task that predicts its next input, and the true values for it.
 
     Attributes:
-        steps: Timesteps to generate after the observed ones.
-        rows: The first so many rows of the test set are continued.
-        window: Timesteps that hold the slowest wave, for following its phase.
+        steps: Number of timesteps to generate after the observed ones.
+        rows: Number of rows to continue, taken from the start of the test set.
+        window: Number of timesteps in one period of the slowest wave, for following its phase.
         future: `future(n)` → the true values (rows, n, O) that follow the last target.
     """
 
@@ -67,21 +68,21 @@ class Task:
     """A sequence problem at one size.
 
     Attributes:
-        name: As in the registry.
-        options: The values of its options.
-        input_size: F.
-        output_size: O, or the number of classes.
-        scored_from: First timestep that counts, in loss and error alike.
-        batch: `batch(step)` → the training batch of an optimiser step, the same whenever asked.
+        name: The name in the registry.
+        options: Values of the task's options, by name.
+        input_size: Number of input features, F.
+        output_size: Number of outputs, O, or of classes.
+        scored_from: First timestep that counts in the loss and the error.
+        batch: `batch(step)` → the training batch of an optimiser step; deterministic.
         test: Unseen rows, scored once at the end.
-        validation: Unseen rows that choose the best parameters; None where the protocol has none,
-            and the last ones are taken.
+        validation: Unseen rows for choosing the best parameters; None if the task has no
+            validation set, in which case the last parameters are kept.
         statistics: Draws the sample that baselines are fitted to.
         baselines: Trivial predictors by name.
-        scores: Further scores by name: `(prediction_BTO, y) → number`.
-        recipe: How it is trained unless told otherwise.
-        closed_loop: Where the output is the next input: what generation is held against. The
-            targets then lie in the inputs' future, and a model must not look ahead.
+        scores: Additional scores by name: `(prediction_BTO, y) → number`.
+        recipe: The default recipe.
+        closed_loop: The closed loop, if the outputs predict the next inputs. The targets are then
+            future inputs, and the model must be causal.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Task:
     closed_loop: ClosedLoop | None = None
 
     def error(self, prediction_BTO: Tensor, y: Tensor) -> Tensor:
-        """Loss and score in one: mean over rows and scored timesteps.
+        """The error, which is also the training loss: the mean over rows and scored timesteps.
 
         Args:
             prediction_BTO: Values, or unnormalised log-probabilities of the classes.
@@ -125,14 +126,14 @@ class Task:
 def make_task(
     name: str, *, seq_len: int, batch_size: int, seed: int, options: Mapping[str, object]
 ) -> Task:
-    """The task of that name at these sizes.
+    """Create the task with this name and these sizes.
 
     Args:
-        name: A name of the registry.
-        seq_len: T.
-        batch_size: Rows of a training batch.
-        seed: Of the data; those of the published `sine` have a seed of their own.
-        options: Options by name; values may be text.
+        name: A name in the registry.
+        seq_len: Sequence length T.
+        batch_size: Number of rows in a training batch.
+        seed: Seed of the data; the published task `sine` ignores it.
+        options: Values by option; they may be strings.
 
     Raises:
         UsageError: for an unknown task or option, or a value that does not fit the sizes.
@@ -142,56 +143,55 @@ def make_task(
     for key, raw in options.items():
         if key not in spec.options:
             if not spec.options:
-                raise UsageError(f"task {name!r} has no options; {key!r} means nothing to it")
+                raise UsageError(f"task {name!r} has no options; leave out {key!r}")
             raise unknown(f"option of {name}", key, spec.options)
         try:
             values[key] = int(str(raw))
         except ValueError:
-            raise UsageError(f"{key} = {raw!r} is not allowed; whole numbers") from None
+            raise UsageError(f"{key} = {raw!r} is not allowed; use a whole number") from None
     task = spec.factory()(seq_len=seq_len, batch_size=batch_size, seed=seed, **values)
     assert isinstance(task, Task)
     return task
 
 
 def check_option(name: str, value: int, low: int, high: int, seq_len: int) -> None:
-    """Refuse an option outside of its bounds.
+    """Refuse an option outside its bounds.
 
     Raises:
-        UsageError: naming the value, the bounds, and the sequence length they come from.
+        UsageError: with the value, the bounds, and the sequence length that determines them.
     """
     if not low <= value <= high:
         bounds = f"whole numbers from {low} to {high}" if low <= high else "no value fits"
         raise UsageError(
             f"{name} = {value} is not allowed at seq_len = {seq_len}: {bounds};"
-            " a longer sequence (-a seq_len=…) allows more"
+            " a longer sequence (-a seq_len=…) allows a larger value"
         )
 
 
 def generator_of(seed: int, split: str, number: int = 0) -> np.random.RandomState:
-    """The generator of one draw.
+    """The random generator of one draw.
 
-    Numpy's `RandomState`: its streams are frozen and the same on every machine (NEP 19), those of
-    `Generator` may change with numpy, and those of torch differ between devices.
+    It is numpy's `RandomState`, because its streams are frozen and the same on every machine
+    (NEP 19). Those of `Generator` may change with numpy, and those of torch differ between devices.
 
     Args:
-        seed: Of the task.
+        seed: Seed of the task.
         split: "train", "validation", "test" or "statistics".
-        number: Of the batch.
+        number: Index of the batch.
     """
     return np.random.RandomState([seed, _SPLITS.index(split), number])
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Rows of a distribution, drawn apart for training, validation, test and statistics.
+    """Rows of a distribution, drawn independently for training, validation, test and statistics.
 
-    Each batch has a generator of its own, so that a resumed training needs none of the earlier
-    draws.
+    Each batch has a separate generator, so a resumed training need not repeat the earlier draws.
 
     Attributes:
-        draw: `draw(generator, rows)`.
-        batch_size: Rows of a training batch.
-        seed: Of all splits.
+        draw: `draw(generator, rows)` → that many rows.
+        batch_size: Number of rows in a training batch.
+        seed: Seed of all splits.
     """
 
     draw: Callable[[np.random.RandomState, int], Examples]

@@ -1,4 +1,4 @@
-"""asv's configurations, and what keeps results of different versions and machines apart."""
+"""asv's configurations, and the separation of results by version and machine."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ def settings(name):
     return dict(config.Config.load(str(ROOT / name)).__dict__)
 
 
-def test_the_written_thresholds_are_the_suites():
+def test_asv_conf_json_has_the_suites_thresholds():
     written = settings("asv.conf.json")
     for key, value in thresholds.settings().items():
         assert written[key] == value, key
 
 
-def test_each_measure_has_one_rule():
-    """asv takes the largest of all thresholds that match."""
+@pytest.mark.parametrize("spec", list(MEASURES), ids=lambda spec: spec.name)
+def test_each_measure_gets_its_threshold(spec):
+    """asv takes the largest of all thresholds that match, and never searches first commit null."""
     rules = thresholds.settings()
-    for spec in MEASURES:
-        entry = f"{benchmark_name(spec.name)}('infer', 'cpu')@HEAD"
-        found = [p for part in rules.values() for p in part if re.match(p, entry)]
-        assert len(found) == 1, spec.name
-    never = rules["regressions_first_commits"]
-    assert list(never.values()) == [None]
+    entry = f"{benchmark_name(spec.name)}('infer', 'cpu')@HEAD"
+    found = [v for p, v in rules["regressions_thresholds"].items() if re.match(p, entry)]
+    timed = spec.unit == "s" or spec.task
+    assert max(found) == (thresholds.TIMED if timed else spec.tolerance)
+    never = [p for p in rules["regressions_first_commits"] if re.match(p, entry)]
+    assert bool(never) == spec.of_machine
 
 
 def test_torch_versions_are_the_only_difference():
@@ -50,7 +51,7 @@ def test_torch_versions_are_the_only_difference():
     assert plain == versions
 
 
-def test_asv_keeps_torch_versions_in_files_of_their_own(monkeypatch):
+def test_asv_stores_torch_versions_in_separate_files(monkeypatch):
     monkeypatch.chdir(ROOT)
     conf = config.Config.load("asv.torch-versions.conf.json")
     names = [e.name for e in environment.get_environments(conf, None)]
@@ -74,7 +75,7 @@ def test_asv_keeps_torch_versions_in_files_of_their_own(monkeypatch):
     ],
     ids=["torch", "machine", "commit", "device", "threads", "code"],
 )
-def test_records_of_different_surroundings_replace_nothing(make_record, changes):
+def test_records_of_different_environments_do_not_replace_each_other(make_record, changes):
     from benchsuite.records import latest
 
     one, other = make_record(commit="a" * 40), make_record(**{"commit": "a" * 40, **changes})
@@ -82,8 +83,8 @@ def test_records_of_different_surroundings_replace_nothing(make_record, changes)
     assert len(latest([one.to_row(), other.to_row()])) == 2
 
 
-def test_asv_tells_devices_and_threads_apart():
-    """Of one commit and environment asv overwrites whatever differs in no parameter."""
+def test_asv_distinguishes_devices_and_threads():
+    """For one commit and environment, asv overwrites results with equal parameters."""
     assert {"device", "dtype", "num_threads", "mode"} <= set(CORE_AXES)
 
 

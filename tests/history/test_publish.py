@@ -1,4 +1,4 @@
-"""Published history: drawn in a browser that can reach nothing else, whatever the results hold."""
+"""The published history works in a browser without network, also for malformed results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATENCY = benchmark_name("latency")
 
 
 def slower_halfway(measure, point, commit):
-    """Everything grows by half at the sixth commit, and wobbles by a per cent."""
+    """All values but counted ones grow by half at the sixth commit, and vary by one per cent."""
     wobble = 1 + 0.01 * math.sin(commit * 2.7 + point["seq_len"])
     exact = history.plausible(measure, point, commit)
     return exact if measure == "parameters" else exact * wobble * (1.5 if commit >= 6 else 1.0)
@@ -57,7 +57,7 @@ def url(site):
 
 @pytest.fixture
 def page(url):
-    """A page that tells at its end of each request that left and each error."""
+    """A browser page; fails afterwards if it sent a request elsewhere or had an error."""
     from playwright.sync_api import sync_playwright
 
     asked, errors = [], []
@@ -79,7 +79,7 @@ def page(url):
     assert errors == []
 
 
-#: Pixels of a canvas that something was drawn on.
+#: Counts the pixels of a canvas that are not transparent.
 INKED = """canvas => {
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     let inked = 0;
@@ -89,7 +89,7 @@ INKED = """canvas => {
 
 
 @pytest.mark.browser
-def test_the_grid_of_all_measures_draws(page, url):
+def test_the_grid_shows_a_plot_of_every_measure(page, url):
     page.goto(url)
     page.locator(".benchmark-plot canvas.flot-base").nth(8).wait_for()
     names = page.locator(".benchmark-text").all_text_contents()
@@ -128,22 +128,22 @@ def test_the_list_and_the_regressions(page, url):
     assert not any("Parameters" in name or "Rate" in name for name in names)
 
 
-def test_nothing_in_the_pages_comes_from_elsewhere(site):
+def test_the_pages_need_nothing_from_the_network(site):
     assert site.commits == COMMITS
     assert site.notes == ()
     for file in site.index.parent.glob("*.html"):
         assert "integrity=" not in file.read_text()
         assert publishing._TAG.search(file.read_text()) is None
-    there = {file.name for file in site.index.parent.iterdir()}
-    assert set(publishing._SHIPPED.values()) <= there
-    assert "bootstrap.LICENSE.txt" in there
+    names = {file.name for file in site.index.parent.iterdir()}
+    assert set(publishing._SHIPPED.values()) <= names
+    assert "bootstrap.LICENSE.txt" in names
 
 
-def test_values_that_stop_asv_are_left_out_of_a_copy(tmp_path):
+def test_values_that_asv_cannot_publish_are_left_out(tmp_path):
     def odd(measure, point, commit):
         if measure == "latency" and commit == 1:
-            kind = point["seq_len"], point["batch_size"]
-            return {(64, 1): math.inf, (64, 16): {"a": 1}, (256, 1): "fast"}.get(kind, 1.0)
+            shape = point["seq_len"], point["batch_size"]
+            return {(64, 1): math.inf, (64, 16): {"a": 1}, (256, 1): "fast"}.get(shape, 1.0)
         return history.plausible(measure, point, commit)
 
     configuration = history.make(tmp_path / "project", 3, odd)
@@ -152,9 +152,9 @@ def test_values_that_stop_asv_are_left_out_of_a_copy(tmp_path):
     torn.write_text('{"commit_hash": "')
     before = {file.name: file.read_bytes() for file in results.iterdir()}
     site = publish(configuration)
-    told = "\n".join(site.notes)
-    assert f"left out 48 values of {LATENCY}" in told
-    assert f"left out {torn}: no result file" in told
+    notes = "\n".join(site.notes)
+    assert f"left out 48 values of {LATENCY}" in notes
+    assert f"left out {torn}: not a result file" in notes
     assert (site.commits, len(site.notes)) == (3, 2)
     assert {file.name: file.read_bytes() for file in results.iterdir()} == before
     (graph,) = site.index.parent.glob(f"graphs/arch*/**/{LATENCY}.json")
@@ -168,23 +168,23 @@ def test_malformed_rows_and_files_are_left_out(tmp_path):
     names = sorted(n for n in json.loads((results / "benchmarks.json").read_text()) if "." in n)
     first, second, third, _ = sorted((results / "synthetic").glob("*existing*.json"))
 
-    def change(file, mend):
+    def change(file, edit):
         data = json.loads(file.read_text())
-        mend(data)
+        edit(data)
         file.write_text(json.dumps(data))
 
     change(first, lambda data: data["results"][names[0]][0].__setitem__(0, 10**400))
     change(second, lambda data: data["results"][names[0]].__setitem__(1, [[1, 2], [{}]]))
     change(third, lambda data: data["result_columns"].append({"a": 1}))
     change(results / "benchmarks.json", lambda data: data[names[1]].update(params=[[1]]))
-    told = "\n".join(publish(configuration).notes)
-    assert f"left out 1 value of {names[0]} in {first}: not finite" in told
-    assert f"left out 1 value of {names[0]} in {second}" in told
-    assert f"left out {third}: no result file" in told
-    assert f"left out 1 malformed benchmarks: {names[1]!r}" in told
+    notes = "\n".join(publish(configuration).notes)
+    assert f"left out 1 value of {names[0]} in {first}: not finite" in notes
+    assert f"left out 1 value of {names[0]} in {second}" in notes
+    assert f"left out {third}: not a result file" in notes
+    assert f"left out 1 malformed benchmark: {names[1]!r}" in notes
 
 
-def test_text_in_results_is_no_markup(tmp_path):
+def test_markup_in_results_is_shown_as_text(tmp_path):
     configuration = history.make(tmp_path / "project", 2)
     evil = "<script>alert(1)</script>"
     results = configuration.parent / "results"
@@ -215,37 +215,40 @@ def test_a_kernel_update_keeps_a_line_and_another_processor_starts_one(tmp_path)
     files[0].write_text(files[0].read_text().replace("a processor", "another processor"))
     site = publish(configuration)
     (note,) = site.notes
-    assert "machine 'synthetic' is not one machine (another processor, x86_64, 2; a proc" in note
+    assert (
+        "machine 'synthetic' has results of several machines (another processor, x86_64, 2; a proc"
+        in note
+    )
     assert len(list(site.index.parent.glob(f"graphs/arch*/**/{LATENCY}.json"))) == 2
 
 
-def test_what_was_never_measured_is_not_shown(tmp_path):
-    """asv knows all benchmarks, and asks in vain for the graph of one that has no results."""
+def test_benchmarks_without_results_are_not_shown(tmp_path):
+    """asv lists all benchmarks, but has no graph of one without results."""
     configuration = history.make(tmp_path / "project", 2)
     for file in (configuration.parent / "results" / "synthetic").glob("*existing*.json"):
-        found = json.loads(file.read_text())
-        found["results"] = {LATENCY: found["results"][LATENCY]}
-        file.write_text(json.dumps(found))
+        data = json.loads(file.read_text())
+        data["results"] = {LATENCY: data["results"][LATENCY]}
+        file.write_text(json.dumps(data))
     index = json.loads((publish(configuration).index.parent / "index.json").read_text())
     assert list(index["benchmarks"]) == [LATENCY]
 
 
-def test_commits_that_left_the_branch_are_told(tmp_path):
+def test_commits_that_are_on_no_branch_are_reported(tmp_path):
     import subprocess
 
     configuration = history.make(tmp_path / "project", 3)
     subprocess.run(["git", "-C", configuration.parent, "reset", "-q", "HEAD~1"], check=True)
     (note,) = publish(configuration).notes
-    assert note.startswith("not shown: 1 commits on none of the branches: ")
+    assert note.startswith("not shown: 1 commit that is not on any branch: ")
 
 
-def test_what_cannot_be_published_is_told(tmp_path, configuration, monkeypatch):
+def test_publishing_reports_bad_input_and_output(tmp_path, configuration, monkeypatch):
     with pytest.raises(UsageError, match="cannot read asv's configuration"):
         publish(tmp_path / "asv.conf.json")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").touch()
-    with pytest.raises(UsageError, match="holds something else than published pages"):
+    with pytest.raises(UsageError, match="holds other files than published pages"):
         publish(configuration, mine)
     assert (mine / "thesis.txt").exists()
     bare = tmp_path / "asv.conf.json"
@@ -253,7 +256,7 @@ def test_what_cannot_be_published_is_told(tmp_path, configuration, monkeypatch):
     with pytest.raises(UsageError, match=r"measure first with `asv run`"):
         publish(bare)
     monkeypatch.setattr(publishing, "_SHIPPED", {})
-    with pytest.raises(BenchsuiteError, match=r"asv's page asks for .*jquery.*asv 0\.6\.6"):
+    with pytest.raises(BenchsuiteError, match=r"asv's page requests .*jquery.*asv 0\.6\.6"):
         publish(configuration, tmp_path / "site")
 
 
@@ -261,8 +264,12 @@ def test_on_the_command_line(tmp_path, configuration, run_command, monkeypatch):
     monkeypatch.chdir(configuration.parent)
     code, out, err = run_command("publish", "-o", str(tmp_path / "site"), "--json")
     assert (code, err) == (0, "")
-    told = json.loads(out)
-    assert told == {"index": str(tmp_path / "site" / "index.html"), "commits": COMMITS, "notes": []}
+    document = json.loads(out)
+    assert document == {
+        "index": str(tmp_path / "site" / "index.html"),
+        "commits": COMMITS,
+        "notes": [],
+    }
     monkeypatch.chdir(tmp_path)
     code, _, err = run_command("publish", "nothing")
     assert code == 2

@@ -1,4 +1,4 @@
-"""The trainer, closed loops, scores, and what the command line makes of them."""
+"""The trainer, closed loops and scores, also through the command line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_tiny_model_learns_a_short_delay():
 
 
 @pytest.mark.parametrize(("seed", "same"), [(0, True), (1, False)])
-def test_the_seed_decides(seed, same):
+def test_the_seed_determines_the_result(seed, same):
     recipe = Recipe(steps=5, evaluate_every=5)
     first = train(case_of(), task_of("delay"), recipe)
     second = train(case_of(seed=seed), task_of("delay", seed=seed), recipe)
@@ -83,7 +83,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, optimizer, fir
     assert resumed.seconds > 0
 
 
-def test_resuming_a_finished_training_trains_no_more(tmp_path):
+def test_resuming_a_finished_training_takes_no_steps(tmp_path):
     path, task, steps = tmp_path / "checkpoint.pt", task_of("delay"), []
     first = train(case_of(), task, Recipe(steps=4), path=path)
     again = train(
@@ -96,19 +96,19 @@ def test_resuming_a_finished_training_trains_no_more(tmp_path):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path, recipe = tmp_path / "checkpoint.pt", Recipe(steps=2)
     train(case_of(), task_of("delay"), recipe, path=path)
-    for case, task, own, words in [
+    for case, task, other, words in [
         (case_of(hidden_size=5), task_of("delay"), recipe, "hidden_size=4, not 5"),
         (case_of(), task_of("delay", lag=3), recipe, "lag=8, not 3"),
         (case_of(), task_of("delay"), recipe.replace(lr=0.1), "lr=0.003, not 0.1"),
     ]:
         with pytest.raises(UsageError, match=words):
-            train(case, task, own, path=path, resume=True)
+            train(case, task, other, path=path, resume=True)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UsageError, match="no checkpoint that can be read"):
+    with pytest.raises(UsageError, match="is not a readable checkpoint"):
         train(case_of(), task_of("delay"), recipe, path=path, resume=True)
 
 
-def test_a_nan_names_its_step():
+def test_the_step_of_a_nan_is_reported():
     task = task_of("delay")
 
     def batch(step):
@@ -119,7 +119,7 @@ def test_a_nan_names_its_step():
         train(case_of(), dataclasses.replace(task, batch=batch), Recipe(steps=9))
 
 
-def test_divergence_names_its_step():
+def test_the_step_of_divergence_is_reported():
     with pytest.raises(Diverged, match=r"diverged at step \d+: .* a lower lr than 1e\+06"):
         train(case_of(), task_of("delay"), Recipe(steps=9, lr=1e6))
 
@@ -130,13 +130,14 @@ def nan_weights():
     return model
 
 
-def test_nan_weights_are_told_before_training():
+def test_nan_weights_are_reported_before_training():
     with pytest.raises(Diverged, match="nan at step 0, before any training"):
         train(case_of(f"{HERE}:nan_weights"), task_of("delay"), Recipe(steps=9))
 
 
-def test_training_stops_early_without_gain():
-    recipe = Recipe(steps=100, evaluate_every=2, patience=3, lr=1e-30)  # too low to change a bit
+def test_training_stops_early_without_improvement():
+    # The learning rate is too low to change any parameter.
+    recipe = Recipe(steps=100, evaluate_every=2, patience=3, lr=1e-30)
     trained = train(case_of(), task_of("delay"), recipe)
     assert (trained.stopped, trained.steps, trained.best_step) == ("patience", 6, 0)
 
@@ -146,7 +147,7 @@ def test_the_best_parameters_are_kept():
     trained = train(case_of(), task, Recipe(steps=60, evaluate_every=3, lr=0.3))
     errors = [point.error for point in trained.curve]
     best = min(errors)
-    assert errors[-1] > best  # so high a rate jumps about: the last are not the best
+    assert errors[-1] > best  # with so high a rate the last parameters are not the best
     held = task.validation.to(torch.device("cpu"), torch.float32)
     with torch.no_grad():
         error = float(task.error(trained.built.module.eval()(held.x_BTF), held.y))
@@ -166,8 +167,8 @@ def test_gradients_are_clipped(clip, bound):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"steps": 0}, "steps = 0 is not allowed; whole numbers from 1"),
-        ({"seconds": 0.0}, "seconds = 0 is not allowed; numbers above 0"),
+        ({"steps": 0}, "steps = 0 is not allowed; use a whole number from 1"),
+        ({"seconds": 0.0}, "seconds = 0 is not allowed; use a number above 0"),
         ({"seconds": math.inf}, "seconds = inf is not allowed"),
         ({"steps": None}, "give steps, seconds or both"),
         ({"lr": math.nan}, "lr = nan is not allowed"),
@@ -177,28 +178,28 @@ def test_gradients_are_clipped(clip, bound):
         ({"optimizer": "lbfgs"}, "clip = 1 is not allowed with lbfgs"),
     ],
 )
-def test_bad_recipes_are_told(changes, words):
+def test_bad_recipes_are_reported(changes, words):
     with pytest.raises(UsageError) as error:
         Recipe(**changes)
     assert words in str(error.value)
 
 
-def test_a_budget_of_seconds_ends_and_progress_is_told():
-    told = []
+def test_a_budget_of_seconds_ends_training_and_progress_is_reported():
+    reports = []
     recipe = Recipe(steps=None, seconds=1.0)
-    trained = train(case_of(), task_of("delay"), recipe, on_progress=told.append)
+    trained = train(case_of(), task_of("delay"), recipe, on_progress=reports.append)
     assert trained.stopped == "seconds"
     assert 1.0 <= trained.seconds < 10
-    assert [p.step for p in told] == list(range(1, trained.steps + 1))
-    assert told[-1].share == 1
-    assert told[0].share < 1
+    assert [p.step for p in reports] == list(range(1, trained.steps + 1))
+    assert reports[-1].share == 1
+    assert reports[0].share < 1
 
 
 # --- models for tasks
 
 
 def test_the_published_network_starts_from_the_published_parameters():
-    """`train.py` seeds torch with 0 and makes two LSTMCells and a Linear, in this order."""
+    """`train.py` seeds torch with 0 and creates two LSTMCells and a Linear, in this order."""
     case = Case(model="lstm", mode="train", **TASKS.get("sine").axes)
     built = build_predictor(case, task_of("sine", 999, 97))
     torch.manual_seed(0)
@@ -221,7 +222,7 @@ def test_a_matched_model_is_matched_at_the_tasks_features():
     assert built.parameters / reference.parameters == pytest.approx(1, abs=0.15)
 
 
-def test_a_model_without_layers_is_matched_to_a_reference_with_them():
+def test_a_model_without_num_layers_is_matched_to_a_reference_with_it():
     task, case = task_of("sine"), case_of("lstm", hidden_size=16, num_layers=2)
     reference = build_predictor(case, task)
     built = build_predictor(case.replace(model="tcn", match="params"), task)
@@ -236,7 +237,7 @@ def looks_ahead():
     return Ahead()
 
 
-def test_a_model_that_sees_the_targets_is_refused():
+def test_a_model_that_sees_the_targets_is_not_trained():
     both = case_of("lstm", bidirectional=True)
     for case in (both, case_of(f"{HERE}:looks_ahead")):
         with pytest.raises(Unsupported, match="a causal model is needed"):
@@ -259,7 +260,7 @@ CHRONO = {
 
 
 @pytest.mark.parametrize("model", CHRONO)
-def test_chrono_opens_the_gates(model):
+def test_chrono_initialises_the_gate_biases(model):
     case = case_of(model, seq_len=100, hidden_size=256)
     built = build_predictor(case, task_of("delay", 100), chrono=True)
     b_i, b_f, other = CHRONO[model](built.module.model.module)
@@ -271,7 +272,7 @@ def test_chrono_opens_the_gates(model):
     assert times.mean() == pytest.approx(50, abs=6)
 
 
-def test_chrono_means_nothing_to_a_convolution():
+def test_chrono_needs_gates():
     with pytest.raises(Unsupported, match="tcn has no LSTM or GRU gates"):
         train(case_of("tcn"), task_of("delay"), Recipe(steps=1, chrono=True))
 
@@ -279,25 +280,25 @@ def test_chrono_means_nothing_to_a_convolution():
 # --- closed loops
 
 
-def liar(input_size):
-    """Returns a second thing that is no state, and takes a second argument all the same."""
+def false_state(input_size):
+    """Returns a second value that is not a state, and yet accepts a second argument."""
 
-    class Liar(nn.Module):
+    class FalseState(nn.Module):
         def forward(self, x, other=None):
             return x.cumsum(1), x if other is None else other
 
-    return Liar()
+    return FalseState()
 
 
-@pytest.mark.parametrize("model", [*NAMES, f"{HERE}:liar"])
+@pytest.mark.parametrize("model", [*NAMES, f"{HERE}:false_state"])
 def test_generation_equals_recomputing_everything(model):
     task = task_of("sine_mix", 30)
     predictor = build_predictor(case_of(model, 30, dtype="float64"), task).module.eval()
     x_BTF = task.test.x_BTF[:3]
-    kind = type(streams.stream_of(predictor, x_BTF))
+    stream_type = type(streams.stream_of(predictor, x_BTF))
     family = MODELS.get(model).family
-    kinds = {"recurrent": streams.Carried, "convolutional": streams.Buffered}
-    assert kind is kinds.get(family, streams.Recomputed)
+    expected = {"recurrent": streams.Carried, "convolutional": streams.Buffered}
+    assert stream_type is expected.get(family, streams.Recomputed)
     observed, generated = closed_loop.generate(predictor, x_BTF, 70)  # beyond most fields
     whole = x_BTF
     with torch.no_grad():
@@ -309,7 +310,7 @@ def test_generation_equals_recomputing_everything(model):
             whole = torch.cat([whole, y], 1)
 
 
-def test_what_cannot_be_fed_back_is_told():
+def test_outputs_that_cannot_be_inputs_are_reported():
     task = task_of("adding")
     predictor = build_predictor(case_of(), task).module
     with pytest.raises(UsageError, match="1 outputs cannot be fed back as 2 inputs"):
@@ -338,7 +339,7 @@ def fast():
 
 @pytest.mark.parametrize(("model", "drift"), [("exact", 0.0), ("fast", 10.0)])
 def test_scores_of_a_known_oscillator(model, drift):
-    """The whole way: a perfect predictor of the sine, and one that runs 1 % fast."""
+    """Scores of a perfect predictor of the sine, and of one that runs 1 % fast."""
     task = task_of("sine", 300, 4)
     case = case_of(f"{HERE}:{model}", 300, 4, dtype="float64")
     trained = train(case, task, Recipe(steps=1, lr=1e-30))
@@ -352,7 +353,7 @@ def test_scores_of_a_known_oscillator(model, drift):
     if model == "exact":
         assert loop.nrmse < 1e-6
     else:
-        # after 1000 steps half a radian behind: rms of 2 sin(δ/2) over the standard deviation
+        # half a radian ahead after 1000 steps: rms of 2 sin(δ/2) over the standard deviation
         assert 0.1 < loop.nrmse < 0.5
 
 
@@ -360,15 +361,15 @@ def test_scores_of_a_known_oscillator(model, drift):
 @pytest.mark.parametrize("fade", [0.0, 2e-3])
 def test_phase_drift_of_a_known_frequency(percent, fade):
     t = np.arange(-250, 1250)
-    own = np.arange(1000)
-    wave = 0.3 + np.exp(-fade * own) * np.sin((1 + percent / 100) * own / 20 + 0.2)
+    s = np.arange(1000)
+    wave = 0.3 + np.exp(-fade * s) * np.sin((1 + percent / 100) * s / 20 + 0.2)
     drift, followed = scores.phase_drift(wave, np.sin(t / 20 + 0.2), 250, 126)
-    # one that runs ahead meets the truth of (1 + percent / 100) t at t
+    # at t the wave has the value that the truth has at (1 + percent / 100) t
     assert drift == pytest.approx(10 * percent, abs=0.5)
     assert followed > 900
 
 
-def test_a_lost_phase_is_no_number():
+def test_a_lost_phase_has_no_drift():
     noise = np.random.RandomState(0).standard_normal(1000)
     truth = np.sin(np.arange(-250, 1250) / 20)
     assert scores.phase_drift(noise, truth, 250, 126)[0] is None
@@ -392,7 +393,7 @@ def test_every_task_is_measured(task):
     assert "mode=train" in other.reason
 
 
-def test_a_measure_says_what_it_could_not_do():
+def test_a_measure_reports_why_it_was_skipped_or_failed():
     small = measure(case_of(seq_len=12), "copy_error")
     assert small.status == "skipped"
     assert "digits = 10 is not allowed at seq_len = 12" in small.reason
@@ -413,27 +414,27 @@ def test_the_command_trains_scores_and_draws(tmp_path):
     words += ["-a", "hidden_size=5", "-a", "match=params", "--steps", "2"]
     done = command(tmp_path, *words, "-o", str(tmp_path / "out"), "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert [run["model"] for run in found["runs"]] == ["lstm", "tcn", "lstm_cell"]
-    assert set(found["baselines"]) == {"zero", "persistence", "two samples"}
-    for run in found["runs"]:
+    document = json.loads(done.stdout)
+    assert [run["model"] for run in document["runs"]] == ["lstm", "tcn", "lstm_cell"]
+    assert set(document["baselines"]) == {"zero", "persistence", "two samples"}
+    for run in document["runs"]:
         assert run["status"] == "ok"
         assert (run["optimizer"], run["lr"], run["steps"]) == ("lbfgs", 0.8, 2)
         assert run["error"] == run["scores"]["open_loop_mse"]
         assert {"closed_loop_nrmse", "phase_drift"} <= set(run["scores"])
         assert [point["step"] for point in run["curve"]] == [0, 1, 2]
     for name in ("curves", "closed_loop"):
-        drawn = (tmp_path / "out" / found["files"][name].rpartition("/")[2]).read_text()
+        drawn = (tmp_path / "out" / document["files"][name].rpartition("/")[2]).read_text()
         assert all(model in drawn for model in ("lstm", "tcn", "lstm_cell", "match=params"))
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["runs"] == found["runs"]
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["runs"] == document["runs"]
     longer = command(tmp_path, *words[:-1], "3", "--resume", "--json")
     assert [p["step"] for p in json.loads(longer.stdout)["runs"][0]["curve"]] == [0, 1, 2, 3]
-    told = command(tmp_path, *words[:-1], "3", "--resume")
-    assert "(persistence)" in told.stdout
-    assert "…" not in told.stdout
+    shown = command(tmp_path, *words[:-1], "3", "--resume")
+    assert "(persistence)" in shown.stdout
+    assert "…" not in shown.stdout
 
 
-def test_the_command_goes_on_after_what_cannot_be_trained(tmp_path):
+def test_the_command_continues_after_a_model_that_cannot_be_trained(tmp_path):
     words = ["delay", "tcn", "gru", "-a", "seq_len=16", "-a", "hidden_size=4", "--chrono"]
     done = command(tmp_path, *words, "--steps", "2", "--json")
     assert done.exit_code == 0
@@ -449,7 +450,7 @@ def test_the_command_goes_on_after_what_cannot_be_trained(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["delay", "lstm", "--steps", "0"], "steps = 0 is not allowed"),
         (["delay", "lstm", "--seconds", "0"], "seconds = 0 is not allowed"),
@@ -463,7 +464,7 @@ def test_the_command_goes_on_after_what_cannot_be_trained(tmp_path):
         (["delays", "lstm"], "unknown task 'delays': did you mean 'delay'"),
     ],
 )
-def test_wrong_usage_is_told(tmp_path, words, told):
+def test_wrong_usage_is_reported(tmp_path, words, message):
     done = command(tmp_path, *words)
     assert isinstance(done.exception, UsageError)
-    assert told in str(done.exception)
+    assert message in str(done.exception)

@@ -1,4 +1,4 @@
-"""Reading records fast: the same frame as by the plain way, whatever the file holds."""
+"""The fast reader of records gives the same frame as a simple one, also for damaged files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchsuite.records import SCHEMA, load_records, to_frame, write_tables
 from benchsuite.records.rows import MEASUREMENT, Row, _fault_of
 from benchsuite.stats import stacked, summarise
 
-#: Records of schema 1, made before the axes and columns that came later.
+#: Records of schema 1, which lack axes and columns that were added later.
 PUBLISHED = Path(__file__).parents[2] / "reports/default/records.parquet"
 DTYPES = {"str": "str", "int": "Int64", "float": "float64", "bool": "boolean", "floats": "object"}
 
 
 def plain_frame(lines, *, every_attempt):
-    """What `load_records` gives, row by row and with nothing but json and pandas."""
+    """The result of `load_records`, computed row by row with only json and pandas."""
     rows = []
     for line in lines:
         try:
@@ -84,7 +84,7 @@ def plain_frame(lines, *, every_attempt):
 
 @pytest.fixture
 def nasty(make_record, tmp_path):
-    """Lines of all kinds that a record file may hold after a bad week."""
+    """A record file with valid, damaged and incomplete lines of all kinds."""
     rng = np.random.default_rng(0)
     rows = []
 
@@ -101,7 +101,7 @@ def nasty(make_record, tmp_path):
         end = {"status": "ok", "value": value, "samples": samples, "width": number}
         attempt(number, end, seq_len=1 + number % 40)  # some are measured again
     attempt(60, seq_len=100)  # crashed
-    attempt(75, seq_len=101)  # the one before was killed at its limit of 10 s; this one crashed
+    attempt(75, seq_len=101)  # the previous one was killed at its limit of 10 s; this one crashed
     attempt(76, {"status": "failed", "reason": "interrupted"}, seq_len=3)
     attempt(77, {"status": "failed", "reason": "interrupted"}, seq_len=102)
     attempt(78, {"status": "ok", "value": 1}, {"status": "failed", "reason": "b"}, seq_len=103)
@@ -129,17 +129,17 @@ def nasty(make_record, tmp_path):
         "text",
     ):
         lines.insert(int(rng.integers(0, len(lines))), json.dumps(bad))
-    lines.insert(9, lines[8][:-30])  # torn in the middle of the file
+    lines.insert(9, lines[8][:-30])  # a partial line in the middle of the file
     lines[20:20] = ["", "  ", "[" * 100_000]
     path = tmp_path / "study" / "records.jsonl"
     path.parent.mkdir()
-    # Not UTF-8, Windows' line ends, and a last line that its writer did not end.
+    # A line that is not UTF-8, Windows line ends, and a partial last line.
     path.write_bytes("\r\n".join(lines).encode() + b'\n{"case": "\xff"}\n' + lines[3].encode()[:-9])
     return path
 
 
 @pytest.mark.parametrize("every_attempt", [False, True])
-def test_the_fast_way_gives_what_the_plain_way_gives(nasty, every_attempt):
+def test_the_fast_reader_equals_the_simple_one(nasty, every_attempt):
     frame = load_records(nasty, every_attempt=every_attempt)
     expected = plain_frame(nasty.read_bytes().split(b"\n"), every_attempt=every_attempt)
     problems = frame.attrs.pop("problems")
@@ -148,14 +148,14 @@ def test_the_fast_way_gives_what_the_plain_way_gives(nasty, every_attempt):
     assert {type(own) for own in frame["samples"]} == {list, type(None)}
     assert set(frame["status"]) == {"ok", "crashed", "timeout", "failed", "skipped", "oom"}
     assert len(problems) == 18
-    assert len([p for p in problems if ": not a record, passed over" in p]) == 6
-    assert len([p for p in problems if "its writer was stopped" in p]) == 1
+    assert len([p for p in problems if ": not a record, skipped" in p]) == 6
+    assert len([p for p in problems if "only partially written" in p]) == 1
     assert any("value = 'nan' is not of type float" in p for p in problems)
-    assert any("schema 3 is newer than 2; update benchsuite, passed over" in p for p in problems)
+    assert any("schema 3 is newer than 2; update benchsuite, skipped" in p for p in problems)
 
 
-def test_files_of_a_directory_stay_apart(nasty):
-    """The same uids in another file are other attempts."""
+def test_files_of_a_directory_are_kept_separate(nasty):
+    """Equal uids in different files are different attempts."""
     one = load_records(nasty, every_attempt=True)
     other = nasty.parent / "more" / "records.jsonl"
     other.parent.mkdir()
@@ -165,16 +165,16 @@ def test_files_of_a_directory_stay_apart(nasty):
     assert len(load_records(nasty.parent)) == len(load_records(nasty))
 
 
-def test_a_parquet_file_of_a_report_loads_as_the_records_did(nasty, tmp_path):
+def test_a_parquet_file_of_a_report_equals_its_records(nasty, tmp_path):
     frame = load_records(nasty)
     _, parquet = write_tables(frame, tmp_path / "report")
     frame.attrs["problems"] = []
     pd.testing.assert_frame_equal(load_records(parquet), frame)
     frame.drop(columns="case").to_parquet(parquet)
-    with pytest.raises(UsageError, match="is no table of records"):
+    with pytest.raises(UsageError, match="is not a table of records"):
         load_records(parquet)
     parquet.write_bytes(b"PAR1")
-    with pytest.raises(UsageError, match="is no table of records"):
+    with pytest.raises(UsageError, match="is not a table of records"):
         load_records(parquet)
 
 
@@ -187,8 +187,8 @@ def test_a_parquet_file_of_a_report_loads_as_the_records_did(nasty, tmp_path):
         max_leaves=4,
     ),
 )  # fmt: skip
-def test_the_words_and_the_decoder_agree(name, value):
-    """A value is a fault for `_fault_of` if and only if the decoder rejects it."""
+def test_the_reported_faults_and_the_decoder_agree(name, value):
+    """`_fault_of` reports a value if and only if the decoder rejects it."""
     from benchsuite.grid.case import Case
 
     row = {**Case(model="lstm").as_dict(), "uid": "u", "status": "ok", "schema": 1, name: value}
@@ -208,7 +208,7 @@ def test_equally_long_rows_are_stacked():
     assert list(stacked([])) == list(stacked([[]])) == []
 
 
-def test_a_frame_of_rows_keeps_unknown_columns_out(make_record):
+def test_a_frame_has_no_unknown_columns(make_record):
     frame = to_frame([{**make_record(samples=[1.0, 2.0]).to_row(), "later": 1}])
     assert list(frame.columns) == list(SCHEMA)
     assert frame["samples"][0] == [1.0, 2.0]

@@ -1,4 +1,4 @@
-"""What decides whether a measurement is finished: its key, and the code that it depends on."""
+"""The key of a finished measurement, and the digest of the code that it depends on."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def test_the_key_of_an_attempt_is_that_of_its_record():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A copy of the package whose files decide the digest, to be edited."""
+    """A copy of the package, used for the digest, whose files may be edited."""
     copy = tmp_path / "benchsuite"
     shutil.copytree(provenance._PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def found(name):
+    def find_spec(name):
         path = tmp_path / f"{name.replace('.', '/')}.py"
         return importlib.util.spec_from_file_location(name, path) if path.exists() else None
 
     monkeypatch.setattr(provenance, "_PACKAGE", copy)
-    monkeypatch.setattr(provenance, "find_spec", found)
+    monkeypatch.setattr(provenance, "find_spec", find_spec)
     return copy
 
 
@@ -59,7 +59,7 @@ def _digests_of_this_package_only():
         *("tasks/delay.py", "learning/trainer.py"),
     ],
 )
-def test_what_does_not_measure_measures_nothing_again(package, file):
+def test_a_change_to_other_code_repeats_no_measurement(package, file):
     before = digest()
     _touch(package / file)
     assert digest() == before
@@ -78,7 +78,7 @@ def test_what_does_not_measure_measures_nothing_again(package, file):
         ("erf50", "field/effective.py"),
     ],
 )
-def test_what_measures_measures_again(package, measure, file):
+def test_a_change_to_measuring_code_repeats_the_measurement(package, measure, file):
     before = digest(measure=measure)
     _touch(package / file)
     assert digest(measure=measure) != before

@@ -1,4 +1,4 @@
-"""Records: what is written can be read again, whatever happened in between."""
+"""Records: what is written can be read back, also after crashes and other faults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def file(tmp_path):
     return RecordFile(tmp_path / "study" / "records.jsonl")
 
 
-def test_a_record_survives_the_way_to_disk_and_back(file, make_record):
+def test_a_record_is_read_back_unchanged(file, make_record):
     record = make_record(samples=[1.0, 1.5, 2.0], warning="unstable: so it is", match="params")
     file.append(record)
     (row,) = read_rows(file.path)
@@ -116,7 +116,7 @@ def test_a_process_killed_after_its_limit_was_a_timeout(make_record):
         assert settle([dead.to_row(), other.to_row()])[0]["status"] == "crashed"
 
 
-def test_a_torn_last_line_is_reported_and_the_rest_read(file, make_record):
+def test_a_partial_last_line_is_reported_and_the_others_are_read(file, make_record):
     file.append(make_record(seq_len=8))
     file.append(make_record(seq_len=16))
     whole = file.path.read_bytes()
@@ -124,13 +124,13 @@ def test_a_torn_last_line_is_reported_and_the_rest_read(file, make_record):
     frame = load_records(file.path)
     assert list(frame["seq_len"]) == [8]
     (problem,) = frame.attrs["problems"]
-    assert "line 2: not a record, passed over (the last line: its writer was stopped)" in problem
-    file.append(make_record(seq_len=32))  # a torn line does not swallow the next one
+    assert "line 2: not a record, skipped (the last line, only partially written)" in problem
+    file.append(make_record(seq_len=32))  # a partial line does not swallow the next one
     assert list(load_records(file.path)["seq_len"]) == [8, 32]
 
 
 @given(cut=st.integers(min_value=0))
-def test_cut_anywhere_whole_lines_are_read(cut, tmp_path_factory):
+def test_whole_lines_of_a_truncated_file_are_read(cut, tmp_path_factory):
     path = tmp_path_factory.mktemp("cut") / "records.jsonl"
     row = {**dict.fromkeys(AXES, 1), "uid": "u", "status": "ok", "schema": 1}
     row.update(model="lstm", mode="infer", device="cpu", dtype="float32", match="width")
@@ -160,7 +160,7 @@ def test_cut_anywhere_whole_lines_are_read(cut, tmp_path_factory):
         ('{"uid": "u", "status": "ok", "schema": 1, "samples": ["x"]}', "samples = "),
     ],
 )
-def test_lines_that_are_no_records_are_told(file, make_record, line, words):
+def test_lines_that_are_not_records_are_reported(file, make_record, line, words):
     file.append(make_record())
     with file.path.open("a") as out:
         out.write(line + "\n")
@@ -172,7 +172,7 @@ def test_lines_that_are_no_records_are_told(file, make_record, line, words):
     assert words in problem
 
 
-def test_later_attempts_supersede_and_an_interrupted_one_is_none(make_record):
+def test_later_attempts_supersede_earlier_ones_unless_interrupted(make_record):
     rows = [
         make_record(value=1.0).to_row(),
         make_record(value=2.0).to_row(),
@@ -183,29 +183,29 @@ def test_later_attempts_supersede_and_an_interrupted_one_is_none(make_record):
         make_record(seq_len=8, status="failed", reason="x").to_row(),
         make_record(seq_len=8, value=4.0).to_row(),
     ]
-    found = [(row["status"], row.get("value")) for row in latest(rows)]
-    assert found == [("ok", 2.0), ("timeout", None), ("ok", 3.0), ("ok", 4.0)]
+    outcomes = [(row["status"], row.get("value")) for row in latest(rows)]
+    assert outcomes == [("ok", 2.0), ("timeout", None), ("ok", 3.0), ("ok", 4.0)]
 
 
-def test_every_attempt_can_be_had(file, make_record):
+def test_every_attempt_can_be_loaded(file, make_record):
     file.append(make_record(value=1.0))
     file.append(make_record(value=2.0))
     assert list(load_records(file.path)["value"]) == [2.0]
     assert list(load_records(file.path, every_attempt=True)["value"]) == [1.0, 2.0]
 
 
-def test_nothing_to_load_is_told(tmp_path):
+def test_missing_records_are_reported(tmp_path):
     with pytest.raises(UsageError, match="measure first with `benchsuite run`"):
         load_records(tmp_path)
     with pytest.raises(UsageError, match="no records"):
         load_records(tmp_path / "absent")
 
 
-def test_a_full_disk_is_told(make_record):
+def test_a_full_disk_is_reported(make_record):
     class Full(RecordFile):
         @staticmethod
         def _is_torn(descriptor):
-            return False  # /dev/full cannot be looked into
+            return False  # /dev/full cannot be read
 
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
@@ -237,14 +237,14 @@ def test_many_processes_append_without_mixing(file, make_record):
     assert (len(rows), problems) == (150, [])
 
 
-def test_a_frame_of_nothing_has_the_columns():
+def test_an_empty_frame_has_all_columns():
     frame = to_frame([])
     assert list(frame.columns) == list(SCHEMA)
     assert len(frame) == 0
 
 
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=60))
-def test_a_summary_is_in_order(samples):
+def test_quantiles_of_a_summary_are_ordered(samples):
     found = summarise(samples)
     assert found.ci_low <= found.median * (1 + 1e-12)
     assert found.median <= found.ci_high * (1 + 1e-12)
@@ -256,13 +256,13 @@ def test_a_summary_is_in_order(samples):
     ("n", "ranks"),
     [(1, (0, 0)), (5, (0, 4)), (6, (0, 5)), (9, (1, 7)), (20, (5, 14)), (100, (39, 60))],
 )
-def test_interval_of_the_median_by_the_tables(n, ranks):
+def test_interval_of_the_median_equals_published_tables(n, ranks):
     """Ranks of the 95 % interval for a median (Conover, table A3), counted from zero."""
     found = summarise([float(k) for k in range(n)])
     assert (found.ci_low, found.ci_high) == ranks
 
 
-def test_interval_of_the_median_covers():
+def test_interval_of_the_median_has_the_nominal_coverage():
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -273,6 +273,6 @@ def test_interval_of_the_median_covers():
     assert 0.94 <= inside / 2000 <= 0.98  # 95.9 % by the binomial sum
 
 
-def test_nothing_to_summarise():
+def test_a_summary_needs_samples():
     with pytest.raises(ValueError, match="no samples"):
         summarise([])

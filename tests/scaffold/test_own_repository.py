@@ -1,4 +1,4 @@
-"""`benchsuite init` in repositories of several kinds, and a slowdown caught in one of them."""
+"""`benchsuite init` in several kinds of repositories, and a slowdown found in one of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def commit(path, message):
     return done.stdout.strip()
 
 
-def test_an_empty_repository_measures_in_the_environment_at_hand(repository, run_command):
+def test_a_repository_without_a_package_uses_the_current_environment(repository, run_command):
     code, out, _ = run_command("init", "--model", "own:make", "-a", "seq_len=8:32:*2")
     assert code == 0
     assert "benchsuite check own:make" in out
@@ -81,17 +81,17 @@ def test_an_empty_repository_measures_in_the_environment_at_hand(repository, run
     assert subprocess.run(ignored).returncode == 0
 
 
-def test_a_package_gets_an_environment_of_exact_versions(repository, run_command):
+def test_a_package_gets_an_environment_with_exact_versions(repository, run_command):
     (repository / "pyproject.toml").write_text(PROJECT)
     code, out, err = run_command("init", "--json")
     document = json.loads(out)
     assert code == 0
     assert document["study"] == "My.Package"
     assert document["models"] == ["lstm", "tcn"]
-    assert "no-such-backend: not installed here" in err
+    assert "pins no version of no-such-backend (not installed here)" in err
     configuration = Config.load("asv.conf.json")
     pins = configuration.matrix["req"]
-    assert next(iter(pins)) == "torch"  # nothing else may choose one
+    assert next(iter(pins)) == "torch"  # so that no other package chooses a version
     assert set(pins) >= {"benchsuite", "numpy", "scipy", "setuptools", "no-such-backend"}
     assert "absent" not in pins
     assert all("+" not in version for (version,) in pins.values())
@@ -114,7 +114,7 @@ def test_a_package_gets_an_environment_of_exact_versions(repository, run_command
         ("pyproject.toml", "[build-system]\nrequires = ['setuptools']\n[tool.poetry]\n"),
     ],
 )
-def test_a_package_that_does_not_say_what_it_needs_is_told(repository, file, text):
+def test_a_package_without_declared_dependencies_is_reported(repository, file, text):
     (repository / file).write_text(text)
     assert any("no project.dependencies" in note for note in scaffold(repository, []).notes)
 
@@ -142,30 +142,30 @@ def test_nothing_is_overwritten_without_force(repository, run_command):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["sub"], "is not the top of its git repository"),
-        (["absent"], "is no directory"),
+        (["absent"], "is not a directory"),
         (["--model", "lstn"], "did you mean 'lstm'"),
         (["-a", "model=lstm"], "give each model with --model"),
         (["-a", "seq_len=0"], "whole numbers from 1"),
     ],
 )
-def test_wrong_usage_is_told_and_writes_nothing(repository, run_command, words, told):
+def test_wrong_usage_is_reported_and_writes_nothing(repository, run_command, words, message):
     (repository / "sub").mkdir()
     code, _, err = run_command("init", *words)
     assert code == 2
-    assert told in err
+    assert message in err
     assert sorted(path.name for path in repository.iterdir()) == [".git", "sub"]
 
 
-def test_outside_a_repository_it_is_told(tmp_path, run_command):
+def test_a_missing_repository_is_reported(tmp_path, run_command):
     code, _, err = run_command("init", str(tmp_path))
     assert code == 2
-    assert "is in no git repository; `git init` makes one" in err
+    assert "is not in a git repository; create one with `git init`" in err
 
 
-def test_odd_names_make_a_study(repository):
+def test_odd_project_names_become_valid_study_names(repository):
     (repository / "pyproject.toml").write_text('[project]\nname = "_ü b"\n')
     assert scaffold(repository, []).study.name == "b"
 
@@ -190,7 +190,7 @@ def test_the_benchmark_module_takes_the_study_beside_it(tmp_path, monkeypatch):
 
 
 def test_three_times_the_work_is_found(repository, run_command):
-    """By counting, which no other process can disturb; `perf/own_repository.py` does it by time."""
+    """By FLOPs, which other processes cannot disturb; `perf/own_repository.py` does it by time."""
     package = repository / "mypkg"
     package.mkdir()
     (package / "__init__.py").touch()

@@ -93,7 +93,7 @@ def test_records_of_other_versions_are_read_or_told(make_record, tmp_path):
     older = {key: value for key, value in row.items() if key not in {"cpu", "torch", "run"}}
     newer = {**row, "uid": "b", "seq_len": 8, "a_new_column": [1, 2], "benchsuite": "9.9"}
     gone = {**row, "uid": "c", "seq_len": 16, "measure": "gone", "model": "gone"}
-    other = {**row, "uid": "d", "schema": 2}
+    other = {**row, "uid": "d", "schema": 3}
     lines = [json.dumps(r) for r in (older, newer, gone, other)]
     file.write_text("\n".join(lines) + "\n")
     frame = load_records(file)
@@ -127,7 +127,7 @@ def test_read_only_storage_is_told(tmp_path):
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"error: cannot write to {place}")
-    assert "Read-only file system; choose another place with --home" in done.stderr
+    assert "Read-only file system; choose another directory with --home" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -236,7 +236,7 @@ def test_a_checkpoint_runs_nothing(tmp_path):
 
     file, sentinel = tmp_path / "checkpoint.pt", tmp_path / "ran"
     torch.save({"format": 1, "identity": {}, "state": _Runs(sentinel)}, file)
-    with pytest.raises(UsageError, match="is no checkpoint that can be read"):
+    with pytest.raises(UsageError, match="is not a readable checkpoint"):
         checkpoint.load(file, {})
     assert not sentinel.exists()
 

@@ -1,4 +1,4 @@
-"""Tasks: data that are known beforehand, splits, losses and baselines."""
+"""Tasks: known data, splits, losses and baselines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_shapes_and_baselines(name):
 @pytest.mark.parametrize("name", SAMPLED)
 def test_data_follow_from_seed_and_step_alone(name):
     task, again, other = task_of(name), task_of(name), task_of(name, seed=1)
-    task.batch(0)  # a draw more must not shift what follows
+    task.batch(0)  # an additional draw must not change later ones
     for step in (3, 0):
         assert torch.equal(task.batch(step).x_BTF, again.batch(step).x_BTF)
         assert torch.equal(task.batch(step).y, again.batch(step).y)
@@ -70,7 +70,7 @@ def test_splits_have_no_row_in_common(name):
 
 
 def test_sine_is_the_published_data():
-    """As the example's `generate_sine_wave.py` makes them, and `train.py` divides them."""
+    """Created as in the example's `generate_sine_wave.py`, and split as in `train.py`."""
     task = task_of("sine", 999, 97)
     published = np.random.RandomState(2)
     x = np.empty((100, 1000), "int64")
@@ -80,7 +80,7 @@ def test_sine_is_the_published_data():
     assert torch.equal(task.batch(5).y[..., 0], data[3:, 1:])
     assert torch.equal(task.test.x_BTF[..., 0], data[:3, :-1])
     assert torch.equal(task.test.y[..., 0], data[:3, 1:])
-    # Seed 2 draws the shifts -65, -8, -58 first: on any machine and numpy.
+    # Seed 2 draws the shifts -65, -8, -58 first, on any machine and with any numpy.
     starts = [math.sin(-65 / 20), math.sin(-8 / 20), math.sin(-58 / 20)]
     assert task.test.x_BTF[:, 0, 0].tolist() == pytest.approx(starts, abs=1e-12)
     assert task.scored_from == 0
@@ -93,7 +93,7 @@ def test_sine_has_its_known_flaws():
     errors = task.baseline_errors()
     assert errors["zero"] == pytest.approx(0.502, abs=5e-4)
     assert errors["persistence"] == pytest.approx(1.24e-3, abs=5e-6)
-    assert errors["two samples"] < 3e-6  # no memory beyond these is needed
+    assert errors["two samples"] < 3e-6  # two samples of memory are sufficient
 
 
 def test_a_smaller_sine_is_a_part_of_the_published_one():
@@ -125,7 +125,7 @@ def test_adding():
     assert 0 <= number_BT.min() < number_BT.max() < 1
     assert torch.allclose(y_BTO[:, -1, 0], (number_BT * mark_BT).sum(1))
     many = mark_BT.mean(0)
-    assert many[:100].sum() == pytest.approx(1, abs=0.15)  # marks fall anywhere
+    assert many[:100].sum() == pytest.approx(1, abs=0.15)  # marks are spread over all timesteps
     errors = task.baseline_errors()
     assert errors["mean"] == pytest.approx(1 / 6, rel=0.15)
     assert errors["later number"] == pytest.approx(1 / 12, rel=0.15)
@@ -193,7 +193,7 @@ def test_the_error_of_classes_is_in_nats():
         ("delay", {"seq_len": 16, "lag": 16}, "lag = 16 is not allowed at seq_len = 16"),
         ("delay", {"seq_len": 16, "lag": 70}, "whole numbers from 1 to 15"),
         ("delay", {"lag": 0}, "lag = 0 is not allowed"),
-        ("delay", {"lag": "far"}, "lag = 'far' is not allowed; whole numbers"),
+        ("delay", {"lag": "far"}, "lag = 'far' is not allowed; use a whole number"),
         ("delay", {"lags": 4}, "did you mean 'lag'"),
         ("delay", {"seq_len": 1}, "no value fits"),
         ("adding", {"lag": 4}, "task 'adding' has no options"),
@@ -205,7 +205,7 @@ def test_the_error_of_classes_is_in_nats():
         ("sinus", {}, "unknown task 'sinus': did you mean 'sine'"),
     ],
 )
-def test_what_does_not_fit_is_told(name, sizes, words):
+def test_options_and_sizes_that_do_not_fit_are_reported(name, sizes, words):
     with pytest.raises(UsageError) as error:
         task_of(name, **sizes)
     assert words in str(error.value)

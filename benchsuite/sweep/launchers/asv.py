@@ -1,4 +1,4 @@
-"""asv as a child process: its configuration, its start, and its end with all it started."""
+"""Runs asv as a child process: configures it, starts it, and stops it with all its children."""
 
 from __future__ import annotations
 
@@ -34,39 +34,39 @@ globals().update(suite.benchmark_classes(__file__))
 
 @contextmanager
 def running(
-    study: Study, place: StudyHome, root: Path, run_id: str, *, fresh: bool, lock: int
+    study: Study, study_home: StudyHome, root: Path, run_id: str, *, fresh: bool, lock: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """asv, running in a session of its own; stopped when the block is left.
+    """Run asv in a new session; it is stopped at the end of the `with` block.
 
     Args:
-        study: With its device resolved.
-        place: Where the study's results are.
-        root: The root of all results.
-        run_id: Identity of this run, for the records.
-        fresh: Measure what is finished again too.
-        lock: The study's lock, which asv holds on to if this process is killed.
+        study: The study, with its device resolved.
+        study_home: The directory of the study's results.
+        root: The directory of all results.
+        run_id: Identity of this run, stored in the records.
+        fresh: Also repeat finished measurements.
+        lock: The study's lock, which asv keeps if this process is killed.
 
     Raises:
         UsageError: if asv's machine file cannot be read or written.
     """
-    _write_configuration(study, place)
+    _write_configuration(study, study_home)
     commit = provenance.checkout().get("commit")
     machine = host.machine_name()
-    _register_machine(machine, place.asv)
+    _register_machine(machine, study_home.asv)
     command = [
         *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
         *("--environment", "existing:same", "--launch-method", "forkserver"),
         *("--record-samples", "--show-stderr", "--machine", machine),
         *(("--set-commit-hash", commit) if commit else ()),
     ]
-    here = os.getcwd()  # noqa: PTH109 - what the user calls it
-    # A checkout of the suite itself, run from its top, measures with its own code. No other
-    # directory may come before the standard library: one file called copy.py would break asv.
-    own = [here] if Path(benchsuite.__file__).parent.parent.samefile(here) else []
-    paths = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
+    here = os.getcwd()  # noqa: PTH109 - the name as the user typed it
+    # A checkout of the suite, run from its top directory, measures with the code of that checkout.
+    # No other directory may precede the standard library: a file called copy.py would break asv.
+    checkout = [here] if Path(benchsuite.__file__).parent.parent.samefile(here) else []
+    paths = os.pathsep.join([*checkout, *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {
         **os.environ,
-        suite.STUDY: str(place.definition),
+        suite.STUDY: str(study_home.definition),
         suite.RUN: run_id,
         suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
@@ -75,10 +75,10 @@ def running(
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
     }
-    with log_of(place).open("wb") as output:
+    with log_of(study_home).open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=place.asv,
+            cwd=study_home.asv,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -95,12 +95,12 @@ def running(
 
 
 def _end_with_parent() -> None:
-    """Have the kernel interrupt asv when this process dies, however it dies."""
+    """Make the kernel interrupt asv when this process ends, even if it is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _write_configuration(study: Study, place: StudyHome) -> None:
-    """asv's configuration of this study: the package's classes, results of its own."""
+def _write_configuration(study: Study, study_home: StudyHome) -> None:
+    """Write asv's configuration for this study, and its benchmark module."""
     checkout = _toplevel()
     configuration: dict[str, Any] = {
         "version": 1,
@@ -114,31 +114,33 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
         "env_dir": "env",
         **thresholds.settings(),
     }
-    (place.asv / "benchmarks").mkdir(exist_ok=True)
-    (place.asv / "benchmarks" / "__init__.py").touch()
-    (place.asv / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
-    (place.asv / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
+    directory = study_home.asv
+    (directory / "benchmarks").mkdir(exist_ok=True)
+    (directory / "benchmarks" / "__init__.py").touch()
+    (directory / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
+    (directory / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
 
 
 def _toplevel() -> Path | None:
-    found = host.git(Path(), "rev-parse", "--show-toplevel")
-    return Path(found) if found else None
+    top = host.git(Path(), "rev-parse", "--show-toplevel")
+    return Path(top) if top else None
 
 
 def _register_machine(name: str, directory: Path) -> None:
-    """Tell asv about this machine if it does not know it: it would ask, and nobody answers."""
+    """Register this machine with asv if it is unknown; otherwise asv would wait for answers."""
     from asv.machine import MachineCollection
 
     path = Path(MachineCollection.get_machine_file_path())
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(known, dict):
-            raise ValueError("it holds no table of machines")
+            raise ValueError("it does not hold a table of machines")
         if isinstance(known.get(name), dict):
             return
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot use asv's machine file {path}: {error}; mend it, or remove it to have it made"
+            f"cannot use asv's machine file {path}: {error}; fix it, or remove it and"
+            " it is created again"
         ) from error
     done = subprocess.run(
         [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name],
@@ -148,27 +150,27 @@ def _register_machine(name: str, directory: Path) -> None:
         check=False,
     )
     if done.returncode:
-        words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-        raise UsageError(f"asv cannot write its machine file {path}: {words[-1]}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise UsageError(f"asv cannot write its machine file {path}: {lines[-1]}")
 
 
-def log_of(place: StudyHome) -> Path:
-    """All that asv printed in the last run."""
-    return place.asv / "asv.log"
+def log_of(study_home: StudyHome) -> Path:
+    """The file with everything that asv printed in the last run."""
+    return study_home.asv / "asv.log"
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End asv, its server and the benchmark it is in, kindly first."""
-    family = _descendants(process.pid)
+    """Stop asv, its server and the current benchmark: first by SIGINT, then by SIGKILL."""
+    descendants = _descendants(process.pid)
     for sign, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
-        for pid in (process.pid, *family):
+        for pid in (process.pid, *descendants):
             _kill(pid, sign)
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
             continue
         break
-    for pid in family:
+    for pid in descendants:
         _kill(pid, signal.SIGKILL)
 
 
@@ -178,24 +180,24 @@ def _kill(pid: int, sign: signal.Signals) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Children and their children: asv's server lives in a process group of its own."""
-    found: list[int] = []
+    """All descendants, because asv's server runs in a separate process group."""
+    pids: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = [int(word) for word in task.read_text(encoding="ascii").split()]
         except OSError:
             continue
         for child in children:
-            found += [child, *_descendants(child)]
-    return found
+            pids += [child, *_descendants(child)]
+    return pids
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log that tells of an error, or else the last that says something."""
+    """The last line of a log that reports an error, or else the last line that is not empty."""
     try:
         text = log.read_text("utf-8", errors="replace")
     except OSError:
         return "no output"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if re.search(r"[Ee]rror\b|^asv: ", line)]
-    return next(iter([*told[-1:], *lines[-1:]]), "no output")
+    errors = [line for line in lines if re.search(r"[Ee]rror\b|^asv: ", line)]
+    return next(iter([*errors[-1:], *lines[-1:]]), "no output")
