@@ -87,7 +87,7 @@ def _latency(study):
     return MEASURES.get("latency"), study.budget
 
 
-def test_records_of_other_versions_are_read_or_told(make_record, tmp_path):
+def test_records_of_other_versions_are_read_or_reported(make_record, tmp_path):
     file = tmp_path / "records.jsonl"
     row = make_record().to_row()
     older = {key: value for key, value in row.items() if key not in {"cpu", "torch", "run"}}
@@ -99,7 +99,7 @@ def test_records_of_other_versions_are_read_or_told(make_record, tmp_path):
     frame = load_records(file)
     assert list(frame["seq_len"]) == [row["seq_len"], 8, 16]
     (problem,) = frame.attrs["problems"]
-    assert "schema 2 is newer than 1; update benchsuite" in problem
+    assert "schema 3 is newer than 2; update benchsuite" in problem
     assert len(suite.finished(file)) == 2  # a model that is gone is no reason to stop
 
 
