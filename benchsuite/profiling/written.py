@@ -11,8 +11,9 @@ from benchsuite.profiling.words import bound_of, sentences
 EXPLANATION = "explanation.json"
 TIMELINE = "timeline.html"
 MEMORY = "memory.svg"
-#: What earlier versions called the bounds.
+#: Earlier names of the bounds, and the facts that earlier explanations lack.
 _EARLIER = {"launch": "overhead", "compute": "arithmetic", "bandwidth": "memory"}
+_UNKNOWN = {"fault_share": 0.0, "page_faults": 0.0}
 
 
 def read_explanations(root: Path) -> list[dict[str, Any]]:
@@ -36,5 +37,5 @@ def _renamed(content: dict[str, Any]) -> dict[str, Any]:
     if "launch" not in content.get("bounds", ()):
         return content
     bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}
-    content = {**content, "bounds": bounds, "bound": bound_of(bounds)}
+    content = {**_UNKNOWN, **content, "bounds": bounds, "bound": bound_of(bounds)}
     return {**content, "sentences": sentences(content, {})}

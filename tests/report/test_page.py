@@ -15,7 +15,7 @@ from benchsuite import units
 from benchsuite.analysis import laws, newest, verdict
 from benchsuite.errors import UsageError
 from benchsuite.grid.study import load_study
-from benchsuite.records import RecordFile, to_frame
+from benchsuite.records import RecordFile, load_records, to_frame
 from benchsuite.report.figures.closed_loop import wave_figures
 from benchsuite.report.figures.receptive_field import field_figures
 from benchsuite.report.page import write_report
@@ -423,3 +423,16 @@ def test_shipped_studies_compare_at_equal_parameters_too(name):
     assert min(study.axes["seq_len"]) > 1
     one = study.derive({"match": ["width"]})
     assert len(one.cases("peak_memory")) == one.size  # an axis in [only] that no longer varies
+
+
+def test_the_published_report_can_be_written_again(tmp_path):
+    """Records of schema 1 and explanations of earlier versions, as they are in the repository."""
+    published = Path(__file__).parents[2] / "reports/default"
+    frame = load_records(published / "records.parquet")
+    part = frame[(frame["hidden_size"] == 32) & frame["batch_size"].isin([1, 32])]
+    write_report(part, tmp_path, traces=published / "traces")
+    summary = (tmp_path / "summary.md").read_text("utf-8")
+    assert "at equal width, where the convolution has" in summary
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "overhead" in page
+    assert "launch-bound" not in page
