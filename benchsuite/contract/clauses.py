@@ -8,6 +8,7 @@ Shape suffixes: B batch, T timesteps, F features.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
@@ -30,6 +31,8 @@ Clause = Callable[[Specimen], str]
 _SHAPES = ((1, 1), (1, 2), (2, T - 1), (5, 2 * T + 1), (1, 96))
 #: Timesteps of the sequence in which the receptive field is looked for.
 _FIELD_LENGTH = 64
+#: Timesteps at which operations are counted.
+_LONG = 1024
 #: How far parameters are moved before their gradient is looked for: that a gate starts at zero, and
 #: lets none through, is no fault.
 _NUDGE = 0.1
@@ -257,15 +260,26 @@ def state(specimen: Specimen) -> str:
 
 def counts(specimen: Specimen) -> str:
     """It runs on the meta device, where operations and states are counted."""
+    sizes = dataclasses.replace(specimen.sizes, seq_len=_LONG)
     try:
-        flops = count.flops_per_timestep(specimen.name, specimen.sizes)
+        counted = count.flops(specimen.name, sizes, batch_size=1, train=False)
     except Exception as error:
         words = " ".join(str(error).split())[:200]
         raise Broken(
             f"fails on the meta device, which holds no values: {type(error).__name__}: {words}",
             "make tensors on the input's device (x.new_zeros), and branch on no value of a tensor",
         ) from error
-    return f"{flops:,} floating-point operations a timestep, elementwise ones left out"
+    if counted.short not in {None, counted.total}:
+        raise Noted(
+            f"{counted.total:,} floating-point operations at {_LONG:,} timesteps, where those of"
+            f" up to {count.SHORT[-1]} timesteps predict {counted.short:,}, as of work in blocks:"
+            " operations are counted at a case's own length if that takes at most"
+            f" {count.AFFORDABLE:,} torch operations, else extrapolated, as the record then says"
+        )
+    per_step = f"{counted.total / _LONG:,.10g} floating-point operations a timestep"
+    if counted.short is None:
+        per_step += f" at {_LONG:,} timesteps, not proportional to the length"
+    return f"{per_step}, elementwise ones left out"
 
 
 #: The contract, in the order in which it is told.

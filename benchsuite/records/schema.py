@@ -41,6 +41,12 @@ PROVENANCE = (
     Column("kernel", "str", "kernel library that really ran: oneDNN, ATen, cuDNN, Python loop"),
     Column("width", "int", "hidden units or channels after matching"),
     Column("match_deviation", "float", "matched quantity over its target, minus one", "1"),
+    Column(
+        "extrapolated",
+        "bool",
+        "operations (of flops or match=flops) were predicted from shorter sequences, not counted",
+        since=2,
+    ),
     Column("output_size", "int", "features per timestep of the output"),
     Column(
         "predicted", "floats", "of a test sequence: seq_len outputs, then outputs fed back", since=2

@@ -71,6 +71,14 @@ def test_a_gate_that_starts_at_zero_breaks_nothing():
     assert {f.status for f in findings("Ungated").values()} == {"pass"}
 
 
+def test_work_in_blocks_is_noted_where_operations_are_counted():
+    found = findings("Blocks")["counts"]
+    assert found.status == "note"
+    assert "65,536 floating-point operations at 1,024 timesteps" in found.told
+    assert "predict 4,096, as of work in blocks" in found.told
+    assert "at 1,024 timesteps, not proportional" in findings("adapted_transformer")["counts"].told
+
+
 def test_a_model_that_cannot_be_copied_has_no_field_and_is_sound_otherwise():
     found = findings("Normed")
     assert {f.check for f in found.values() if f.status != "pass"} == {"receptive_field"}
