@@ -19,8 +19,9 @@ from benchsuite.catalog.tasks import TASKS
 from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
 from benchsuite.errors import UsageError
 from benchsuite.field.formula import NOTHING
+from benchsuite.field.perturb import perturbed
+from benchsuite.field.policy import find_field
 from benchsuite.field.subject import Uncopyable, noise, run
-from benchsuite.field.summary import structure
 from benchsuite.runtime import count
 from benchsuite.runtime.build import Sizes
 from benchsuite.tasks.task import make_task
@@ -188,18 +189,10 @@ def gradient(specimen: Specimen) -> str:
 
 def causality(specimen: Specimen) -> str:
     """An output depends on inputs up to its own timestep; looking ahead is told, not forbidden."""
-    x_BTF = specimen.input(1)
-    y_BTF = run(specimen.module, x_BTF)
-    ahead, seen = 0, False
-    for step in range(T):
-        changed_BTF = x_BTF.clone()
-        changed_BTF[:, step] += 1
-        other_BTF = run(specimen.module, changed_BTF)
-        outputs = [t for t in range(T) if not specimen.same(y_BTF[:, t], other_BTF[:, t])]
-        seen = seen or bool(outputs)
-        ahead = max(ahead, step - min(outputs, default=step))
-    if not seen:
+    lags = perturbed(specimen.module, specimen.sizes.input_size, T, specimen.dtype).probe.lags
+    if not lags:
         raise Broken("no change of the input changes the output", "use the input in forward")
+    ahead = max(0, -lags[0])
     if ahead:
         raise Noted(
             f"an output sees inputs up to {ahead} timesteps ahead (of {T}): allowed, but excludes"
@@ -210,21 +203,21 @@ def causality(specimen: Specimen) -> str:
 
 def receptive_field(specimen: Specimen) -> str:
     """The field can be derived from the module, and is as probed."""
-    notes: list[str] = []
     try:
-        theory, seen = structure(specimen.module, specimen.sizes.input_size, _FIELD_LENGTH, notes)
+        known = find_field(specimen.build(), specimen.sizes.input_size, _FIELD_LENGTH)
     except Uncopyable as error:
         raise Noted(f"{error}; measures of the field will fail") from error
-    if theory == NOTHING:
+    if known.field == NOTHING:
         raise Broken("no output depends on any input")
-    if theory is None:
-        probed = f"probed: {seen.size} of {seen.length} timesteps; " if seen is not None else ""
-        raise Noted(f"{probed}{notes[0]}; the measure receptive_field will skip it")
-    size = theory.size
+    if known.field is None:
+        raise Noted(f"{known.notes[0]}; the measure receptive_field will skip it")
+    size = known.size
     words = (
         f"{size} timesteps" if isinstance(size, int) else f"{size}, as of a recurrence or attention"
     )
-    return f"{words}, by formula" + (" and as probed" if seen is not None else f"; {notes[0]}")
+    if known.found_by == "probe":
+        raise Noted(f"{words}, as probed in sequences of {_FIELD_LENGTH}: {known.notes[0]}")
+    return f"{words}, by formula" + (" and as probed" if not known.notes else f"; {known.notes[0]}")
 
 
 def state(specimen: Specimen) -> str:
