@@ -16,7 +16,15 @@ from torch import Tensor
 
 from benchsuite.catalog.models import MODELS
 from benchsuite.catalog.tasks import TASKS
-from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
+from benchsuite.contract.specimen import (
+    B,
+    Specimen,
+    T,
+    fitting_form,
+    retained,
+    rows_apart,
+    second_argument,
+)
 from benchsuite.errors import UsageError
 from benchsuite.field.formula import NOTHING
 from benchsuite.field.perturb import perturbed
@@ -94,7 +102,7 @@ def dtype(specimen: Specimen) -> str:
 
 
 def repetition(specimen: Specimen) -> str:
-    """The same input gives the same output, and stays as it is."""
+    """The same input gives the same output and stays as it is; nothing is kept of a call."""
     x_BTF = specimen.input()
     held_BTF = x_BTF.clone()
     y_BTF = run(specimen.module, x_BTF)
@@ -104,6 +112,14 @@ def repetition(specimen: Specimen) -> str:
         raise Broken(
             "a second call gives another output",
             "keep no state in the module between calls, and draw no numbers in eval mode",
+        )
+    kept = retained(specimen.build(), x_BTF)
+    if kept:
+        size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+        raise Noted(
+            f"it keeps {size:,} B of tensors from each call until the next, for an input of"
+            f" {tuple(x_BTF.shape)}: {', '.join(kept)}; a step does not release what it allocates",
+            "drop them at the end of forward, or return them as the state of (output, state)",
         )
     return "a second call gives the same output"
 
