@@ -27,10 +27,10 @@ from benchsuite.runtime.build import SequenceModel
 #: Standard deviations of the noise that is added, one input for each.
 _AMPLITUDES = (0.1, 1.0, 10.0)
 #: Inputs per amplitude, in short sequences and in long ones.
-_DRAWS, _DRAWS_LONG = 3, 1
+_DRAWS, _DRAWS_LONG = 2, 1
 #: Steps that are changed, in short sequences and in long ones.
-_STEPS, _STEPS_LONG = 24, 7
-_LONG = 512
+_STEPS, _STEPS_LONG = 16, 7
+_LONG = 256
 #: Rounding: changes of less than so many units in the last place of the greatest output are none.
 _ROUNDING = 1e4
 #: A field ends where changes of at least so many times rounding end; smaller ones fade.
@@ -122,10 +122,11 @@ def _changes(
 
 
 def _steps(length: int) -> list[int]:
-    """Steps to change: both ends, the middle and its neighbours, and others spread evenly."""
+    """Steps to change: the first and last ones, the middle ones, and others spread evenly."""
     most = _STEPS if length <= _LONG else _STEPS_LONG
     if length <= most:
         return list(range(length))
-    middle = {length // 2 + offset for offset in range(3)}
-    spread = torch.linspace(0, length - 1, most - len(middle)).round().int().tolist()
-    return sorted({*middle, *spread})
+    near = range(most // 4)
+    chosen = {*near, *(length // 2 + offset for offset in near), length - 1}
+    spread = torch.linspace(0, length - 1, most - len(chosen) + 2).round().int().tolist()
+    return sorted({*chosen, *spread})

@@ -220,7 +220,7 @@ def _probed_length(theory: Field | None, seq_len: int) -> int:
 
 def _agree(theory: Field, seen: Probe) -> bool:
     """Whether both have the same ends; an unbounded one was probed to (nearly) the whole length."""
-    far = UNBOUNDED_FROM * seen.length
+    far = min(UNBOUNDED_FROM * seen.length, seen.length - 1)
     first, last = (seen.lags[0], seen.lags[-1]) if seen.lags else (0, -1)
     return all(
         end == lag if isinstance(end, int) else abs(lag) >= far

@@ -694,6 +694,24 @@ def test_a_normalisation_over_time_sees_the_whole_sequence(norm):
     assert find_field(module, C, 40).field == Field(UNBOUNDED, UNBOUNDED)
 
 
+@pytest.mark.parametrize("seq_len", [1, 2, 3, 4])
+def test_a_recurrence_is_unbounded_by_formula_in_the_shortest_sequences(seq_len):
+    known = find_field(small("lstm"), C, seq_len)
+    assert (known.field, known.found_by, known.notes) == (Field(0, UNBOUNDED), "formula", ())
+
+
+def test_a_finite_field_longer_than_the_sequence_is_seen_in_a_longer_one():
+    """By FFT, which neither the formula nor a NaN follows."""
+    kernel = torch.ones(40, C, dtype=torch.float64)
+
+    def convolve(x):
+        n = 2 * x.shape[1] + 80
+        product = torch.fft.rfft(x, n, 1) * torch.fft.rfft(kernel, n, 0)
+        return torch.fft.irfft(product, dim=1)[:, : x.shape[1]]
+
+    assert find_field(Function(convolve), C, 24).field == Field(0, 39)
+
+
 def test_a_batch_norm_with_running_statistics_sees_one_step():
     module = OverTime(nn.Conv1d(C, C, 5, padding=2), nn.BatchNorm1d(C))
     assert find_field(module, C, 40).field == Field(-2, 2)
