@@ -206,6 +206,66 @@ class NotFinite(Broken):
         return self.layer(x) / 0
 
 
+class Blocks(Broken):
+    """Not broken: works in blocks of 64 timesteps, the last one filled up."""
+
+    def forward(self, x):
+        steps = x.shape[1]
+        x = nn.functional.pad(x, (0, 0, 0, -steps % 64))
+        return torch.cat([self.layer(block) for block in x.split(64, 1)], 1)[:, :steps]
+
+
+class KeepsState(Broken):
+    """Not broken: what it keeps of a call does not change the next, but is not released either."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.last = None
+
+    def forward(self, x):
+        y = self.last = self.layer(x)
+        return y
+
+
+class KeepsMask(Broken):
+    """Not broken: made in the first call, used again in the others."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.masks = {}
+
+    def forward(self, x):
+        mask = self.masks.setdefault(x.shape[1], x.new_ones(x.shape[1], 1))
+        return self.layer(x) * mask.to(x)
+
+
+class NormedFirst(Broken):
+    """Not broken: a constant added to all features is cancelled."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.norm = nn.LayerNorm(input_size)
+
+    def forward(self, x):
+        return self.layer(self.norm(x))
+
+
+class TooLarge(Broken):
+    def forward(self, x):
+        if x.shape[1] > 16:
+            raise MemoryError("planted")
+        return self.layer(x)
+
+
+def does_not_fit(hidden_size):
+    raise MemoryError
+
+
+class Uncopyable(Broken):
+    def __deepcopy__(self, memo):
+        raise ValueError("planted")
+
+
 class Ungated(Broken):
     """Not broken: a gate that starts at zero (ReZero) lets no gradient through at first."""
 

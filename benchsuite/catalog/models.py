@@ -50,14 +50,27 @@ class ModelSpec:
         return factory  # type: ignore[no-any-return]
 
     def accepts(self) -> frozenset[str]:
-        """The names of the sizes that the factory takes."""
+        """The names that the factory takes, those of the sizes among them.
+
+        A class whose constructor passes `**kwargs` on, as `torch.nn.GRU` does, takes what those of
+        its bases take.
+        """
         factory = self.factory()
+        bases = factory.__mro__[1:-1] if isinstance(factory, type) else ()
         try:
-            return frozenset(inspect.signature(factory).parameters)
+            taken = inspect.signature(factory).parameters
+            names = set(taken)
+            for base in bases:
+                if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+                    break
+                if "__init__" in vars(base):
+                    taken = inspect.signature(vars(base)["__init__"]).parameters
+                    names.update(taken)
         except ValueError as error:  # a function that is not written in Python
             raise UsageError(
                 f"{self.target!r} has no signature with its sizes; wrap it in a Python function"
             ) from error
+        return frozenset(names)
 
 
 class ModelRegistry(Registry[ModelSpec]):

@@ -8,6 +8,7 @@ Shape suffixes: B batch, T timesteps, F features.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,11 +16,20 @@ from torch import Tensor
 
 from benchsuite.catalog.models import MODELS
 from benchsuite.catalog.tasks import TASKS
-from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
+from benchsuite.contract.specimen import (
+    B,
+    Specimen,
+    T,
+    fitting_form,
+    retained,
+    rows_apart,
+    second_argument,
+)
 from benchsuite.errors import UsageError
 from benchsuite.field.formula import NOTHING
+from benchsuite.field.perturb import perturbed
+from benchsuite.field.policy import find_field
 from benchsuite.field.subject import Uncopyable, noise, run
-from benchsuite.field.summary import structure
 from benchsuite.runtime import count
 from benchsuite.runtime.build import Sizes
 from benchsuite.tasks.task import make_task
@@ -30,6 +40,8 @@ Clause = Callable[[Specimen], str]
 _SHAPES = ((1, 1), (1, 2), (2, T - 1), (5, 2 * T + 1), (1, 96))
 #: Timesteps of the sequence in which the receptive field is looked for.
 _FIELD_LENGTH = 64
+#: Timesteps at which operations are counted.
+_LONG = 1024
 #: How far parameters are moved before their gradient is looked for: that a gate starts at zero, and
 #: lets none through, is no fault.
 _NUDGE = 0.1
@@ -90,7 +102,7 @@ def dtype(specimen: Specimen) -> str:
 
 
 def repetition(specimen: Specimen) -> str:
-    """The same input gives the same output, and stays as it is."""
+    """The same input gives the same output and stays as it is; nothing is kept of a call."""
     x_BTF = specimen.input()
     held_BTF = x_BTF.clone()
     y_BTF = run(specimen.module, x_BTF)
@@ -100,6 +112,14 @@ def repetition(specimen: Specimen) -> str:
         raise Broken(
             "a second call gives another output",
             "keep no state in the module between calls, and draw no numbers in eval mode",
+        )
+    kept = retained(specimen.build(), x_BTF)
+    if kept:
+        size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+        raise Noted(
+            f"it keeps {size:,} B of tensors from each call until the next, for an input of"
+            f" {tuple(x_BTF.shape)}: {', '.join(kept)}; a step does not release what it allocates",
+            "drop them at the end of forward, or return them as the state of (output, state)",
         )
     return "a second call gives the same output"
 
@@ -185,18 +205,10 @@ def gradient(specimen: Specimen) -> str:
 
 def causality(specimen: Specimen) -> str:
     """An output depends on inputs up to its own timestep; looking ahead is told, not forbidden."""
-    x_BTF = specimen.input(1)
-    y_BTF = run(specimen.module, x_BTF)
-    ahead, seen = 0, False
-    for step in range(T):
-        changed_BTF = x_BTF.clone()
-        changed_BTF[:, step] += 1
-        other_BTF = run(specimen.module, changed_BTF)
-        outputs = [t for t in range(T) if not specimen.same(y_BTF[:, t], other_BTF[:, t])]
-        seen = seen or bool(outputs)
-        ahead = max(ahead, step - min(outputs, default=step))
-    if not seen:
+    lags = perturbed(specimen.module, specimen.sizes.input_size, T, specimen.dtype).probe.lags
+    if not lags:
         raise Broken("no change of the input changes the output", "use the input in forward")
+    ahead = max(0, -lags[0])
     if ahead:
         raise Noted(
             f"an output sees inputs up to {ahead} timesteps ahead (of {T}): allowed, but excludes"
@@ -207,21 +219,21 @@ def causality(specimen: Specimen) -> str:
 
 def receptive_field(specimen: Specimen) -> str:
     """The field can be derived from the module, and is as probed."""
-    notes: list[str] = []
     try:
-        theory, seen = structure(specimen.module, specimen.sizes.input_size, _FIELD_LENGTH, notes)
+        known = find_field(specimen.build(), specimen.sizes.input_size, _FIELD_LENGTH)
     except Uncopyable as error:
         raise Noted(f"{error}; measures of the field will fail") from error
-    if theory == NOTHING:
+    if known.field == NOTHING:
         raise Broken("no output depends on any input")
-    if theory is None:
-        probed = f"probed: {seen.size} of {seen.length} timesteps; " if seen is not None else ""
-        raise Noted(f"{probed}{notes[0]}; the measure receptive_field will skip it")
-    size = theory.size
+    if known.field is None:
+        raise Noted(f"{known.notes[0]}; the measure receptive_field will skip it")
+    size = known.size
     words = (
         f"{size} timesteps" if isinstance(size, int) else f"{size}, as of a recurrence or attention"
     )
-    return f"{words}, by formula" + (" and as probed" if seen is not None else f"; {notes[0]}")
+    if known.found_by == "probe":
+        raise Noted(f"{words}, as probed in sequences of {_FIELD_LENGTH}: {known.notes[0]}")
+    return f"{words}, by formula" + (" and as probed" if not known.notes else f"; {known.notes[0]}")
 
 
 def state(specimen: Specimen) -> str:
@@ -257,15 +269,26 @@ def state(specimen: Specimen) -> str:
 
 def counts(specimen: Specimen) -> str:
     """It runs on the meta device, where operations and states are counted."""
+    sizes = dataclasses.replace(specimen.sizes, seq_len=_LONG)
     try:
-        flops = count.flops_per_timestep(specimen.name, specimen.sizes)
+        counted = count.flops(specimen.name, sizes, batch_size=1, train=False)
     except Exception as error:
         words = " ".join(str(error).split())[:200]
         raise Broken(
             f"fails on the meta device, which holds no values: {type(error).__name__}: {words}",
             "make tensors on the input's device (x.new_zeros), and branch on no value of a tensor",
         ) from error
-    return f"{flops:,} floating-point operations a timestep, elementwise ones left out"
+    if counted.short not in {None, counted.total}:
+        raise Noted(
+            f"{counted.total:,} floating-point operations at {_LONG:,} timesteps, where those of"
+            f" up to {count.SHORT[-1]} timesteps predict {counted.short:,}, as of work in blocks:"
+            " operations are counted at a case's own length if that takes at most"
+            f" {count.AFFORDABLE:,} torch operations, else extrapolated, as the record then says"
+        )
+    per_step = f"{counted.total / _LONG:,.10g} floating-point operations a timestep"
+    if counted.short is None:
+        per_step += f" at {_LONG:,} timesteps, not proportional to the length"
+    return f"{per_step}, elementwise ones left out"
 
 
 #: The contract, in the order in which it is told.

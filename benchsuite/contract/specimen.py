@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,10 @@ class Specimen:
             return build(self.name, self.sizes).to(self.dtype).eval()
         except BenchsuiteError as error:
             raise UsageError(str(error)) from error
+        except MemoryError as error:
+            raise UsageError(
+                f"{self.name} does not fit in memory at {self.sizes}; choose smaller ones with -a"
+            ) from error
 
     def input(self, batch_size: int = B, seq_len: int = T) -> Tensor:
         """Standard normal numbers: (batch, time, features)."""
@@ -99,6 +104,38 @@ def rows_apart(specimen: Specimen, module: SequenceModel) -> bool:
     with torch.no_grad():
         alone = torch.cat([run(module, row_TF[None]) for row_TF in x_BTF])
         return specimen.same(run(module, x_BTF), alone)
+
+
+def retained(module: SequenceModel, x_BTF: Tensor) -> dict[str, Tensor]:
+    """Tensors that every call leaves in the module in place of those of the last, by name.
+
+    What the first call makes and later ones use again, such as a cached mask, is not among them.
+    """
+    run(module, x_BTF)
+    before = dict(_kept(module))
+    run(module, x_BTF)
+    return {name: held for name, held in _kept(module) if before.get(name) is not held}
+
+
+def _kept(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in attributes of a module and its parts, other than parameters and buffers."""
+    for prefix, part in module.named_modules():
+        for name, value in vars(part).items():
+            if name not in {"_parameters", "_buffers", "_modules"}:
+                path = f"{prefix}.{name}".removeprefix("module.")
+                yield from ((path + at, tensor) for at, tensor in _tensors(value))
+
+
+def _tensors(value: object) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a value and the lists, tuples and mappings it is made of, by their place."""
+    if isinstance(value, Tensor):
+        yield "", value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from ((f"[{key!r}]{at}", tensor) for at, tensor in _tensors(item))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from ((f"[{index}]{at}", tensor) for at, tensor in _tensors(item))
 
 
 def fitting_form(specimen: Specimen) -> str:

@@ -42,7 +42,7 @@ _MOVES = frozenset({
     "view", "_reshape_alias", "_unsafe_view",
 })
 _POINTWISE = frozenset({
-    "_to_copy", "_prelu_kernel", "copy_", "hardswish", "hardswish_", "native_batch_norm",
+    "_to_copy", "_prelu_kernel", "copy_", "hardswish", "hardswish_",
 })
 #: What these return does not depend on the values of what it is made like, or written over.
 _FRESH = frozenset({

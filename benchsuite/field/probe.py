@@ -94,6 +94,14 @@ def probe(module: nn.Module, input_size: int, length: int) -> Probe:
     return found
 
 
+class Masked(Unsupported):
+    """A NaN meets zeros that are meant to shut it out."""
+
+
+class MixesRows(UsageError):  # noqa: N818 - a property of a module
+    """A NaN in one sequence comes out in another."""
+
+
 def _ones(mask_T: Tensor) -> list[int]:
     return mask_T.nonzero().flatten().tolist()
 
@@ -106,7 +114,7 @@ def _reached(model: SequenceModel, steps_S: Tensor, input_size: int, length: int
         y_BTF = run(model, x_BTF)
     reached_BT = y_BTF.isnan().any(-1)
     if reached_BT[-1].any():  # the sequence without a NaN
-        raise UsageError(
+        raise MixesRows(
             f"{type(model.module).__name__} returned NaN for a sequence without one: it mixes the"
             " sequences of a batch, or does not take (batch, time, features); batch_first=True?"
         )
@@ -128,36 +136,50 @@ class _FFTWatch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _with_gradient(model: SequenceModel, input_size: int, length: int) -> set[int]:
-    """Lags with a gradient at the first and at the last output, all weights and inputs positive.
+def _with_gradient(model: SequenceModel, input_size: int, length: int) -> dict[int, float]:
+    """Greatest gradient by lag at the first and the last output, all weights and inputs positive.
 
     Positive weights leave no ReLU dead and nothing to cancel; rows that sum to about one keep
     gates from saturating. Small gradients may still vanish, so this is the least field, not the
-    field.
+    field; lags without a gradient are left out.
     """
     for parameter in model.parameters():
         row = parameter[0].numel() if parameter.dim() > 1 else 1
         parameter.copy_((0.5 + noise(*parameter.shape).sigmoid()) / row)
     x_BTF = noise(1, length, input_size).abs().requires_grad_()
     y_BTF = run(model, x_BTF)
-    lags: set[int] = set()
+    lags: dict[int, float] = {}
     for output in (0, length - 1) if y_BTF.requires_grad else ():
         (gradient_BTF,) = torch.autograd.grad(
             y_BTF[0, output].sum(), x_BTF, retain_graph=True, materialize_grads=True
         )
-        lags.update(output - step for step in _ones(gradient_BTF[0].count_nonzero(-1)))
+        size_T = gradient_BTF[0].abs().amax(-1)
+        for step in _ones(size_T):
+            lags[output - step] = max(float(size_T[step]), lags.get(output - step, 0.0))
     return lags
 
 
-def _compare(found: Probe, least: set[int]) -> None:
-    dropped = least.difference(found.lags)
+#: A smaller gradient may be followed by one that underflows: if a^k is above this, a^(k+1) for the
+#: next lag is above the least positive number.
+_UNDERFLOWS = 1e-150
+
+
+def _compare(found: Probe, least: dict[int, float]) -> None:
+    dropped = least.keys() - set(found.lags)
     if dropped:
         raise Unsupported(
             f"cannot be probed structurally: an operation drops NaNs, as the input at lag"
             f" {min(dropped, key=abs)} has a gradient but its NaN does not come out"
         )
     if not found.causal and not any(lag < 0 for lag in least):
-        raise Unsupported(
+        raise Masked(
             "cannot be probed structurally: a NaN comes out at earlier outputs, but no gradient"
             " leads there; it seems to meet the zeros of a mask"
         )
+    if least and found.whole:
+        for end, seen in ((found.lags[0], min(least)), (found.lags[-1], max(least))):
+            if abs(end) == found.length - 1 and seen != end and least[seen] > _UNDERFLOWS:
+                raise Masked(
+                    f"cannot be probed structurally: a NaN comes out at lag {end}, but no gradient"
+                    f" leads beyond lag {seen}; it seems to meet the zeros of a mask"
+                )

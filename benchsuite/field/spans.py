@@ -82,6 +82,14 @@ def _group_norm(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) 
     )
 
 
+def _batch_norm(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
+    """Without running statistics, as in an InstanceNorm, over all but the channels."""
+    span = of(bound["input"])
+    if not bound["training"]:
+        return span
+    return hull(span, (0, *range(2, bound["input"].dim())))
+
+
 def _gated(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
     first, last = of(bound["self"])
     dim = bound.get("dim", -1)
@@ -154,6 +162,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("constant_pad_nd", "reflection_pad1d", "replication_pad1d"), _padded),
     "convolution": _convolved,
     "glu": _gated,
+    "native_batch_norm": _batch_norm,
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
 }

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.runtime.build import SequenceModel
 
+#: The usual reason for torch's refusal to copy.
+_WEIGHT_NORM = "; for torch.nn.utils.weight_norm use torch.nn.utils.parametrizations.weight_norm"
+
 
 class Uncopyable(UsageError):  # noqa: N818 - a property of a module
     """A module that `copy.deepcopy` cannot copy."""
@@ -28,11 +31,13 @@ def subject(module: nn.Module) -> SequenceModel:
     wrapped = module if isinstance(module, SequenceModel) else SequenceModel(module)
     try:
         model = copy.deepcopy(wrapped).double().eval().requires_grad_(False)
-    except (RuntimeError, TypeError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a module from outside may refuse in any way
         words = str(error).partition(". ")[0].partition("\n")[0][:200]
         raise Uncopyable(
-            f"{_name(wrapped)} cannot be copied, and its field is found on a copy: {words};"
-            " for torch.nn.utils.weight_norm use torch.nn.utils.parametrizations.weight_norm"
+            f"{_name(wrapped)} cannot be copied, and its field is found on a copy: {words}"
+            + (_WEIGHT_NORM if isinstance(error, RuntimeError) else "")
         ) from error
     for name, tensor in [*model.module.named_parameters(), *model.module.named_buffers()]:
         bad = tensor.numel() - int(tensor.isfinite().sum())

@@ -1,26 +1,20 @@
-"""All that is known of one module's field: formula, probe and effective field together."""
+"""All that is known of one module's field: what it can see and the effective field together."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported, UsageError
-from benchsuite.field.derive import UNBOUNDED_FROM, traced_field
 from benchsuite.field.effective import EffectiveField, effective_field
-from benchsuite.field.formula import NOTHING, Field, Steps
-from benchsuite.field.probe import Probe, probe
+from benchsuite.field.formula import Field, Steps
+from benchsuite.field.policy import FoundField, at_accepted_length, find_field
+from benchsuite.field.probe import Probe
 from benchsuite.field.subject import noise
 from benchsuite.runtime.build import SequenceModel
 
-T = TypeVar("T")
-
-#: Timesteps of the first attempt at the formula.
-TRACED_LENGTH = 96
 #: Inputs that the effective field averages over.
 SAMPLES = 16
 
@@ -30,27 +24,34 @@ class ModelField:
     """The field of one module; what could not be found is None, and `notes` says why.
 
     Attributes:
-        theory: By formula, derived from the module.
-        probe: Lags that structurally reach an output.
+        known: What it can see, and how that is known.
         effective: Gradient against lag.
-        notes: One sentence for each thing that is not known.
+        notes: One sentence for each thing that is not known or disagrees.
     """
 
-    theory: Field | None
-    probe: Probe | None
+    known: FoundField
     effective: EffectiveField | None
     notes: tuple[str, ...] = ()
 
     @property
     def receptive_field(self) -> Steps | None:
-        """Steps by formula, or unbounded."""
-        return self.theory.size if self.theory is not None else None
+        """Steps, or unbounded."""
+        return self.known.size
+
+    @property
+    def theory(self) -> Field | None:
+        """By formula, derived from the module."""
+        return self.known.theory
+
+    @property
+    def probe(self) -> Probe | None:
+        """Lags seen by running the module."""
+        return self.known.probe
 
     @property
     def causal(self) -> bool | None:
         """Whether no output depends on a later input."""
-        known = self.probe or self.theory
-        return known.causal if known is not None else None
+        return self.known.causal
 
     def as_dict(self) -> dict[str, int | float | bool | str | None]:
         """Plain values; lags and distances in steps."""
@@ -72,7 +73,7 @@ class ModelField:
 
 
 #: Of a module whose field could not be looked for.
-NOT_FOUND = ModelField(theory=None, probe=None, effective=None)
+NOT_FOUND = ModelField(known=FoundField(None, "", None, None), effective=None)
 
 
 def field_of(
@@ -101,26 +102,23 @@ def field_of(
         UsageError: if the module cannot be run, its weights are not finite, or it is not causal
             though asked for.
     """
-    notes: list[str] = []
-    theory, seen = structure(module, input_size, seq_len, notes)
+    known = find_field(module, input_size, seq_len)
     if causal:
-        _require_causal(module, seen or theory, notes)
-    lags = theory
-    if theory is None and seen is not None and not seen.whole:
-        lags = seen.hull
-    effective = _attempt(
-        notes,
-        lambda: effective_field_of(
+        _require_causal(module, known)
+    notes, effective = known.notes, None
+    try:
+        effective = effective_field_of(
             module,
-            lags,
+            known.field,
             input_size=input_size,
             seq_len=seq_len,
             seed=seed,
             probes=probes,
             draw=draw,
-        ),
-    )
-    return ModelField(theory=theory, probe=seen, effective=effective, notes=tuple(notes))
+        )
+    except Unsupported as reason:
+        notes = (*notes, str(reason))
+    return ModelField(known=known, effective=effective, notes=notes)
 
 
 def effective_field_of(
@@ -145,75 +143,17 @@ def effective_field_of(
     else:
         at = max(seq_len - 1, lags.farthest if isinstance(lags.farthest, int) else 0)
         length, horizon = at + 1 + max(0, -lags.nearest), seq_len
-    x_BTF = draw(SAMPLES, length) if draw else noise(SAMPLES, length, input_size, seed=seed)
-    return effective_field(module, x_BTF, at=at, horizon=horizon, probes=probes, seed=seed)
+
+    def find(length: int) -> EffectiveField:
+        x_BTF = draw(SAMPLES, length) if draw else noise(SAMPLES, length, input_size, seed=seed)
+        return effective_field(module, x_BTF, at=at, horizon=horizon, probes=probes, seed=seed)
+
+    return at_accepted_length(find, length, length)
 
 
-def _attempt(notes: list[str], find: Callable[[], T]) -> T | None:
-    """What was found, or a note on why it cannot be."""
-    try:
-        return find()
-    except Unsupported as reason:
-        notes.append(str(reason))
-        return None
-
-
-def structure(
-    module: nn.Module, input_size: int, seq_len: int, notes: list[str]
-) -> tuple[Field | None, Probe | None]:
-    """By formula and as probed; the formula on a short sequence unless the probe contradicts it.
-
-    What could not be found is None, and a sentence on why is added to `notes`; other arguments and
-    errors as in `field_of`.
-    """
-    told: list[str] = []
-    for length in sorted({min(seq_len, TRACED_LENGTH), seq_len}):
-        told.clear()
-        try:
-            theory = _attempt(told, functools.partial(traced_field, module, input_size, length))
-        except UsageError:
-            if length == seq_len:
-                raise
-            continue  # it may take no other length
-        probed = _probed_length(theory, seq_len)
-        seen = _attempt(told, functools.partial(probe, module, input_size, probed))
-        if theory is None or seen is None or _agree(theory, seen):
-            break
-    else:
-        assert theory is not None
-        assert seen is not None
-        told.append(
-            f"the field cannot be derived: {_words(theory)} by formula, but"
-            f" {_words(seen.hull)} as probed"
-        )
-        theory = None
-    notes += told
-    return theory, seen
-
-
-def _probed_length(theory: Field | None, seq_len: int) -> int:
-    """Long enough for a finite field to be seen ending."""
-    ends = (theory.farthest, theory.nearest) if theory is not None else ()
-    return max([seq_len, *(abs(end) + 2 for end in ends if isinstance(end, int))])
-
-
-def _agree(theory: Field, seen: Probe) -> bool:
-    """Whether both have the same ends; an unbounded one was probed to (nearly) the whole length."""
-    far = UNBOUNDED_FROM * seen.length
-    first, last = (seen.lags[0], seen.lags[-1]) if seen.lags else (0, -1)
-    return all(
-        end == lag if isinstance(end, int) else abs(lag) >= far
-        for end, lag in ((theory.nearest, first), (theory.farthest, last))
-    )
-
-
-def _words(field: Field) -> str:
-    return "no lag" if field == NOTHING else f"lags {field.nearest} to {field.farthest}"
-
-
-def _require_causal(module: nn.Module, known: Field | Probe | None, notes: list[str]) -> None:
+def _require_causal(module: nn.Module, known: FoundField) -> None:
     name = type(module.module if isinstance(module, SequenceModel) else module).__name__
-    if known is None:
-        raise UsageError(f"whether {name} is causal cannot be told: {notes[-1]}")
+    if known.causal is None:
+        raise UsageError(f"whether {name} is causal is not known: {known.notes[-1]}")
     if not known.causal:
         raise UsageError(f"{name} is not causal: its outputs depend on later inputs")

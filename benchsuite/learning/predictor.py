@@ -108,8 +108,8 @@ def _sizes(case: Case) -> tuple[Sizes, float]:
     sizes = Sizes.of(case)
     if "num_layers" not in MODELS.get(case.model).accepts():
         sizes = dataclasses.replace(sizes, num_layers=1)
-    width, deviation = solve(case.model, sizes, case.match, case.num_layers)
-    return dataclasses.replace(sizes, hidden_size=width), deviation
+    match = solve(case.model, sizes, case.match, case.num_layers)
+    return dataclasses.replace(sizes, hidden_size=match.width), match.deviation
 
 
 @torch.no_grad()

@@ -10,10 +10,8 @@ import functools
 import torch
 
 from benchsuite.errors import Unsupported
-from benchsuite.field.derive import traced_field
 from benchsuite.field.effective import EffectiveField
-from benchsuite.field.formula import Field
-from benchsuite.field.probe import probe
+from benchsuite.field.policy import FoundField, find_field
 from benchsuite.field.summary import effective_field_of
 from benchsuite.grid.study import Budget
 from benchsuite.measures.reading import Reading
@@ -22,19 +20,21 @@ from benchsuite.runtime.workload import Workload
 
 
 def receptive_field(workload: Workload, _: Budget) -> Reading:
-    """Steps that one output may depend on, by formula or, failing that, as probed.
+    """Steps that one output may depend on; see `field.policy`.
 
     Raises:
-        Unsupported: if it is unbounded, or neither can be found.
+        Unsupported: if it is unbounded, or cannot be found.
     """
     case = workload.case
-    lags, reason = _lags(case.model, workload.sizes, case.seed)
-    if lags is None:
-        raise Unsupported(reason)
-    if not isinstance(lags.size, int):
-        whole = "past" if lags.causal else "sequence"
+    known = _known(case.model, workload.sizes, case.seed)
+    notes = "; ".join(known.notes)
+    if known.field is None:
+        raise Unsupported(notes)
+    if not isinstance(known.size, int):
+        whole = "past" if known.causal else "sequence"
         raise Unsupported(f"unbounded: an output depends on the whole {whole}", unbounded=True)
-    return Reading(value=lags.size, warning=f"probed: {reason}" if reason else "")
+    probed = "probed: " if known.found_by == "probe" else ""
+    return Reading(value=known.size, warning=probed + notes if notes else "")
 
 
 def erf50(workload: Workload, _: Budget) -> Reading:
@@ -60,32 +60,19 @@ def _quantile(workload: Workload, share: float) -> Reading:
 @functools.lru_cache(maxsize=4)
 def _effective(model: str, sizes: Sizes, seed: int) -> tuple[EffectiveField, bool]:
     """The field, and whether the model is causal; kept, as both measures read it."""
-    lags, _ = _lags(model, sizes, seed)
+    known = _known(model, sizes, seed)
     field = effective_field_of(
         _module(model, sizes, seed),
-        lags,
+        known.field,
         input_size=sizes.input_size,
         seq_len=sizes.seq_len,
         seed=seed,
     )
-    return field, lags is not None and lags.causal
+    return field, bool(known.causal)
 
 
-def _lags(model: str, sizes: Sizes, seed: int) -> tuple[Field | None, str]:
-    """The field by formula, else as probed; and why it is not by formula."""
-    module = _module(model, sizes, seed)
-    try:
-        return traced_field(module, sizes.input_size, sizes.seq_len), ""
-    except Unsupported as reason:
-        return _probed(module, sizes), str(reason)
-
-
-def _probed(module: SequenceModel, sizes: Sizes) -> Field | None:
-    try:
-        probed = probe(module, sizes.input_size, sizes.seq_len)
-    except Unsupported:
-        return None
-    return None if probed.whole else probed.hull
+def _known(model: str, sizes: Sizes, seed: int) -> FoundField:
+    return find_field(_module(model, sizes, seed), sizes.input_size, sizes.seq_len)
 
 
 def _module(model: str, sizes: Sizes, seed: int) -> SequenceModel:

@@ -19,12 +19,16 @@ def parameters(workload: Workload, _: Budget) -> Reading:
 
 
 def flops(workload: Workload, _: Budget) -> Reading:
-    """Operations of one step of the case's mode; see `counting.flops`."""
+    """Operations of one step of the case's mode; see `runtime.count.flops`.
+
+    The record's `extrapolated` says whether they, or the FLOPs that the width was matched by, are
+    known from shorter sequences only.
+    """
     case = workload.case
     train = case.mode == "train"
-    return Reading(
-        value=count.flops(case.model, workload.sizes, batch_size=case.batch_size, train=train)
-    )
+    counted = count.flops(case.model, workload.sizes, batch_size=case.batch_size, train=train)
+    extrapolated = counted.extrapolated or workload.match.extrapolated
+    return Reading(value=counted.total, provenance={"extrapolated": extrapolated})
 
 
 def state_size(workload: Workload, _: Budget) -> Reading:

@@ -28,7 +28,9 @@ def memory_figure(timeline: MemoryTimeline) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": timeline.case, "font.size": 9}):
         canvas = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = canvas.subplots()
-        axes.set_title(f"memory of one step: {timeline.case}", fontsize=10)
+        kept = units.show(timeline.retained, "B")
+        note = f"\nthe module keeps {kept} of it until the next step" if timeline.retained else ""
+        axes.set_title(f"memory of one step: {timeline.case}{note}", fontsize=10)
         axes.stackplot(
             seconds,
             held.T,

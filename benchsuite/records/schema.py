@@ -42,6 +42,12 @@ PROVENANCE = (
     Column("looped", "bool", "Python called its operators timestep by timestep", since=2),
     Column("width", "int", "hidden units or channels after matching"),
     Column("match_deviation", "float", "matched quantity over its target, minus one", "1"),
+    Column(
+        "extrapolated",
+        "bool",
+        "operations (of flops or match=flops) were predicted from shorter sequences, not counted",
+        since=2,
+    ),
     Column("output_size", "int", "features per timestep of the output"),
     Column("unbounded", "bool", "the receptive field grows with the sequence", since=2),
     Column(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +118,26 @@ def build(model: str, sizes: Sizes) -> SequenceModel:
         words = " ".join(str(error).split())[:200]
         raise BenchsuiteError(
             f"{spec.target}({call}) raised {type(error).__name__}: {words}"
+            + (_adapter(spec.target) if re.search(_ARGUMENTS, words) else "")
         ) from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec.target} returned a {type(module).__name__}, not an nn.Module")
     return SequenceModel(module)
+
+
+#: Python's words for a call with too few arguments.
+_ARGUMENTS = r"missing \d+ required"
+
+
+def _adapter(target: str) -> str:
+    """What to write for a factory whose arguments are not the suite's sizes."""
+    module, _, name = target.partition(":")
+    sizes = ", ".join(Sizes.__dataclass_fields__)
+    return (
+        f"; a factory is called with those of {sizes} that it names: write one that does, such as"
+        f" `def make(input_size, hidden_size): return {name}(…)` after `from {module} import"
+        f" {name}`, and give it as package.module:make"
+    )
 
 
 @functools.cache

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchsuite.runtime.build import SequenceModel, Sizes, build_on_meta
@@ -14,19 +19,42 @@ def parameters(module: torch.nn.Module) -> int:
 
 
 #: Lengths counted instead of a long one; the third tests what the first two predict.
-_SHORT = (3, 4, 33)
+SHORT = (3, 4, 33)
+#: Lengths just above powers of two, where work in blocks of up to 128 timesteps leaves the line.
+_MIDDLE = (65, 129)
+#: Most torch operations of a count that only confirms a prediction: one to two seconds. A number of
+#: operations, not of seconds, so that all machines decide alike.
+AFFORDABLE = 5000
 
 
-def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Floating-point operations of one step.
+
+    Attributes:
+        total: 1 MAC = 2 FLOP; elementwise work is not counted.
+        extrapolated: Whether they were predicted from shorter sequences; if not, they were counted
+            at the very length.
+        short: What the shortest sequences predict for this length, where that is a line.
+    """
+
+    total: int
+    extrapolated: bool = False
+    short: int | None = None
+
+
+def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
     """Floating-point operations of one step; 1 MAC = 2 FLOP, elementwise work is not counted.
 
     `torch.nn.LSTM` runs as one opaque kernel on CPU and CUDA, which the counter sees as nothing; on
     the meta device it falls apart into its matrix products: 2·g·H·(I+H)·T·B forward, g = 4 for an
     LSTM, 3 for a GRU.
 
-    Unrolled models take milliseconds a timestep to count, so a long sequence is counted at 3 and 4
-    timesteps, and where the line through both predicts the count at 33 exactly, it is followed to
-    `seq_len`. Otherwise the whole sequence is counted.
+    Unrolled models take milliseconds a timestep to count, so a sequence is counted at its own
+    length only where that takes at most `AFFORDABLE` torch operations. A longer one is counted at
+    3 and 4 timesteps, and where the line through both predicts the counts at 33 exactly, and those
+    at 65 and 129 as far as they are affordable, it is extrapolated to `seq_len`. Off the line,
+    `seq_len` itself is counted, whatever it takes.
 
     Args:
         model: A model's name.
@@ -36,35 +64,91 @@ def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> int:
     """
     module = build_on_meta(model, sizes)
 
-    def count(seq_len: int) -> int:
-        return _count(module, sizes.input_size, batch_size, seq_len, train=train)
+    def count(seq_len: int, most: int | None = None) -> tuple[int, int]:
+        return _count(module, sizes.input_size, batch_size, seq_len, train=train, most=most)
 
-    if sizes.seq_len > max(_SHORT):
-        first, second, third = _SHORT
-        slope = (count(second) - count(first)) // (second - first)
-        start = count(first) - slope * first
-        if count(third) == start + slope * third:
-            return start + slope * sizes.seq_len
-    return count(sizes.seq_len)
-
-
-def flops_per_timestep(model: str, sizes: Sizes) -> int:
-    """Forward operations that one more timestep of one sequence costs."""
-    module = build_on_meta(model, sizes)
-    first, second, _ = _SHORT
-    return _count(module, sizes.input_size, 1, second, train=False) - _count(
-        module, sizes.input_size, 1, first, train=False
+    if sizes.seq_len <= max(SHORT):
+        return Count(count(sizes.seq_len)[0])
+    counts = {length: count(length) for length in SHORT}
+    line, operations = (
+        {length: found[part] for length, found in counts.items()} for part in (0, 1)
     )
+    if not _predicts(line, max(SHORT)):
+        return Count(count(sizes.seq_len)[0])
+    short = _predicted(line, sizes.seq_len)
+    for length in (sizes.seq_len, *(middle for middle in _MIDDLE if middle < sizes.seq_len)):
+        if _predicted(operations, length) > AFFORDABLE:
+            continue
+        try:
+            line[length] = count(length, AFFORDABLE)[0]
+        except _TooLong:
+            continue
+        if length == sizes.seq_len:
+            return Count(line[length], short=short)
+        if not _predicts(line, length):
+            return Count(count(sizes.seq_len)[0], short=short)
+    return Count(short, extrapolated=True, short=short)
+
+
+def _predicted(counts: Mapping[int, int], length: int) -> int:
+    """The line through the counts at the first two lengths, at another length."""
+    first, second, _ = SHORT
+    return counts[first] + (counts[second] - counts[first]) // (second - first) * (length - first)
+
+
+def _predicts(counts: Mapping[int, int], length: int) -> bool:
+    return _predicted(counts, length) == counts[length]
+
+
+def flops_of_short(model: str, sizes: Sizes) -> int:
+    """Forward operations of one sequence of `seq_len` by the line through 3 and 4 timesteps.
+
+    It takes a few operations whatever the length and is confirmed by nothing; see `flops`.
+    """
+    module = build_on_meta(model, sizes)
+    counts = {
+        length: _count(module, sizes.input_size, 1, length, train=False)[0] for length in SHORT[:2]
+    }
+    return _predicted(counts, sizes.seq_len)
+
+
+class _TooLong(Exception):  # noqa: N818 - no error: the count is given up
+    """More operations than are affordable."""
+
+
+class _Operations(TorchDispatchMode):
+    """Counts torch operations, and gives up after so many."""
+
+    def __init__(self, most: int | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.most, self.seen = most, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen += 1
+        if self.most is not None and self.seen > self.most:
+            raise _TooLong
+        return func(*args, **(kwargs or {}))
 
 
 def _count(
-    module: SequenceModel, input_size: int, batch_size: int, seq_len: int, *, train: bool
-) -> int:
+    module: SequenceModel,
+    input_size: int,
+    batch_size: int,
+    seq_len: int,
+    *,
+    train: bool,
+    most: int | None = None,
+) -> tuple[int, int]:
+    """Floating-point operations, and torch operations run to count them.
+
+    Raises:
+        _TooLong: if these are more than `most`.
+    """
     x_BTF = torch.empty(batch_size, seq_len, input_size, device="meta")
     module.train(train)
     counter = FlopCounterMode(display=False)
-    with counter, torch.set_grad_enabled(train):
+    with counter, _Operations(most) as operations, torch.set_grad_enabled(train):
         output = module(x_BTF)
         if train:
             output.square().mean().backward()
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops()), operations.seen

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from benchsuite.errors import Unsupported
 from benchsuite.grid.axes import AXES
@@ -20,24 +21,41 @@ from benchsuite.runtime.build import Sizes, build_on_meta
 REFERENCE = "lstm"
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A model's width.
+
+    Attributes:
+        width: Hidden units or channels.
+        deviation: By what fraction the matched quantity misses its target.
+        extrapolated: Whether the FLOPs that were matched are known from shorter sequences only.
+    """
+
+    width: int
+    deviation: float
+    extrapolated: bool = False
+
+
 @functools.lru_cache(maxsize=4096)
-def solve(
-    model: str, sizes: Sizes, match: str, reference_layers: int | None = None
-) -> tuple[int, float]:
-    """The width for a model, and by what fraction the matched quantity misses its target.
+def solve(model: str, sizes: Sizes, match: str, reference_layers: int | None = None) -> Match:
+    """The width for a model at which the matched quantity is nearest to the reference's.
+
+    FLOPs are those of a forward pass over `sizes.seq_len` timesteps. They are searched by the line
+    through short sequences; where `count.flops` does not confirm it at the width found, the search
+    is done again with full counts.
 
     Args:
         model: Its name.
         sizes: All of its sizes but the width, which is the reference's.
         match: What is held equal.
-        reference_layers: Layers of the reference, where they are not the model's own.
+        reference_layers: Layers of the reference, where they are not the model's.
 
     Raises:
         Unsupported: if no width comes within 50 % of the target.
     """
     if match == "width" or model == REFERENCE:
-        return sizes.hidden_size, 0.0
-    quantity = _parameters if match == "params" else count.flops_per_timestep
+        return Match(sizes.hidden_size, 0.0)
+    quantity = _parameters if match == "params" else count.flops_of_short
 
     def at(width: int) -> int:
         return quantity(model, dataclasses.replace(sizes, hidden_size=width))
@@ -45,19 +63,35 @@ def solve(
     layers = reference_layers or sizes.num_layers
     target = quantity(REFERENCE, dataclasses.replace(sizes, num_layers=layers))
     width = _nearest(at, target)
-    deviation = at(width) / target - 1
+    reached, extrapolated = at(width), False
+    if match == "flops":
+        counted = _flops(model, dataclasses.replace(sizes, hidden_size=width))
+        if counted.total != reached:
+
+            def at_length(width: int) -> int:
+                return _flops(model, dataclasses.replace(sizes, hidden_size=width)).total
+
+            width = _nearest(at_length, target)
+            counted = _flops(model, dataclasses.replace(sizes, hidden_size=width))
+        reached, extrapolated = counted.total, counted.extrapolated
+    deviation = reached / target - 1
     if abs(deviation) > 0.5:
         raise Unsupported(
-            f"no width of {model} comes near {target:,} {match}: {width} gives {at(width):,}"
+            f"no width of {model} comes near {target:,} {match}: {width} gives {reached:,}"
         )
-    return width, deviation
+    return Match(width, deviation, extrapolated)
 
 
-def matched(case: Case) -> tuple[Sizes, float]:
-    """The sizes to build a case with, and the deviation of its match."""
+def matched(case: Case) -> tuple[Sizes, Match]:
+    """The sizes to build a case with, and how they match."""
     sizes = Sizes.of(case)
-    width, deviation = solve(case.model, sizes, case.match)
-    return dataclasses.replace(sizes, hidden_size=width), deviation
+    match = solve(case.model, sizes, case.match)
+    return dataclasses.replace(sizes, hidden_size=match.width), match
+
+
+@functools.lru_cache(maxsize=256)
+def _flops(model: str, sizes: Sizes) -> count.Count:
+    return count.flops(model, sizes, batch_size=1, train=False)
 
 
 def _parameters(model: str, sizes: Sizes) -> int:

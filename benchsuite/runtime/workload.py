@@ -34,7 +34,7 @@ class Workload:
     Attributes:
         case: The case.
         sizes: The sizes the model is built with, after matching.
-        match_deviation: By what fraction the matched quantity misses its target.
+        match: How that width matches the reference.
         device: The torch device.
         kernel: Kernel library that ran in the forward pass, known after `build`.
         looped: Whether Python called operators timestep by timestep, known after `build`.
@@ -50,7 +50,7 @@ class Workload:
         self.engine: Engine = ENGINES.get(case.engine).factory()()
         if reason := self.engine.unavailable():
             raise Unsupported(f"engine {case.engine} is not available on this machine: {reason}")
-        self.sizes, self.match_deviation = matched(case)
+        self.sizes, self.match = matched(case)
         self.dtype: torch.dtype = getattr(torch, case.dtype)
         self.kernel = ""
         self.looped: bool | None = None
@@ -137,7 +137,8 @@ class Workload:
             "kernel": self.kernel,
             "looped": self.looped,
             "width": self.sizes.hidden_size,
-            "match_deviation": self.match_deviation,
+            "match_deviation": self.match.deviation,
+            **({"extrapolated": self.match.extrapolated} if self.case.match == "flops" else {}),
             "output_size": self.output_size,
         }
 

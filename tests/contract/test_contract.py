@@ -71,10 +71,57 @@ def test_a_gate_that_starts_at_zero_breaks_nothing():
     assert {f.status for f in findings("Ungated").values()} == {"pass"}
 
 
+def test_work_in_blocks_is_noted_where_operations_are_counted():
+    found = findings("Blocks")["counts"]
+    assert found.status == "note"
+    assert "65,536 floating-point operations at 1,024 timesteps" in found.told
+    assert "predict 4,096, as of work in blocks" in found.told
+    assert "at 1,024 timesteps, not proportional" in findings("adapted_transformer")["counts"].told
+
+
+def test_a_model_that_begins_with_a_normalisation_is_causal():
+    assert {f.status for f in findings("NormedFirst").values()} == {"pass"}
+
+
+def test_what_a_model_keeps_of_each_call_is_noted():
+    found = findings("KeepsState")
+    assert {f.check for f in found.values() if f.status != "pass"} == {"repetition"}
+    assert found["repetition"].status == "note"
+    assert "it keeps 2,304 B of tensors from each call" in found["repetition"].told  # 3·12·8·8
+    assert ": last;" in found["repetition"].told
+    assert findings("KeepsMask")["repetition"].status == "pass"
+
+
+def test_running_out_of_memory_is_a_finding_or_one_line(run_command):
+    found = findings("TooLarge")["lengths"]
+    assert (found.status, found.told) == ("fail", "MemoryError: planted")
+    code, out, err = run_command("check", "foreign:does_not_fit")
+    assert (code, out) == (2, "")
+    assert "foreign:does_not_fit does not fit in memory at Sizes(input_size=" in err
+    assert err.count("\n") == 1
+
+
+def test_a_refusal_to_be_copied_is_noted():
+    found = findings("Uncopyable")
+    assert {f.check for f in found.values() if f.status != "pass"} == {"receptive_field"}
+    assert "on a copy: planted; measures of the field will fail" in found["receptive_field"].told
+
+
+@pytest.mark.parametrize("layer", ["GRU", "LSTM", "RNN"])
+def test_a_class_that_passes_its_arguments_on_takes_those_of_its_bases(layer):
+    """torch.nn.GRU has the signature (*args, **kwargs)."""
+    found = {finding.check: finding for finding in check_model(f"torch.nn:{layer}")}
+    assert "takes input_size, hidden_size, num_layers, bidirectional" in found["shape"].told
+    assert found["rows"].status == "fail"
+    assert "benchsuite.adapt.time_major(factory)" in found["rows"].mend
+
+
 def test_a_model_that_cannot_be_copied_has_no_field_and_is_sound_otherwise():
     found = findings("Normed")
-    assert {f.check for f in found.values() if f.status != "pass"} == {"receptive_field"}
-    assert found["receptive_field"].status == "note"
+    noted = {f.check for f in found.values() if f.status != "pass"}
+    assert noted == {"receptive_field", "repetition"}
+    assert {found[check].status for check in noted} == {"note"}
+    assert "layer.weight" in found["repetition"].told  # made again by each call
     assert "use torch.nn.utils.parametrizations.weight_norm" in found["receptive_field"].told
 
 
@@ -200,6 +247,8 @@ def test_the_command(run_command):
         (["foreign:np"], "'foreign:np' is a module, not a callable"),
         (["foreign:fails"], "foreign:fails(hidden_size=8) raised ZeroDivisionError: planted over"),
         (["foreign:zeros"], "foreign:zeros() raised TypeError: zeros() missing 2"),
+        (["torch.nn:Linear"], "with those of input_size, hidden_size, num_layers, bidirectional,"),
+        (["torch.nn:Linear"], "`def make(input_size, hidden_size): return Linear(…)`"),
         (["lstn"], "did you mean 'lstm'?"),
         (["lstm", "-a", "batch_size=3"], "unknown axis of a factory 'batch_size'"),
         (["lstm", "-a", "seq_len=3,4"], "check takes one of each axis"),

@@ -17,6 +17,8 @@ from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.field.derive import traced_field
 from benchsuite.field.effective import effective_field, half_life, quantile
 from benchsuite.field.formula import UNBOUNDED, Branches, Field, Layer, receptive_field
+from benchsuite.field.perturb import perturb
+from benchsuite.field.policy import find_field
 from benchsuite.field.probe import probe
 from benchsuite.field.subject import noise
 from benchsuite.field.summary import field_of
@@ -615,12 +617,167 @@ def test_a_bidirectional_model_is_looked_at_in_its_middle():
     assert found.effective.lags.tolist() == list(range(-10, 11))
 
 
-def test_what_cannot_be_derived_or_probed_is_noted_and_the_gradient_kept():
+def test_what_cannot_be_derived_or_probed_is_perturbed_and_noted():
     found = field_of(fft_conv(), input_size=1, seq_len=32)
-    assert (found.theory, found.probe, found.causal) == (None, None, None)
+    assert (found.theory, found.receptive_field, found.causal) == (None, UNBOUNDED, True)
     assert [note for note in found.notes if "cannot be probed structurally" in note]
+    assert [note for note in found.notes if "fade to rounding" in note]
     seen = dict(zip(found.effective.lags.tolist(), found.effective.norm, strict=True))
     assert seen[3] / seen[1] == pytest.approx(0.25)
+
+
+def attention(see, module=None):
+    """Self-attention of a step to those at the distances d (positive: past) where see(d)."""
+
+    def attend(x):
+        step = torch.arange(x.shape[1])
+        hidden = ~see(step[:, None] - step)
+        if module is not None:
+            return module(x, src_mask=hidden)
+        scores = (x @ x.transpose(1, 2)).masked_fill(hidden, -math.inf)
+        return scores.softmax(-1) @ x
+
+    return Function(attend)
+
+
+def past(d):
+    return d >= 0
+
+
+def eight(d):
+    return (d >= 0) & (d < 8)
+
+
+def both_sides(d):
+    return d.abs() <= 3
+
+
+def encoder():
+    torch.manual_seed(0)
+    return nn.TransformerEncoderLayer(C, 2, 8, batch_first=True).double().eval()
+
+
+@pytest.mark.parametrize("module", [None, encoder()], ids=["by hand", "TransformerEncoderLayer"])
+@pytest.mark.parametrize(
+    ("see", "nearest", "farthest"),
+    [(past, 0, UNBOUNDED), (eight, 0, 7), (both_sides, -3, 3)],
+)
+def test_masked_attention_is_perturbed(see, nearest, farthest, module):
+    model = attention(see, module)
+    for seq_len in (20, 130):
+        known = find_field(model, C, seq_len)
+        assert known.field == Field(nearest, farthest)
+        assert (known.causal, known.found_by, known.theory) == (nearest == 0, "probe", None)
+        assert any("zeros of a mask" in note for note in known.notes)
+    if nearest == 0:
+        assert field_of(model, input_size=C, seq_len=20, causal=True).causal
+
+
+def test_a_mask_in_a_kernel_is_perturbed():
+    torch.manual_seed(0)
+    assert find_field(OverTime(MaskedConv1d()), C, 32).field == Field(0, 2)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.InstanceNorm1d(C),
+        nn.InstanceNorm1d(C, affine=True),
+        nn.BatchNorm1d(C, track_running_stats=False),
+        nn.GroupNorm(2, C),
+    ],
+    ids=str,
+)
+def test_a_normalisation_over_time_sees_the_whole_sequence(norm):
+    module = OverTime(nn.Conv1d(C, C, 5, padding=2), norm)
+    assert traced_field(module, C) == Field(UNBOUNDED, UNBOUNDED)
+    assert find_field(module, C, 40).field == Field(UNBOUNDED, UNBOUNDED)
+
+
+@pytest.mark.parametrize("seq_len", [1, 2, 3, 4])
+def test_a_recurrence_is_unbounded_by_formula_in_the_shortest_sequences(seq_len):
+    known = find_field(small("lstm"), C, seq_len)
+    assert (known.field, known.found_by, known.notes) == (Field(0, UNBOUNDED), "formula", ())
+
+
+def test_a_finite_field_longer_than_the_sequence_is_seen_in_a_longer_one():
+    """By FFT, which neither the formula nor a NaN follows."""
+    kernel = torch.ones(40, C, dtype=torch.float64)
+
+    def convolve(x):
+        n = 2 * x.shape[1] + 80
+        product = torch.fft.rfft(x, n, 1) * torch.fft.rfft(kernel, n, 0)
+        return torch.fft.irfft(product, dim=1)[:, : x.shape[1]]
+
+    assert find_field(Function(convolve), C, 24).field == Field(0, 39)
+
+
+def test_a_batch_norm_with_running_statistics_sees_one_step():
+    module = OverTime(nn.Conv1d(C, C, 5, padding=2), nn.BatchNorm1d(C))
+    assert find_field(module, C, 40).field == Field(-2, 2)
+
+
+class Quartered(nn.Module):
+    """Takes multiples of four timesteps only; its field is longer than most sequences."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv1d(C, C, 4, stride=4)
+        self.middle = nn.Conv1d(C, C, 7, padding=12, dilation=4)
+
+    def forward(self, x):
+        if x.shape[1] % 4:
+            raise ValueError(f"{x.shape[1]} timesteps are no multiple of 4")
+        y = self.middle(self.down(x.transpose(1, 2)))
+        return y.repeat_interleave(4, -1).transpose(1, 2)
+
+
+@pytest.mark.parametrize("seq_len", [40, 64, 96])
+def test_lengths_are_chosen_that_the_module_accepts(seq_len):
+    found = field_of(Quartered(), input_size=C, seq_len=seq_len)
+    assert found.known.field == Field(-51, 51)
+    assert found.effective is not None
+    with pytest.raises(UsageError, match="30 timesteps are no multiple of 4"):
+        field_of(Quartered(), input_size=C, seq_len=30)
+
+
+def test_where_nan_and_perturbation_differ_the_larger_field_holds():
+    """A NaN does not pass integers; a dead ReLU does not pass a change."""
+
+    def steps(x):
+        return torch.stack([x.amax(-1), F.pad(x[:, :-2], (0, 0, 2, 0)).amax(-1)], -1)
+
+    moved = find_field(Function(lambda x: torch.special.entr(steps(x).nan_to_num(0).abs())), C, 20)
+    assert moved.field == Field(0, 2)
+    dead = Function(lambda x: torch.relu(x.sort(-1).values - 1e6) + F.pad(x, (0, 0, 2, 0))[:, :-2])
+    assert find_field(dead, C, 20).field == Field(0, 2)
+
+
+def test_a_change_that_needs_a_large_or_a_small_input_is_seen():
+    """A threshold that only large inputs pass, and a softmax that large ones saturate."""
+    large = Function(lambda x: F.pad(torch.relu(x - 6).cummax(-1).values, (0, 0, 3, 0))[:, :-3] + x)
+    assert perturb(large, C, 20).probe.lags == (0, 3)
+    sharp = Function(lambda x: F.pad((1e2 * x).softmax(-1), (0, 0, 1, 0))[:, :-1])
+    assert perturb(sharp, C, 20).probe.lags == (1,)
+
+
+def test_noise_is_seen_through_a_normalisation_of_features():
+    module = nn.Sequential(nn.LayerNorm(C), nn.Linear(C, 2))
+    assert perturb(module, C, 20).probe.lags == (0,)
+
+
+def test_what_cannot_be_perturbed_says_why():
+    with pytest.raises(Unsupported, match="the same input gives different outputs"):
+        perturb(Function(lambda x: x + torch.rand_like(x)), C, 8)
+    with pytest.raises(Unsupported, match="NaN or infinite"):
+        perturb(Function(lambda x: x / 0), C, 8)
+
+
+def test_changes_that_fade_are_distinguished_from_a_field_that_ends():
+    faded = perturb(Decay(0.1), C, 40)
+    assert faded.probe.lags[-1] < 39
+    assert faded.fades == (False, True)
+    assert perturb(ConvLoop(), C, 40).fades == (False, False)
 
 
 def test_a_formula_that_the_probe_contradicts_is_withdrawn():
@@ -657,8 +814,10 @@ def test_a_causal_module_can_be_asked_for():
     assert field_of(small("conv"), input_size=C, seq_len=12, causal=True).causal
     with pytest.raises(UsageError, match="LSTM is not causal"):
         field_of(small("lstm", bidirectional=True), input_size=C, seq_len=12, causal=True)
-    with pytest.raises(UsageError, match="whether Function is causal cannot be told: an FFT"):
-        field_of(fft_conv(), input_size=C, seq_len=12, causal=True)
+    assert field_of(fft_conv(), input_size=C, seq_len=12, causal=True).causal
+    unknown = Function(lambda x: torch.fft.ifft(torch.fft.fft(x, dim=1), dim=1).real / 0)
+    with pytest.raises(UsageError, match="whether Function is causal is not known: cannot be pert"):
+        field_of(unknown, input_size=C, seq_len=12, causal=True)
 
 
 def test_inputs_of_ones_own():
@@ -723,7 +882,36 @@ def test_a_field_that_is_only_probed_says_so():
     assert record.warning.startswith("probed: the field cannot be derived through aten.max_pool2d")
     record = measure(Case(model=f"{__name__}:fft_factory", seq_len=16), "receptive_field")
     assert (record.status, record.value) == ("skipped", None)
-    assert "_fft_r2c" in record.reason
+    assert record.reason == "unbounded: an output depends on the whole past"
+
+
+def normed_over_time(input_size):
+    return OverTime(nn.Conv1d(input_size, 2, 5, padding=2), nn.InstanceNorm1d(2))
+
+
+def batch_normed(input_size):
+    norm = nn.BatchNorm1d(2, track_running_stats=False)
+    return OverTime(nn.Conv1d(input_size, 2, 5, padding=2), norm)
+
+
+def windowed():
+    return attention(eight)
+
+
+def test_the_measure_follows_the_policy():
+    for factory in ("normed_over_time", "batch_normed"):
+        record = measure(Case(model=f"{__name__}:{factory}", seq_len=16), "receptive_field")
+        assert (record.status, record.value) == ("skipped", None)
+        assert record.reason == "unbounded: an output depends on the whole sequence"
+    record = measure(Case(model=f"{__name__}:windowed", seq_len=24), "receptive_field")
+    assert (record.status, record.value) == ("ok", 8)
+    assert record.warning.startswith("probed: ")
+
+
+def test_a_windowed_attention_is_causal_in_the_command(cli):
+    code, out, _ = cli(f"{__name__}:windowed", *SMALL, "--causal", "--json")
+    row = json.loads(out)
+    assert (code, row["causal"], row["receptive_field"]) == (0, True, 8)
 
 
 @pytest.fixture
@@ -755,8 +943,8 @@ def test_json_of_several_models_is_a_list_and_the_figure_holds_them_all(cli, tmp
     rows = json.loads(out)
     assert code == 0
     assert [list(row) for row in rows] == [KEYS] * 3
-    assert [row["receptive_field"] for row in rows] == ["unbounded", 29, None]
-    assert [row["probed_field"] for row in rows] == [16, 29, None]
+    assert [row["receptive_field"] for row in rows] == ["unbounded", 29, "unbounded"]
+    assert [row["probed_field"] for row in rows] == [16, 29, 16]
     svg = (tmp_path / "out" / "field.svg").read_text()
     for word in ("lstm", "tcn", "fft_factory", "lag k in timesteps", "T=16, H=6", "match=width"):
         assert word in svg

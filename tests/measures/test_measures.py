@@ -31,7 +31,7 @@ from benchsuite.measures.timing import time_step, warm_up
 from benchsuite.records import RecordFile, read_rows
 from benchsuite.runtime import count as counting
 from benchsuite.runtime.build import Sizes
-from benchsuite.runtime.match import solve
+from benchsuite.runtime.match import matched, solve
 from benchsuite.runtime.workload import Workload, prepare
 
 NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
@@ -268,7 +268,7 @@ def test_flops_of_recurrent_layers(model, gates, seq_len):
     """2·g·H·(I+H)·T·B; 100 timesteps are followed from shorter ones, 7 are counted."""
     sizes = Sizes(5, 6, 1, bidirectional=False, seq_len=seq_len)
     found = counting.flops(model, sizes, batch_size=3, train=False)
-    assert found == 2 * gates * 6 * (5 + 6) * seq_len * 3
+    assert found.total == 2 * gates * 6 * (5 + 6) * seq_len * 3
 
 
 def test_flops_of_a_training_step():
@@ -278,23 +278,95 @@ def test_flops_of_a_training_step():
     forward = 2 * gates * h * (i + h) * steps * batch
     weights = forward
     state = 2 * gates * h * h * (steps - 1) * batch
-    assert counting.flops("lstm", sizes, batch_size=batch, train=True) == forward + weights + state
+    found = counting.flops("lstm", sizes, batch_size=batch, train=True)
+    assert found.total == forward + weights + state
 
 
 def test_flops_of_a_convolution():
     """2·k·C_in·C_out·T·B per layer (T outputs each: padded on the left)."""
     sizes = Sizes(5, 6, 1, bidirectional=False, seq_len=50)
     layers = 2 * 3 * 6 * (5 + 6 + 6 + 6)
-    assert counting.flops("conv", sizes, batch_size=2, train=False) == layers * 50 * 2
+    assert counting.flops("conv", sizes, batch_size=2, train=False).total == layers * 50 * 2
 
 
 @pytest.mark.parametrize("model", NAMES)
-def test_following_short_counts_equals_counting_all(model):
-    sizes = Sizes(4, 4, 1, bidirectional=False, seq_len=50)
+def test_extrapolated_counts_equal_counted_ones(model, monkeypatch):
+    sizes = Sizes(4, 4, 1, bidirectional=False, seq_len=70)
     module = counting.build_on_meta(model, sizes)
+    monkeypatch.setattr(counting, "AFFORDABLE", 0)
     for train in (False, True):
-        whole = counting._count(module, 4, 2, 50, train=train)
-        assert counting.flops(model, sizes, batch_size=2, train=train) == whole
+        whole, _ = counting._count(module, 4, 2, 70, train=train)
+        assert counting.flops(model, sizes, batch_size=2, train=train) == counting.Count(
+            whole, extrapolated=True, short=whole
+        )
+
+
+class Blocks(torch.nn.Module):
+    """Work in blocks of 64 timesteps; the last one is filled up, or the rest is not worked on."""
+
+    def __init__(self, input_size, hidden_size, *, fill):
+        super().__init__()
+        self.layer, self.fill = torch.nn.Linear(input_size, hidden_size), fill
+        self.again = torch.nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x):
+        steps = x.shape[1]
+        if self.fill:
+            x = torch.nn.functional.pad(x, (0, 0, 0, -steps % 64))
+            return torch.cat([self.layer(block) for block in x.split(64, 1)], 1)[:, :steps]
+        y = self.layer(x)
+        whole = steps // 64 * 64
+        return torch.cat([self.again(self.again(y[:, :whole])), y[:, whole:]], 1)
+
+
+def filled_blocks(input_size, hidden_size):
+    return Blocks(input_size, hidden_size, fill=True)
+
+
+def whole_blocks(input_size, hidden_size):
+    return Blocks(input_size, hidden_size, fill=False)
+
+
+@pytest.mark.parametrize("seq_len", [65, 1024, 4096])
+@pytest.mark.parametrize("model", ["filled_blocks", "whole_blocks"])
+def test_work_in_blocks_is_counted_at_the_length_asked_for(model, seq_len):
+    case = Case(model=f"{__name__}:{model}", seq_len=seq_len, hidden_size=6, input_size=6)
+    record = measure(case, "flops")
+    products = {
+        "filled_blocks": -(-seq_len // 64) * 64,
+        "whole_blocks": seq_len + 2 * (seq_len // 64 * 64),
+    }
+    assert record.value == 2 * 6 * 6 * products[model]
+    assert record.provenance["extrapolated"] is False
+
+
+def test_a_count_that_is_too_expensive_to_confirm_is_extrapolated_and_says_so():
+    long = measure(Case(model="lstm", seq_len=4096, hidden_size=4, input_size=4), "flops")
+    assert (long.value, long.provenance["extrapolated"]) == (2 * 4 * 4 * 8 * 4096, True)
+    short = measure(Case(model="lstm", seq_len=100, hidden_size=4, input_size=4), "flops")
+    assert (short.value, short.provenance["extrapolated"]) == (2 * 4 * 4 * 8 * 100, False)
+    assert "extrapolated" not in measure(Case(model="lstm", seq_len=4), "parameters").provenance
+
+
+def test_a_length_between_shows_what_the_shortest_ones_hide(monkeypatch):
+    """Where the length asked for is unaffordable, but 65 is not."""
+    monkeypatch.setattr(counting, "AFFORDABLE", 30)
+    sizes = Sizes(6, 6, 1, bidirectional=False, seq_len=4096)
+    found = counting.flops(f"{__name__}:filled_blocks", sizes, batch_size=1, train=False)
+    assert found == counting.Count(2 * 36 * 4096, short=2 * 36 * 64)
+
+
+def test_flops_are_matched_at_the_cases_length():
+    """Three products a timestep in whole blocks, of which short sequences show one."""
+    case = Case(model=f"{__name__}:whole_blocks", seq_len=1024, hidden_size=24, input_size=24)
+    case = case.replace(match="flops")
+    sizes, match = matched(case)
+    width = sizes.hidden_size
+    flops = 2 * (24 * width + 2 * width * width) * 1024
+    assert match.deviation == pytest.approx(flops / (2 * 4 * 24 * 48 * 1024) - 1)
+    assert abs(match.deviation) < 0.03
+    assert not match.extrapolated
+    assert measure(case, "flops").value == flops
 
 
 def quadratic(seq_len):
@@ -309,10 +381,8 @@ def quadratic(seq_len):
 
 def test_work_that_is_not_linear_is_counted_whole():
     sizes = Sizes(4, 4, 1, bidirectional=False, seq_len=50)
-    assert (
-        counting.flops(f"{__name__}:quadratic", sizes, batch_size=1, train=False)
-        == 2 * 2 * 50 * 50 * 4
-    )
+    found = counting.flops(f"{__name__}:quadratic", sizes, batch_size=1, train=False)
+    assert found == counting.Count(2 * 2 * 50 * 50 * 4)
 
 
 @pytest.mark.parametrize(
@@ -348,16 +418,17 @@ def test_state_size():
 @pytest.mark.parametrize("model", NAMES)
 def test_the_matched_width_is_the_nearest(model, match):
     sizes = Sizes(16, 32, 1, bidirectional=False, seq_len=64)
-    width, deviation = solve(model, sizes, match)
+    found = solve(model, sizes, match)
+    width = found.width
 
     def at(w, name=model):
         s = Sizes(16, w, 1, bidirectional=False, seq_len=64)
         if match == "params":
             return counting.parameters(counting.build_on_meta(name, s))
-        return counting.flops_per_timestep(name, s)
+        return counting.flops_of_short(name, s)
 
     target = at(32, "lstm")
-    assert deviation == pytest.approx(at(width) / target - 1)
+    assert found.deviation == pytest.approx(at(width) / target - 1)
     for other in (width - 1, width + 1):
         assert abs(at(other) - target) >= abs(at(width) - target)
 

@@ -15,7 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from typer.testing import CliRunner
 
-from benchsuite import Case, measure
+from benchsuite import Case, measure, units
 from benchsuite.catalog.models import MODELS
 from benchsuite.cli import app
 from benchsuite.errors import UsageError
@@ -477,6 +477,20 @@ def test_memory_is_held_for_what_it_is_said_to_be():
     forward_end = next(end for name, _, end in timeline.phases if name == "forward")
     row = np.searchsorted(timeline.seconds, forward_end) - 1
     assert timeline.held[row][0] == most["activations"]
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_what_a_module_keeps_does_not_end_a_trace(mode):
+    shape = {"seq_len": 24, "batch_size": 3, "hidden_size": 16, "input_size": 16}
+    kept = record_memory(Workload(Case(model="foreign:KeepsState", mode=mode, **shape)))
+    plain = record_memory(Workload(Case(model="foreign:Blocks", mode=mode, **shape)))
+    assert (kept.retained, plain.retained) == (24 * 3 * 16 * 4, 0)
+    assert kept.held[-1].sum() == kept.retained <= kept.peak
+    assert (kept.held >= 0).all()
+    assert f"the module keeps {units.show(4608, 'B')} of it until the next step" in memory_figure(
+        kept
+    )
+    assert "keeps" not in memory_figure(plain)
 
 
 def test_the_figure_names_peak_and_kinds():
