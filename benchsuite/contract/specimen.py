@@ -17,7 +17,8 @@ from benchsuite.catalog.models import MODELS
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.field.subject import noise, run
 from benchsuite.grid.axes import Value
-from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.assemble import seeded
+from benchsuite.runtime.build import SequenceModel, Sizes
 
 #: Rows and timesteps of most runs: unlike each other, and unlike the default sizes below.
 B, T = 3, 12
@@ -56,9 +57,8 @@ class Specimen:
 
     def build(self) -> SequenceModel:
         """The model, built anew from the same seed."""
-        torch.manual_seed(0)
         try:
-            return build(self.name, self.sizes).to(self.dtype).eval()
+            return seeded(self.name, self.sizes, seed=0).to(self.dtype).eval()
         except BenchsuiteError as error:
             raise UsageError(str(error)) from error
         except MemoryError as error:

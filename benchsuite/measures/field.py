@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 
-import torch
-
 from benchsuite.errors import Unsupported
 from benchsuite.field.effective import EffectiveField
 from benchsuite.field.policy import FoundField, find_field
 from benchsuite.field.summary import effective_field_of
 from benchsuite.grid.study import Budget
 from benchsuite.measures.reading import Reading
-from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.assemble import seeded
+from benchsuite.runtime.build import Sizes
 from benchsuite.runtime.workload import Workload
 
 
@@ -62,7 +61,7 @@ def _effective(model: str, sizes: Sizes, seed: int) -> tuple[EffectiveField, boo
     """The field, and whether the model is causal; kept, as both measures read it."""
     known = _known(model, sizes, seed)
     field = effective_field_of(
-        _module(model, sizes, seed),
+        seeded(model, sizes, seed),
         known.field,
         input_size=sizes.input_size,
         seq_len=sizes.seq_len,
@@ -72,9 +71,4 @@ def _effective(model: str, sizes: Sizes, seed: int) -> tuple[EffectiveField, boo
 
 
 def _known(model: str, sizes: Sizes, seed: int) -> FoundField:
-    return find_field(_module(model, sizes, seed), sizes.input_size, sizes.seq_len)
-
-
-def _module(model: str, sizes: Sizes, seed: int) -> SequenceModel:
-    torch.manual_seed(seed)  # as `Workload.build` does: the same weights
-    return build(model, sizes)
+    return find_field(seeded(model, sizes, seed), sizes.input_size, sizes.seq_len)

@@ -27,7 +27,11 @@ def assemble(case: Case, sizes: Sizes | None = None) -> SequenceModel:
         UsageError: if the model is unknown or its factory returns no module.
         BenchsuiteError: if the factory fails.
     """
-    sizes = sizes or matched(case)[0]
     torch.set_num_threads(case.num_threads)
-    torch.manual_seed(case.seed)
-    return build(case.model, sizes)
+    return seeded(case.model, sizes or matched(case)[0], case.seed)
+
+
+def seeded(model: str, sizes: Sizes, seed: int) -> SequenceModel:
+    """Build a model of given sizes right after `torch.manual_seed(seed)`; raises as `assemble`."""
+    torch.manual_seed(seed)
+    return build(model, sizes)
