@@ -1,7 +1,7 @@
 """The models: every built-in model is one line of data here.
 
-A model from outside comes in as `package.module:factory` or through the entry point group
-`benchsuite.models`; both are the same string that the lines below carry.
+A model from outside is named as `package.module:factory`, or by an entry point of the group
+`benchsuite.models`; both give the same string as the targets below.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from benchsuite.catalog.families import OUTSIDE
 from benchsuite.catalog.registry import Registry, resolve
 from benchsuite.errors import UsageError, unknown
 
-#: Stands where a case names its model, in what is measured of the machine itself.
+#: The value of the axis `model` in measurements of the machine itself.
 MACHINE = "machine"
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -28,10 +29,15 @@ class ModelSpec:
 
     Attributes:
         name: What people type.
-        family: "recurrent", "convolutional" or "outside".
-        target: `module:factory`; the factory is called with those of `input_size, hidden_size,
+        family: A name of `catalog.families`; "outside" for a model that is not built in.
+        target: `module:factory`; the factory gets the arguments among `input_size, hidden_size,
             num_layers, bidirectional, seq_len` that its signature names.
         summary: One line on what it is.
+        mathematics: What it computes; models with an equal one give equal outputs with converted
+            weights. Empty for a model from outside.
+        execution: How that is carried out: "Python loop" (over timesteps), "fused loop" (over
+            timesteps, with stacked gates) or "library" (one call for all timesteps of a layer).
+            Empty for a model from outside.
         equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
@@ -39,6 +45,8 @@ class ModelSpec:
     family: str
     target: str
     summary: str
+    mathematics: str = ""
+    execution: str = ""
     equation: str = ""
 
     def factory(self) -> Callable[..., Any]:
@@ -49,12 +57,15 @@ class ModelSpec:
         return factory  # type: ignore[no-any-return]
 
     def accepts(self) -> frozenset[str]:
-        """The names of the sizes that the factory takes."""
+        """Names of the sizes that the factory takes."""
         factory = self.factory()
         try:
             return frozenset(inspect.signature(factory).parameters)
-        except ValueError as error:  # of a function that is not Python's
-            raise UsageError(f"{self.target!r} has no signature that tells its sizes") from error
+        except ValueError as error:  # a function that is not written in Python
+            raise UsageError(
+                f"{self.target!r} has no signature that names its sizes; wrap it in a Python"
+                " function with parameters such as input_size and hidden_size"
+            ) from error
 
 
 class ModelRegistry(Registry[ModelSpec]):
@@ -69,27 +80,27 @@ class ModelRegistry(Registry[ModelSpec]):
     def _outside(self) -> dict[str, ModelSpec]:
         found = entry_points(group=self.ENTRY_POINTS)
         return {
-            point.name: ModelSpec(point.name, "outside", point.value, f"from {point.value}")
+            point.name: ModelSpec(point.name, OUTSIDE, point.value, f"from {point.value}")
             for point in found
             if point.name not in self._specs
         }
 
     def known(self, name: str) -> ModelSpec:
-        """As `get`, but a name that means nothing here is one of a model from outside.
+        """As `get`, but an unknown name is taken for a model from outside.
 
-        Records outlive the models they are of.
+        Records may be of models that are no longer installed.
         """
         try:
             return self.get(name)
         except UsageError:
-            return ModelSpec(name, "outside", "", "a model that is not installed here")
+            return ModelSpec(name, OUTSIDE, "", "a model that is not installed here")
 
     def get(self, name: str) -> ModelSpec:
         """The spec of a built-in name, an entry point or a `package.module:factory`."""
         if name in self._specs:
             return self._specs[name]
         if _TARGET.fullmatch(name):
-            return ModelSpec(name, "outside", name, f"from {name}")
+            return ModelSpec(name, OUTSIDE, name, f"from {name}")
         outside = self._outside()
         if name in outside:
             return outside[name]
@@ -117,6 +128,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_cell",
             "LSTM written by hand: eight Linears a step, unrolled in Python",
+            "lstm",
+            "Python loop",
             _LSTM,
         ),
         ModelSpec(
@@ -124,6 +137,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_peephole",
             "LSTM whose gates also see the cell state, through full matrices",
+            "lstm_peephole",
+            "Python loop",
             "as lstm_cell, with V c(t−1) inside i and f, and V c(t) inside o",
         ),
         ModelSpec(
@@ -131,6 +146,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_peephole_diag",
             "LSTM with diagonal peepholes (Graves 2013)",
+            "lstm_peephole_diag",
+            "Python loop",
             "as lstm_cell, with p ⊙ c(t−1) inside i and f, and p ⊙ c(t) inside o",
         ),
         ModelSpec(
@@ -138,6 +155,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_fused",
             "the same LSTM with stacked gates and the input projection outside the loop",
+            "lstm",
+            "fused loop",
             _LSTM,
         ),
         ModelSpec(
@@ -145,6 +164,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.library:lstm",
             "torch.nn.LSTM: cuDNN on CUDA, oneDNN or ATen on CPU",
+            "lstm",
+            "library",
             _LSTM,
         ),
         ModelSpec(
@@ -152,6 +173,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.gru:gru_cell",
             "GRU written by hand: six Linears a step, unrolled in Python",
+            "gru",
+            "Python loop",
             _GRU,
         ),
         ModelSpec(
@@ -159,6 +182,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.library:gru",
             "torch.nn.GRU: cuDNN on CUDA, ATen on CPU",
+            "gru",
+            "library",
             _GRU,
         ),
         ModelSpec(
@@ -166,13 +191,17 @@ MODELS = ModelRegistry(
             "convolutional",
             f"{_M}.conv:tcn",
             "dilated causal residual TCN, just deep enough to see the whole sequence",
+            "tcn",
+            "library",
             _TCN,
         ),
         ModelSpec(
             "tcn_fixed",
             "convolutional",
             f"{_M}.conv:tcn_fixed",
-            "the same TCN at a depth of four blocks, whatever the sequence length",
+            "the same TCN with four blocks at every sequence length",
+            "tcn_fixed",
+            "library",
             _TCN,
         ),
         ModelSpec(
@@ -180,6 +209,8 @@ MODELS = ModelRegistry(
             "convolutional",
             f"{_M}.conv:conv",
             "causal CNN without dilation or residuals, four layers",
+            "conv",
+            "library",
             "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
         ),
     ],

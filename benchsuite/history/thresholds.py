@@ -18,7 +18,7 @@ def settings() -> dict[str, Any]:
     Rates of the machine are better when higher, so they are shown but never searched.
     """
     of_machine = [spec.name for spec in MEASURES if spec.of_machine]
-    sampled = [m.name for m in MEASURES if m.unit == "s" or m.name.endswith("_error")]
+    sampled = [m.name for m in MEASURES if m.unit == "s" or m.task]
     counted: dict[float, list[str]] = {}
     for spec in MEASURES:
         if spec.name not in {*of_machine, *sampled}:

@@ -42,6 +42,7 @@ PROVENANCE = (
     Column("looped", "bool", "Python called its operators timestep by timestep", since=2),
     Column("width", "int", "hidden units or channels after matching"),
     Column("match_deviation", "float", "matched quantity over its target, minus one", "1"),
+    Column("family", "str", "family of a model from outside, as its study names it", since=2),
     Column("output_size", "int", "features per timestep of the output"),
     Column("unbounded", "bool", "the receptive field grows with the sequence", since=2),
     Column(
