@@ -1,51 +1,56 @@
-"""Functions of the frame: choosing records, and what they say with how much certainty. No torch."""
+"""Functions of the frame: selection, noise, laws, comparisons and advice. No torch."""
 
-from benchsuite.analysis.advice import Advice, Answer, advices, advise, validation
+from benchsuite.analysis.advice import Advice, advices, advise
+from benchsuite.analysis.answer import Answer
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossovers
-from benchsuite.analysis.fastest import (
-    families,
-    families_of,
-    family_of,
-    fastest,
-    field_of,
-    parameters_of,
-)
+from benchsuite.analysis.fastest import family_crossovers, fastest
 from benchsuite.analysis.laws import laws
 from benchsuite.analysis.memory_lines import MemoryLine, fit_memory, memory_lines
+from benchsuite.analysis.model_facts import families_of, family_of, field_of, parameters_of
 from benchsuite.analysis.noise import (
     WITHIN,
     Noise,
     critical,
     floor,
+    median_error,
+    median_errors,
     spread,
     spread_and_degrees,
-    within,
-    withins,
 )
 from benchsuite.analysis.pareto import CLEARLY, pareto
-from benchsuite.analysis.roofline import bound_words, ceilings, roofline, roofline_words
+from benchsuite.analysis.prediction import validation
+from benchsuite.analysis.roofline import (
+    bound_words,
+    ceilings,
+    model_words,
+    roofline,
+    roofline_words,
+)
 from benchsuite.analysis.select import (
     HELD,
     LINE,
+    SHAPE,
     UNBOUNDED,
+    axes_to_name,
+    axis_words,
     is_unbounded,
     is_unstable,
     measured,
     newest,
     problems,
     sequences,
-    told_axes,
-    told_axis,
+    unbounded_models,
 )
 from benchsuite.analysis.speedup import speedups
 from benchsuite.analysis.surface import Surface, fit_surface
-from benchsuite.analysis.verdict import Verdict, unrolled, verdict
+from benchsuite.analysis.verdict import Verdict, unrolled, unrolled_sentences, verdict
 
 __all__ = [
     "CLEARLY",
     "HELD",
     "LINE",
+    "SHAPE",
     "UNBOUNDED",
     "WITHIN",
     "Advice",
@@ -57,14 +62,16 @@ __all__ = [
     "Verdict",
     "advices",
     "advise",
+    "axes_to_name",
+    "axis_words",
     "bound_words",
     "ceilings",
     "compare",
     "critical",
     "crossover_sentence",
     "crossovers",
-    "families",
     "families_of",
+    "family_crossovers",
     "family_of",
     "fastest",
     "field_of",
@@ -75,7 +82,10 @@ __all__ = [
     "is_unstable",
     "laws",
     "measured",
+    "median_error",
+    "median_errors",
     "memory_lines",
+    "model_words",
     "newest",
     "parameters_of",
     "pareto",
@@ -86,11 +96,9 @@ __all__ = [
     "speedups",
     "spread",
     "spread_and_degrees",
-    "told_axes",
-    "told_axis",
+    "unbounded_models",
     "unrolled",
+    "unrolled_sentences",
     "validation",
     "verdict",
-    "within",
-    "withins",
 ]

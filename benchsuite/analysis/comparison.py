@@ -1,21 +1,21 @@
-"""Two sets of records, case by case: faster, slower, or cannot tell.
+"""The comparison of two sets of records, case by case: faster, slower, or neither with certainty.
 
 A case's ratio is the Hodges–Lehmann estimate over processes: the median of the ratios of every
-process of one side to every process of the other, each by its median. Its error has two parts (see
-`noise`): each process's own, by block bootstrap of its raw samples, and what differs from process
-to process. With one process a side the latter is estimated from all cases together; with several it
-is each case's own variance, robustly estimated, drawn towards that of all cases (Smyth 2004, the
-moderated t), so that a case that happens to repeat well is not trusted too much.
+process of one side to every process of the other, each represented by its median. Its error has two
+parts (see `noise`): the error within each process, by a block bootstrap of its raw samples, and the
+noise between processes. With one process per side the latter is estimated from all cases together;
+with several it is the variance of each case, robustly estimated, drawn towards that of all cases
+(Smyth 2004, the moderated t), so that a case that happens to repeat well is not trusted too much.
 
-This is a model of the noise, and few runs cannot show whether it holds. So a case is only called
-where a test that needs no model finds a change in all cases together (see `relabelling`): with
-nothing changed, at most 5 % of comparisons call any case. Where there are too few runs for that
-test, the verdict is "too few runs".
+This is a model of the noise, and few runs cannot show whether it holds. A case therefore gets a
+verdict only if a test without a model finds a change in all cases together (see `relabelling`): if
+nothing changed, at most 5 % of comparisons call any case faster or slower. With too few runs for
+that test, the verdict is "too few runs".
 
-Cases are many, so p values are corrected by Benjamini & Hochberg 1995: of what is called faster or
-slower at most 5 % is so by chance. It holds under the positive dependence that cases of one run
-have, and unlike Holm's correction it keeps its power when a change touches many cases, which is
-what a change of a kernel does.
+As there are many cases, p values are corrected by Benjamini & Hochberg 1995: at most 5 % of the
+cases called faster or slower are so by chance. That holds under the positive dependence of cases of
+one run, and unlike Holm's correction it keeps its power when a change concerns many cases, as a
+change of a kernel does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchsuite.analysis.noise import Noise, floor
+from benchsuite.analysis.noise import LEAST_DIFFERENCE, Noise, floor
 from benchsuite.analysis.ratio import (
     THRESHOLD,
     Processes,
@@ -43,7 +43,7 @@ from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 
 ALPHA = 0.05
-#: The verdict where no change, however large, could be shown.
+#: The verdict where even the largest change could not be shown.
 TOO_FEW = "too few runs"
 COLUMNS = (
     *("case", *AXES, "unit", "base", "head", "ratio", "low", "high", "p", "verdict"),
@@ -53,19 +53,18 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare`.
 
     Attributes:
-        table: One row per case on either side, columns `COLUMNS`: `base` and `head` in `unit`,
-            `ratio` head / base with its 95 % interval, `p` (corrected, and no smaller than the
-            comparison's), `verdict`: "faster", "slower" (for other units: lower, higher), "cannot
-            tell", "too few runs", "same" (counted
-            values only: equal within the measure's tolerance) or "missing"; `runs_needed`: runs of
-            each side that a change of twice the threshold needs, 0 where it would be seen now;
-            `reason` of a missing case.
-        p: Of "no case changed", from relabelled runs; NaN for exact values and with too few runs.
-        noise: The floor of each side.
-        notes: What to know, in sentences.
+        table: One row per case of either side, columns `COLUMNS`: `base` and `head` in `unit`,
+            `ratio` head / base with its 95 % interval, `p` (corrected, and not smaller than the
+            comparison's), `verdict`: "faster", "slower" (for other units: "lower", "higher"),
+            "cannot tell", "too few runs", "same" (counted values only: equal within the measure's
+            tolerance) or "missing"; `runs_needed`: runs of each side that a change of twice the
+            threshold needs, 0 if it would be found now; `reason` of a missing case.
+        p: The p value of "no case changed"; NaN for exact values and with too few runs.
+        noise: "base" and "head" → noise floor.
+        notes: Sentences on limits of the comparison.
     """
 
     table: pd.DataFrame
@@ -85,12 +84,12 @@ def compare(
     """Compare two sets of records.
 
     Args:
-        base: Records with every attempt; each ok one counts as a process of its own.
-        head: The same of what is compared with it.
-        measure: Which measure.
-        alpha: The share of comparisons of equal sides in which a case may be called, and the
-            false discovery rate.
-        threshold: Least relative change that gets a verdict, whatever its certainty.
+        base: Records with every attempt; each ok one counts as a separate process.
+        head: The records that are compared with it, likewise.
+        measure: The measure's name.
+        alpha: The share of comparisons of equal sides in which any case may be called faster or
+            slower, and the false discovery rate.
+        threshold: Least relative change that gets a verdict, however certain it is.
 
     Raises:
         UsageError: if the sides are of different machines, of different versions of the measure, or
@@ -110,7 +109,7 @@ def compare(
     if timed:
         table, p = timed_rows(shared, pairs, alpha, threshold)
     else:
-        table, p = _counted(shared, pairs, math.log1p(spec.tolerance)), math.nan
+        table, p = _counted(shared, pairs, spec.log_tolerance), math.nan
     if spec.unit != "s" and len(table):
         table["verdict"] = table["verdict"].replace({"faster": "lower", "slower": "higher"})
     about = pd.concat(sides.values()).drop_duplicates("case", keep="last").set_index("case")
@@ -124,15 +123,15 @@ def _check(sides: dict[str, pd.DataFrame], measure: str) -> None:
     for name, frame in sides.items():
         if not len(frame):
             raise UsageError(f"the {name} has no records of {measure!r}; see --measure")
-    for column, mend in (
-        ("machine", "numbers of different machines do not compare; measure both on one"),
+    for column, fix in (
+        ("machine", "numbers of different machines cannot be compared; measure both on one"),
         ("version", f"{measure!r} has changed its meaning; measure the older one again"),
     ):
-        found = {name: sorted(set(frame[column])) for name, frame in sides.items()}
-        every = sorted({value for values in found.values() for value in values})
-        if len(every) > 1:
-            told = "; ".join(f"{name}: {', '.join(values)}" for name, values in found.items())
-            raise UsageError(f"records of {len(every)} {column}s ({told}): {mend}")
+        values = {name: sorted(set(frame[column])) for name, frame in sides.items()}
+        count = len({value for own in values.values() for value in own})
+        if count > 1:
+            words = "; ".join(f"{name}: {', '.join(own)}" for name, own in values.items())
+            raise UsageError(f"records of {count} {column}s ({words}): {fix}")
     if not set(sides["base"]["case"]) & set(sides["head"]["case"]):
         one, other = (frame["case"].iloc[0] for frame in sides.values())
         raise UsageError(f"no case is in both: base has {one}, head has {other}, for example")
@@ -144,7 +143,7 @@ def timed_rows(
     alpha: float,
     threshold: float,
 ) -> tuple[pd.DataFrame, float]:
-    """Rows of cases that both sides have, with the noise of timing, and the p of all together."""
+    """Rows of cases that both sides have, with the noise of timing, and one p value for all."""
     enough = np.array([enough_runs(len(b.log), len(h.log), alpha) for b, h in pairs], bool)
     together, p = math.nan, np.full(len(pairs), math.nan)
     if enough.any():
@@ -152,21 +151,21 @@ def timed_rows(
         together, p[enough] = relabelled(usable, math.log1p(threshold))
     ratio = np.array([np.median(np.subtract.outer(h.log, b.log)) for b, h in pairs])
     error, degrees = errors_of(pairs)
-    error = np.maximum(error, 1e-12)
+    error = np.maximum(error, LEAST_DIFFERENCE)
     corrected = p.copy()
     if enough.any():
         corrected[enough] = np.maximum(stats.false_discovery_control(p[enough]), together)
     half = stats.t.ppf(0.975, degrees) * error
-    told = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold)
-    verdict = np.where(told, np.where(ratio < 0, "faster", "slower"), "cannot tell")
+    called = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold)
+    verdict = np.where(called, np.where(ratio < 0, "faster", "slower"), "cannot tell")
     verdict = np.where(enough, verdict, TOO_FEW)
-    critical = float(p[told].max()) if told.any() else alpha / max(len(p), 1)
+    critical = float(p[called].max()) if called.any() else alpha / max(len(p), 1)
     runs = np.array([min(len(b.log), len(h.log)) for b, h in pairs], int)
     least = least_runs(alpha)
     needed = [
-        0 if call else max(want, least)
-        for want, call in zip(
-            runs_needed(error * np.sqrt(runs), critical, threshold).tolist(), told, strict=True
+        0 if done else max(want, least)
+        for want, done in zip(
+            runs_needed(error * np.sqrt(runs), critical, threshold).tolist(), called, strict=True
         )
     ]
     table = pd.DataFrame(
@@ -221,7 +220,7 @@ def _counted(
 
 
 def _missing(sides: dict[str, pd.DataFrame], shared: set[str]) -> pd.DataFrame:
-    """A row for each case that only one side has a value of."""
+    """A row for each case with a value on one side only."""
     rows = []
     for case in dict.fromkeys(itertools.chain(*(frame["case"] for frame in sides.values()))):
         if case in shared:
@@ -255,14 +254,14 @@ def _notes(sides: dict[str, pd.DataFrame], noise: dict[str, Noise], timed: bool)
         return notes
     if all(own.source == "none" for own in noise.values()):
         notes.append(
-            "nothing to estimate the noise between processes from: neither repeats nor lines of"
-            " three lengths; verdicts count the noise within a process only"
+            "the noise between processes could not be estimated: there are neither repeats nor"
+            " lines of three lengths; verdicts count the noise within a process only"
         )
     return notes
 
 
 def _run_notes(table: pd.DataFrame, p: float, alpha: float) -> list[str]:
-    """What the number of runs allows, and what all cases together show."""
+    """Notes on too few runs, and on a test of all cases together that finds no change."""
     notes = []
     few = table[table["verdict"] == TOO_FEW]
     if len(few):
@@ -270,13 +269,13 @@ def _run_notes(table: pd.DataFrame, p: float, alpha: float) -> list[str]:
         which = "" if len(few) == compared else f" for {len(few)} of {compared} cases"
         base, head = (int(few[f"{side}_runs"].max()) for side in ("base", "head"))
         notes.append(
-            f"too few runs{which}: base {base}, head {head}. Nothing is called, whatever its ratio:"
-            f" with so few, chance alone is not excluded. {least_runs(alpha)} runs of each side"
-            " are the least; measure both in turn (`benchsuite run STUDY --fresh`)"
+            f"too few runs{which}: base {base}, head {head}. No ratio gets a verdict, as with so"
+            f" few runs chance cannot be excluded. At least {least_runs(alpha)} runs of each side"
+            " are needed; measure both in turn (`benchsuite run STUDY --fresh`)"
         )
     if p > alpha:
         notes.append(
-            "no case is called: exchanging runs between the sides makes differences as large as"
-            f" these in {p:.0%} of all ways to do it"
+            "no case is called faster or slower: exchanging runs between the sides at random gives"
+            f" differences as large as these in {p:.0%} of all exchanges"
         )
     return notes

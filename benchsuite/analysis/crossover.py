@@ -1,24 +1,28 @@
-"""Where the lines of two models cross over sequence length, and how sure that is."""
+"""Crossings of two models' lines over sequence length, with intervals."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
+from benchsuite.analysis.noise import (
+    LEAST_DIFFERENCE,
+    Floats,
+    Noise,
+    critical,
+    floor,
+    spread_and_degrees,
+)
 from benchsuite.analysis.select import LINE, by_line, measured
 from benchsuite.catalog.measures import MEASURES
 
-Places = np.ndarray[Any, np.dtype[np.int64]]
-#: Far below the noise of any clock: the least difference of exact values counts.
-_NO_NOISE = 1e-12
-#: So many times as steep as its neighbours, a gap may hold a step.
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+#: A ratio may jump between two lengths if it changes there by this factor more than beside them.
 _STEP = 1.25
 COLUMNS = ("a", "b", "verdict", "seq_len", "low", "high", "a_below", "b_below", "n")
 
@@ -27,14 +31,14 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     """The crossing of every pair of models on every line they share.
 
     Each length gives a log ratio with its noise. A model is below "always" if it is significantly
-    below at every length. The lines cross if one is significantly below at some lengths and the
-    other at some longer ones; T* is where a weighted straight line of the log ratio over log T,
-    from the last length clearly on one side to the first clearly on the other, passes zero. Its
-    interval holds every T between them at which a ratio of one is not rejected at 5 % (Fieller
-    1954), ratios and their noise being interpolated between lengths; where the ratio may jump
-    between two lengths, all T between them. Exact values have no noise: their interval is the pair
-    of lengths between which they cross. Values closer than the measure's tolerance are not
-    separable at that length.
+    below at every length. The lines cross if one model is significantly below at some lengths and
+    the other at longer ones. T* is where a weighted straight line of the log ratio over log T
+    passes zero, fitted from the last length that is clearly on one side to the first that is
+    clearly on the other. Its interval contains every T between them at which a ratio of one is not
+    rejected at 5 % (Fieller 1954), with ratios and noise interpolated between lengths; where the
+    ratio may jump between two lengths, it contains all T between them. Exact values have no noise:
+    their interval is the pair of lengths between which they cross. Values closer than the measure's
+    tolerance are not separable at that length.
 
     Args:
         frame: One row per case and measure (see `newest`).
@@ -50,14 +54,14 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
     rows = measured(frame, measure)
     sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
     return cross_lines(
-        rows.assign(sigma=sigma, degrees=degrees), tolerance=MEASURES.get(measure).tolerance
+        rows.assign(sigma=sigma, degrees=degrees), same=MEASURES.get(measure).log_tolerance
     )
 
 
-def cross_lines(rows: pd.DataFrame, *, tolerance: float = 0.0) -> pd.DataFrame:
+def cross_lines(rows: pd.DataFrame, *, same: float = 0.0) -> pd.DataFrame:
     """`crossovers` of rows that have a `sigma` and `degrees` (see `noise.spread_and_degrees`).
 
-    Relative differences up to `tolerance` count as none.
+    Log ratios up to `same` count as zero.
     """
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
     rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
@@ -66,7 +70,6 @@ def cross_lines(rows: pd.DataFrame, *, tolerance: float = 0.0) -> pd.DataFrame:
         model: rows.loc[rows["model"] == model, [*keys, "log", "sigma", "degrees"]]
         for model in dict.fromkeys(rows["model"])
     }
-    same = math.log1p(tolerance)
     found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
     for a, b in itertools.combinations(by_model, 2):
         both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
@@ -76,7 +79,7 @@ def cross_lines(rows: pd.DataFrame, *, tolerance: float = 0.0) -> pd.DataFrame:
 
 
 def _pair(both: pd.DataFrame, same: float) -> pd.DataFrame:
-    """The table of two models without their names; a log ratio up to `same` counts as zero."""
+    """The table of two models, without their names; log ratios up to `same` count as zero."""
     both = both.sort_values("seq_len", kind="stable")
     T = both["seq_len"].to_numpy(float)
     ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
@@ -95,14 +98,20 @@ def _pair(both: pd.DataFrame, same: float) -> pd.DataFrame:
 
 
 def _cross(T: Floats, ratio: Floats, two_sided: Floats, one_sided: Floats) -> pd.DataFrame:
-    """The columns from `verdict` on of lines of one length, (lines, lengths), lengths ascending.
+    """The columns from `verdict` on, for lines of equally many lengths.
 
-    `ratio` is log a - log b; it is clear where it exceeds the half width of its 95 % interval,
-    `two_sided`, and it is below everywhere where all exceed that of one side.
+    A model is clearly below at one length where the ratio exceeds the half width of its two-sided
+    interval; it is below at every length where all ratios exceed the one-sided one.
+
+    Args:
+        T: Lengths, (lines, lengths), ascending.
+        ratio: log a - log b there.
+        two_sided: Half the width of the 95 % interval of each ratio.
+        one_sided: Distance of its one-sided 95 % bound.
     """
-    least = np.maximum(one_sided, _NO_NOISE)
-    side = np.where(np.abs(ratio) > np.maximum(two_sided, _NO_NOISE), np.sign(ratio), 0.0)
-    # The last clear length before each one, or -1; a turn is a clear length on the other side.
+    least = np.maximum(one_sided, LEAST_DIFFERENCE)
+    side = np.where(np.abs(ratio) > np.maximum(two_sided, LEAST_DIFFERENCE), np.sign(ratio), 0.0)
+    # The last clear length before each one, or -1; a turn is clear on the other side.
     clear = np.maximum.accumulate(np.where(side != 0, np.arange(T.shape[1]), -1), axis=1)
     before = np.hstack([np.full((len(T), 1), -1), clear[:, :-1]])
     turns = (before >= 0) & (side * np.take_along_axis(side, before, 1) < 0)
@@ -121,20 +130,20 @@ def _cross(T: Floats, ratio: Floats, two_sided: Floats, one_sided: Floats) -> pd
         {
             "verdict": verdict,
             **dict(zip(("seq_len", "low", "high"), at, strict=True)),
-            "a_below": _told(T, side < 0),
-            "b_below": _told(T, side > 0),
+            "a_below": _listed(T, side < 0),
+            "b_below": _listed(T, side > 0),
             "n": T.shape[1],
         }
     )
 
 
-def _zero(T: Floats, ratio: Floats, half: Floats, ends: tuple[Places, Places]) -> Floats:
+def _zero(T: Floats, ratio: Floats, half: Floats, ends: tuple[Indices, Indices]) -> Floats:
     """T* and its interval, (3, lines), between two lengths whose ratios differ in sign."""
     first, last = ends
     x = np.log(T)
     exact = np.all(half == 0, axis=1)
-    own = (np.arange(T.shape[1]) >= first[:, None]) & (np.arange(T.shape[1]) <= last[:, None])
-    weight = own / np.where(exact[:, None], 1.0, np.maximum(half, _NO_NOISE)) ** 2
+    used = (np.arange(T.shape[1]) >= first[:, None]) & (np.arange(T.shape[1]) <= last[:, None])
+    weight = used / np.where(exact[:, None], 1.0, np.maximum(half, LEAST_DIFFERENCE)) ** 2
     weight /= weight.sum(1, keepdims=True)
     x_mean, mean = (weight * x).sum(1), (weight * ratio).sum(1)
     dx = x - x_mean[:, None]
@@ -144,40 +153,40 @@ def _zero(T: Floats, ratio: Floats, half: Floats, ends: tuple[Places, Places]) -
     low = _root(x, rising * ratio + half, first)
     high = _root(x, rising * ratio - half, last - 1)
     low, high = np.where(exact, x[line, first], low), np.where(exact, x[line, last], high)
-    low, high = _over_steps(x, rising * ratio, own, (low, high))
+    low, high = _over_steps(x, rising * ratio, used, (low, high))
     return np.exp([np.clip(x_mean - mean / slope, low, high), low, high])
 
 
 def _over_steps(
-    x: Floats, y: Floats, own: np.ndarray, ends: tuple[Floats, Floats]
+    x: Floats, y: Floats, used: np.ndarray, ends: tuple[Floats, Floats]
 ) -> tuple[Floats, Floats]:
-    """Intervals that hold the whole of each gap between lengths where a ratio may have jumped.
+    """Intervals extended by each gap between lengths in which the ratio may have jumped.
 
-    A ratio that rises over a gap by a quarter more than over either neighbour may do so at one
-    place, as where a cache is full: it crosses anywhere between those two lengths.
+    A ratio that rises over a gap by a quarter more than over either neighbour may do so at a single
+    T, such as where a cache is full: it crosses anywhere between those two lengths.
     """
     low, high = ends
     slope = np.diff(y, axis=1) / np.diff(x, axis=1)
     padded = np.pad(slope, ((0, 0), (1, 1)))
     steep = slope > _STEP * np.maximum(padded[:, :-2], padded[:, 2:])
     left, right = x[:, :-1], x[:, 1:]
-    jump = steep & own[:, :-1] & own[:, 1:] & (left < high[:, None]) & (right > low[:, None])
+    jump = steep & used[:, :-1] & used[:, 1:] & (left < high[:, None]) & (right > low[:, None])
     return (
         np.minimum(low, np.where(jump, left, np.inf).min(1)),
         np.maximum(high, np.where(jump, right, -np.inf).max(1)),
     )
 
 
-def _root(x: Floats, y: Floats, first: Places) -> Floats:
-    """Where each row's straight line between two neighbouring points passes zero."""
+def _root(x: Floats, y: Floats, first: Indices) -> Floats:
+    """The x at which each row's straight line between two neighbouring points passes zero."""
     line = np.arange(len(x))
     x_0, y_0, x_1, y_1 = x[line, first], y[line, first], x[line, first + 1], y[line, first + 1]
     return np.asarray(x_0 - y_0 * (x_1 - x_0) / (y_1 - y_0), float)
 
 
-def _told(T: Floats, chosen: np.ndarray) -> list[str]:
-    """The lengths chosen of each row, in words; few sets of lengths are told again and again."""
-    sets = (lengths[own].tobytes() for lengths, own in zip(T, chosen, strict=True))
+def _listed(T: Floats, chosen: np.ndarray) -> list[str]:
+    """The chosen lengths of each row, joined by ", "; the few distinct sets are cached."""
+    sets = (lengths[row].tobytes() for lengths, row in zip(T, chosen, strict=True))
     return [_words(lengths) for lengths in sets]
 
 

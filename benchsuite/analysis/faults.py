@@ -1,4 +1,4 @@
-"""How much of a model's time page faults take, as far as the records tell."""
+"""The share of page faults in a model's time, where the records have it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fault_note(rows: pd.DataFrame, point: tuple[float, ...], axes: tuple[str, ..
         axes: Their names; the cell that is nearest by ratios counts.
 
     Returns:
-        A sentence without its full stop, or nothing.
+        A sentence without its full stop, or an empty string.
     """
     known = rows.dropna(subset=["page_faults", "fault_time"])
     if not len(known):

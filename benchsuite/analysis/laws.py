@@ -1,4 +1,4 @@
-"""Laws of a line over sequence length, `a + b·T` and `c·T^p`, and the regimes between its ends."""
+"""Scaling laws of lines over sequence length, `a + b·T` and `c·T^p`, and the lines' regimes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from scipy import stats
 from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import LINE, by_line, measured
 
-#: The local exponent d log t / d log T below which most of a time does not grow with T …
+#: Local exponent d log t / d log T below which most of a time does not grow with T.
 FLAT = 0.5
-#: … and above which it grows faster than T, by more than the log T of a deeper network.
+#: Local exponent above which a time grows faster than T times the log T of a deeper network.
 SUPER_LINEAR = 1.25
 _DRAWS = 200
 _INTERVAL = (2.5, 97.5)
-#: Log values drawn further off than this say nothing, and would overflow.
+#: Log values are drawn at most this far from the measured ones, so as not to overflow.
 _FAR = 30.0
 
 
 def _fit(T: Floats, t: Floats, sigma: Floats, degrees: Floats) -> dict[str, Any]:
-    """The columns of `laws` but `n`, of lines of equally many lengths, ascending.
+    """The columns of `laws` except `n`, for lines of equally many lengths, ascending.
 
     The affine law minimises relative errors (weights 1/t², as noise is relative) under a, b ≥ 0.
     The regime is that of the local exponent of `a + b·T + c·T²` with a, b, c ≥ 0 (Lawson & Hanson
-    1974, chapter 23), with c only from four lengths on, and where its interval leaves out zero.
+    1974, chapter 23), with c only from four lengths on, and where its interval excludes zero.
 
-    The exponent is linear in the log values, so its interval has a closed form; the other ones are
-    from refitting values redrawn with their noise, which has an error of its own where the floor
-    was estimated: draws are of Student's t, all lengths of a line scaled alike.
+    The exponent is linear in the log values, so its interval has a closed form. The other intervals
+    come from refitting values redrawn with their noise. As an estimated noise floor is itself
+    uncertain, draws follow Student's t, with one scale for all lengths of a line.
 
     Args:
         T: Lengths, (lines, lengths).
         t: Values there.
         sigma: Standard deviation of each log value (see `noise.spread_and_degrees`).
-        degrees: Its degrees of freedom, of each line, (lines,).
+        degrees: Degrees of freedom of each line's noise, (lines,).
     """
-    # Draws are an axis of their own, (lines, draws, …); draw 0 is the values themselves.
+    # Draws are a separate axis, (lines, draws, …); draw 0 is the values themselves.
     random = np.random.default_rng(0)
     draws = random.standard_normal((_DRAWS, T.shape[1]))
     distinct, kind = np.unique(degrees, return_inverse=True)
@@ -73,11 +73,11 @@ def _fit(T: Floats, t: Floats, sigma: Floats, degrees: Floats) -> dict[str, Any]
 
 
 def _polynomials(T: Floats, inverse: Floats, degree: int) -> Floats:
-    """Coefficients ≥ 0, ascending, of the least relative squares of each row of values drawn.
+    """Coefficients ≥ 0, ascending, of the fit with the least relative squares to each draw.
 
-    The optimum is an unconstrained one over some of the terms. There are at most seven choices of
-    terms, each solved for all rows at once: a thousand times faster than `scipy.optimize.nnls` row
-    by row.
+    The constrained optimum is the unconstrained one over a subset of the terms. There are at most
+    seven subsets, each solved for all rows at once: a thousand times faster than
+    `scipy.optimize.nnls` row by row.
 
     Args:
         T: Lengths, (lines, lengths).
@@ -93,21 +93,21 @@ def _polynomials(T: Floats, inverse: Floats, degree: int) -> Floats:
     gained = np.zeros(target.shape[1:])
     for size in range(1, degree + 2):
         for terms in itertools.combinations(range(degree + 1), size):
-            found = _solved([[moments[j + k] for k in terms] for j in terms], target[list(terms)])
-            gain = (found * target[list(terms)]).sum(0)  # how much less than the values' squares
-            better = (found >= 0).all(0) & (gain > gained)
+            solved = _solved([[moments[j + k] for k in terms] for j in terms], target[list(terms)])
+            gain = (solved * target[list(terms)]).sum(0)  # by how much the squares decrease
+            better = (solved >= 0).all(0) & (gain > gained)
             gained = np.where(better, gain, gained)
             best[:, better] = 0.0
-            for term, own in zip(terms, found, strict=True):
-                best[term, better] = own[better]
+            for term, coefficients in zip(terms, solved, strict=True):
+                best[term, better] = coefficients[better]
     best /= scale[:, None] ** np.arange(degree + 1)[:, None, None]
     return np.moveaxis(best, 0, 2)
 
 
 def _solved(gram: list[list[Floats]], target: Floats) -> Floats:
-    """Solutions of many small systems that are symmetric and positive definite, by elimination.
+    """Solutions of many small symmetric positive definite systems, by elimination.
 
-    Numpy calls LAPACK for each; with three unknowns that is fifty times the arithmetic.
+    Numpy calls LAPACK for each system; with three unknowns that takes fifty times as long.
     """
     size = len(target)
     right = list(target)
@@ -122,9 +122,9 @@ def _solved(gram: list[list[Floats]], target: Floats) -> Floats:
 
 
 def _interval(values: Floats) -> Floats:
-    """(value, low, high) of each line, (3, lines), from its value and what was drawn.
+    """Value, low and high of each line, (3, lines), from its value and the draws.
 
-    Of n draws the kth smallest is the quantile k / (n + 1): of few draws, other definitions make
+    The kth smallest of n draws is the quantile k / (n + 1): with few draws, other definitions make
     intervals too narrow.
     """
     drawn = values[:, 1:]
@@ -132,11 +132,11 @@ def _interval(values: Floats) -> Floats:
 
 
 def _regimes(T: Floats, curves: Floats) -> tuple[np.ndarray, Floats]:
-    """Regime names at both ends, and where the last change between them is."""
-    kinds = [_kind(_local_exponent(end, curves)) for end in (T[:, 0], T[:, -1])]
-    agree = [(kind[:, 1:] == kind[:, :1]).mean(1) for kind in kinds]
-    first, last = (kind[:, 0] for kind in kinds)
-    names = np.array([[a if a == b else f"{a} → {b}" for b in _KINDS] for a in _KINDS])
+    """Regimes at both ends as one name, and the T of the last change between them."""
+    ends = [_regime(_local_exponent(T_end, curves)) for T_end in (T[:, 0], T[:, -1])]
+    agree = [(end[:, 1:] == end[:, :1]).mean(1) for end in ends]
+    first, last = (end[:, 0] for end in ends)
+    names = np.array([[a if a == b else f"{a} → {b}" for b in _REGIMES] for a in _REGIMES])
     regime = np.where(np.minimum(*agree) < 0.5, "unclear", names[first, last])
     changes_at = np.full((3, len(T)), np.nan)
     changed = (regime != "unclear") & (first != last)
@@ -146,11 +146,11 @@ def _regimes(T: Floats, curves: Floats) -> tuple[np.ndarray, Floats]:
     return regime, changes_at
 
 
-_KINDS = ("flat", "linear", "super-linear")
+_REGIMES = ("flat", "linear", "super-linear")
 
 
-def _kind(exponent: Floats) -> np.ndarray:
-    """Place in `_KINDS`."""
+def _regime(exponent: Floats) -> np.ndarray:
+    """Index in `_REGIMES`."""
     return (exponent >= FLAT).astype(int) + (exponent > SUPER_LINEAR)
 
 
@@ -162,14 +162,15 @@ def _local_exponent(T: Floats, curves: Floats) -> Floats:
 
 
 def _crossing(threshold: Floats, curves: Floats, T: Floats) -> Floats:
-    """Where each curve's local exponent, which never falls, reaches the threshold; else an end.
+    """The T at which each curve's local exponent, which never falls, reaches the threshold.
 
-    It is p where Σ (k-p) c_k T^k = 0: a quadratic whose first coefficient is ≤ 0, last one ≥ 0.
+    It is p where Σ (k-p) c_k T^k = 0: a quadratic whose first coefficient is ≤ 0 and whose last one
+    is ≥ 0. A root outside the measured lengths becomes the nearer end of the line.
     """
     threshold = threshold[:, None]
     a, b, c = (curves[:, :, power] * (power - threshold) for power in range(3))
     root = np.sqrt(b**2 - 4 * a * c)
-    # Of the two forms of the positive root, the one without cancellation.
+    # The positive root has two forms; this is the one without cancellation.
     above = np.where(threshold < 1, -2 * a, root - b)
     below = np.where(threshold < 1, b + root, 2 * c)
     at = np.full(above.shape, np.inf)
@@ -182,7 +183,7 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
 
     Args:
         frame: One row per case and measure (see `newest`).
-        measure: Which measure.
+        measure: The measure's name.
         noise: The floors; by default estimated from the frame (see `noise.floor`).
 
     Returns:
@@ -194,9 +195,9 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
         - `exponent`: p of `t = c·T^p`;
         - `changes_at`: T at which the regime changes, NaN where it does not;
 
-        and `factor`: c; `regime`: "overhead-bound", "linear", "super-linear", the first and the
-        last of them joined by " → " where it changes between the ends, or "unclear"; `n`: number
-        of lengths. Lines of one length are left out.
+        and `factor`: c; `regime`: "flat", "linear" or "super-linear", the regimes of both ends
+        joined by " → " where they differ, or "unclear"; `n`: number of lengths. Lines of one length
+        are left out.
     """
     rows = measured(frame, measure)
     sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))

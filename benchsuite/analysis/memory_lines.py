@@ -1,4 +1,4 @@
-"""Memory against sequence length: bytes per timestep, and the longest sequence that fits."""
+"""Lines of memory over sequence length: bytes per timestep, and the longest sequence that fits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 from benchsuite.analysis.noise import Floats
 from benchsuite.analysis.select import LINE, measured
 
-#: Relative deviation of values that still count as one line. The heap's peak includes tables that
-#: grow by doubling; it is seen to stay within 0.5 %.
+#: Relative deviation up to which values count as linear. The heap's peak includes tables that grow
+#: by doubling; deviations seen so far are below 0.5 %.
 _NEARLY = 0.01
 
 
@@ -27,9 +27,9 @@ class MemoryLine:
         low: The smallest slope between neighbouring lengths; equal to `slope` where `exact`.
         high: The largest.
         base: Bytes at T = 0 of that line.
-        exact: Whether three lengths or more lie on the line to the byte.
+        exact: Whether three lengths or more lie exactly on the line.
         linear: Whether three lengths or more lie within 1 % of the line.
-        longest: The longest T measured.
+        longest: The largest T measured.
         n: Number of lengths.
     """
 
@@ -46,9 +46,8 @@ class MemoryLine:
         """The longest sequence that fits into `memory` bytes; None where every length does.
 
         Parameters and input are not part of `peak_memory`; subtract them first. Beyond `longest`
-        it follows the line, with the steepest slope seen where the values are not linear: growth
-        that slows is then underestimated, and growth that quickens beyond what was measured is not
-        seen.
+        the line is extended, with its steepest slope where the values are not linear. The result is
+        then too short if growth slows down, and too long if it speeds up beyond the last length.
         """
         at_longest = self.base + self.slope * self.longest
         if self.linear or memory <= at_longest:
@@ -63,9 +62,9 @@ class MemoryLine:
 def fit_memory(seq_len: Floats, value: Floats) -> MemoryLine | None:
     """The line of one model's memory; None with fewer than two lengths.
 
-    Memory is counted, not sampled: tensors to the byte, the heap to within a few tenths of a per
-    cent. What is further from a line is really none (a deeper network for a longer sequence, a
-    workspace that appears). Its interval is therefore the range of slopes, not a confidence
+    Memory is counted, not sampled: tensors exactly, the heap to within a few tenths of a per cent.
+    Larger deviations mean that memory is not linear in T (a deeper network for a longer sequence, a
+    workspace that appears). The interval is therefore the range of slopes, not a confidence
     interval.
 
     Args:
@@ -79,7 +78,7 @@ def fit_memory(seq_len: Floats, value: Floats) -> MemoryLine | None:
     slopes = np.diff(size) / np.diff(T)
     slope = float(slopes[-1])
     base = float(size[-1] - slope * T[-1])
-    # Whole bytes: the smallest departure from a line shows far above rounding.
+    # Values are whole bytes, so the smallest deviation is far above rounding errors.
     exact = linear = len(T) > 2 and float(np.ptp(slopes)) * float(T[-1]) < 0.5
     if len(T) > 2 and not exact:
         through_all = np.linalg.lstsq(np.stack([1 / size, T / size], 1), np.ones(len(T)))[0]
@@ -104,7 +103,7 @@ def memory_lines(
 
     Args:
         frame: One row per case and measure (see `newest`).
-        measure: `peak_memory` or another one in bytes.
+        measure: `peak_memory` or another measure in bytes.
         memory: Bytes; adds the column `largest_seq_len`, empty where every length fits.
 
     Returns:

@@ -1,12 +1,13 @@
-"""How far a value would move if its case were measured again.
+"""The noise of a value: by how much it would differ if its case were measured again.
 
 Samples of one process share its memory layout, its clock rate and its neighbours, so their spread
-says little about another process: on two shared cores medians of processes differ by several times
-the interval of either. The noise has two parts, both standard deviations of a log value:
+shows little about another process: on two shared cores, medians of processes differ by several
+times the interval of either. The noise has two parts, both standard deviations of a log value:
 
-- within: the standard error of a process's median, by a block bootstrap of its raw samples;
-- between: what another process adds, the noise floor. It is estimated from the data for each model,
-  mode and device, as one model's times repeat within 2 % where another's move by 13 %.
+- within a process: the standard error of its median, by a block bootstrap of its raw samples;
+- between processes: the noise floor, which another process adds. It is estimated from the data for
+  each model, mode and device, as the times of one model repeat within 2 % and those of another
+  differ by 13 %.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ from benchsuite.analysis.select import LINE, measured
 from benchsuite.stats import stacked
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+#: Least log ratio of exact values that counts: far below the noise of any clock.
+LEAST_DIFFERENCE = 1e-12
 _BLOCKS = 12
-#: So many lines, or rows, are enough to estimate one number from.
+#: Lines, or rows, that are read at most to estimate one number.
 _LINES = 2000
-#: A column of `withins`, for who asks for the spread of the same rows again and again.
+#: A column that holds `median_errors`, where the spread of the same rows is needed repeatedly.
 WITHIN = "within"
-#: Attempts that differ in one of these measured something else.
+#: Attempts that differ in one of these columns measured something else.
 SAME = ("case", "measure", "version", "machine", "commit", "tree", "torch")
 
 
 #: Cases whose noise is estimated together.
 KIND = ("model", "mode", "device")
-#: As many degrees of freedom are as good as a known variance.
+#: With this many degrees of freedom an estimated variance counts as known.
 _MOST_DEGREES = 200.0
 
 
@@ -46,11 +49,11 @@ class Noise:
 
     Attributes:
         between: Standard deviation of a log value from process to process, the median over kinds of
-            cases; 0.05 is about 5 %. It holds for kinds that `kinds` leaves out.
-        degrees: Degrees of freedom of that estimate; 0 where there is nothing to estimate from.
+            cases; 0.05 is about 5 %. It holds for kinds that are not in `kinds`.
+        degrees: Degrees of freedom of that estimate; 0 where nothing could be estimated.
         source: "repeats" of the same case, residuals of smooth "lines" over sequence length, or
             "none", in which case `between` is 0 and intervals hold for one process only.
-        kinds: "model, mode, device" → its own `between` and `degrees`.
+        kinds: "model, mode, device" → `between` and `degrees` of these cases.
     """
 
     between: float
@@ -59,7 +62,7 @@ class Noise:
     kinds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def of(self, frame: pd.DataFrame) -> tuple[Floats, Floats]:
-        """Each row's floor and its degrees of freedom, infinite where it is not an estimate."""
+        """Noise floor of each row, and its degrees of freedom (infinite if it is no estimate)."""
         if not len(frame):
             return np.empty(0), np.empty(0)
         typical = (self.between, self.degrees)
@@ -71,12 +74,12 @@ class Noise:
 
     @property
     def words(self) -> str:
-        """What the intervals hold for."""
+        """Whether intervals include the noise between processes, for a caption."""
         return "noise between processes included" if self.degrees else "of one process only"
 
     @property
     def size(self) -> str:
-        """The floor in words: "5.6 %", or from which kind's to which, and the median."""
+        """The floor in words: "5.6 %", or the range over kinds of cases and the median."""
         floors = [between for between, _ in self.kinds.values()]
         if len(floors) < 2:
             return _percent(self.between)
@@ -93,14 +96,15 @@ def _kind_names(frame: pd.DataFrame) -> list[str]:
 
 
 def critical(*parts: tuple[ArrayLike, ArrayLike], tail: float = 0.025) -> Floats:
-    """How many standard deviations the tail of a sum of independent values begins at.
+    """The number of standard deviations beyond which the tail of a sum begins.
 
     Student's t, as floors estimated from few residuals are themselves uncertain, with the degrees
     of freedom of Welch (1947) and Satterthwaite for the sum.
 
     Args:
-        parts: Standard deviation and degrees of freedom of each value, arrays of one shape.
-        tail: Probability beyond it, on one side.
+        parts: Standard deviation and degrees of freedom of each value of the sum, which are
+            independent; arrays of one shape.
+        tail: Probability of the tail, on one side.
     """
     variances = [np.asarray(sigma, float) ** 2 for sigma, _ in parts]
     total = np.asarray(sum(variances), float)
@@ -116,11 +120,11 @@ def critical(*parts: tuple[ArrayLike, ArrayLike], tail: float = 0.025) -> Floats
 
 
 def shrunk(variances: Floats, degrees: Floats) -> tuple[float, float]:
-    """What many variances have in common: their prior's variance and its degrees of freedom.
+    """The prior that many variances have in common: its variance and its degrees of freedom.
 
     By the moments of log variances (Smyth 2004, section 6.2): many degrees where the variances
     differ by no more than their own uncertainty, few where they differ by more. Few variances do
-    not show how much they differ, so the most that they may is assumed (at 90 %).
+    not show how much they differ, so the upper end of a 90 % interval is taken.
 
     Args:
         variances: Positive, at least three.
@@ -139,7 +143,7 @@ def shrunk(variances: Floats, degrees: Floats) -> tuple[float, float]:
     return float(variance), float(prior)
 
 
-def within(samples: object) -> float:
+def median_error(samples: object) -> float:
     """Standard error of the log median of one process's samples.
 
     The block bootstrap (Künsch 1989) of the mean of log medians of consecutive samples, which are
@@ -149,13 +153,13 @@ def within(samples: object) -> float:
     Args:
         samples: Raw samples in the order they were taken; anything but a list counts as exact: 0.
     """
-    return float(withins([samples])[0])
+    return float(median_errors([samples])[0])
 
 
-def withins(samples: Iterable[object]) -> Floats:
-    """`within` of many processes, those of equally many samples at once."""
-    sets = [own if isinstance(own, list | tuple | np.ndarray) else () for own in samples]
-    found = np.zeros(len(sets))
+def median_errors(samples: Iterable[object]) -> Floats:
+    """`median_error` of many processes, computed together where they have equally many samples."""
+    sets = [raw if isinstance(raw, list | tuple | np.ndarray) else () for raw in samples]
+    errors = np.zeros(len(sets))
     for places, values in stacked(sets):
         number = values.shape[1]
         usable = (values > 0).all(1)
@@ -165,25 +169,25 @@ def withins(samples: Iterable[object]) -> Floats:
         size = number // count
         blocks = values[usable, : count * size].reshape(-1, count, size)
         logs = np.log(np.median(blocks, axis=2))
-        found[places[usable]] = logs.std(1, ddof=1) / np.sqrt(count)
-    return found
+        errors[places[usable]] = logs.std(1, ddof=1) / np.sqrt(count)
+    return errors
 
 
 def floor(frame: pd.DataFrame, measure: str) -> Noise:
     """Estimate the noise between processes from the data, for each kind of cases (`KIND`).
 
-    Where cases were measured by several processes (`--fresh`), from their pooled variance. Else
-    from how far values lie off a smooth curve over sequence length: a quadratic in log-log, or a
-    straight line through three lengths. A curve that is not smooth makes the floor too high; few
-    residuals make it uncertain, which `critical` allows for. With three kinds or more each
-    variance is drawn towards what they have in common (`shrunk`).
+    Where cases were measured by several processes (`--fresh`) it is their pooled variance.
+    Otherwise it follows from the residuals of a smooth curve over sequence length: a quadratic in
+    log-log, or a straight line through three lengths. A curve that is not smooth makes the floor
+    too high; few residuals make it uncertain, which `critical` allows for. With three kinds or more
+    each variance is drawn towards their common prior (`shrunk`).
 
-    A variance, not a robust scale: a process now and then that is a third slower than its twins
-    is part of what another run would show, and intervals without it are too narrow.
+    It is a variance, not a robust scale: that a process is now and then a third slower than its
+    twins is part of what another run would show, and intervals without it are too narrow.
 
     Args:
         frame: Records, with every attempt if there are several.
-        measure: Which measure.
+        measure: The measure's name.
     """
     rows = measured(frame, measure)
     if not len(rows) or (rows["n_samples"] <= 1).all():
@@ -195,11 +199,17 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
         sums, source = _off_smooth(rows), "lines"
     if sums["degrees"].sum() < 3:
         return Noise(0.0, 0.0, "none")
-    return _floors(sums.groupby(list(KIND), sort=False).sum(), _own(rows), source)
+    return _floors(sums.groupby(list(KIND), sort=False).sum(), _variance_within(rows), source)
 
 
-def _floors(sums: pd.DataFrame, own: float, source: Literal["repeats", "lines"]) -> Noise:
-    """Floors from sums of squares and their degrees of freedom, one row a kind."""
+def _floors(sums: pd.DataFrame, inside: float, source: Literal["repeats", "lines"]) -> Noise:
+    """Floors from sums of squares and degrees of freedom, a row per kind.
+
+    Args:
+        sums: Columns `squares` and `degrees`.
+        inside: Variance within a process, which is part of the squares and not of the floor.
+        source: See `Noise`.
+    """
     squares, degrees = (sums[name].to_numpy(float) for name in ("squares", "degrees"))
     known = (degrees > 0) & (squares > 0)
     variance, freedom = float(squares.sum() / degrees.sum()), float(degrees.sum())
@@ -210,26 +220,26 @@ def _floors(sums: pd.DataFrame, own: float, source: Literal["repeats", "lines"])
     names = _kind_names(sums.reset_index())
     for name, square, count in zip(names, squares.tolist(), degrees.tolist(), strict=True):
         if count + weight > 0:
-            mine = (square + weight * prior) / (count + weight)
-            kinds[name] = (_without(mine, own), min(count + weight, _MOST_DEGREES))
+            total = (square + weight * prior) / (count + weight)
+            kinds[name] = (_without(total, inside), min(count + weight, _MOST_DEGREES))
     if len(kinds) < 2:
-        return Noise(_without(variance, own), freedom, source, kinds)
+        return Noise(_without(variance, inside), freedom, source, kinds)
     middle = np.median(np.array(list(kinds.values())), axis=0)
     return Noise(float(middle[0]), float(middle[1]), source, kinds)
 
 
-def _own(rows: pd.DataFrame) -> float:
-    """The typical variance of one process's own log median."""
-    return float(np.median(withins(rows["samples"].head(_LINES)) ** 2))
+def _variance_within(rows: pd.DataFrame) -> float:
+    """The typical variance of a log median within one process."""
+    return float(np.median(median_errors(rows["samples"].head(_LINES)) ** 2))
 
 
-def _without(variance: float, own: float) -> float:
-    """The standard deviation that is left of a variance without each process's own part."""
-    return math.sqrt(max(variance - own, 0.0))
+def _without(variance: float, inside: float) -> float:
+    """The standard deviation between processes, given a variance and its part within processes."""
+    return math.sqrt(max(variance - inside, 0.0))
 
 
 def _repeats(rows: pd.DataFrame) -> pd.DataFrame:
-    """`KIND`, squares and degrees of every case measured more than once."""
+    """Kind, squares and degrees of freedom from cases measured more than once."""
     groups = rows["log"].groupby([rows[name] for name in SAME], sort=False)
     return rows[list(KIND)].assign(
         squares=(rows["log"] - groups.transform("mean")) ** 2,
@@ -238,7 +248,7 @@ def _repeats(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _off_smooth(rows: pd.DataFrame) -> pd.DataFrame:
-    """`KIND`, squares and degrees of the residuals of every line of three lengths or more."""
+    """Kind, squares and degrees of freedom from residuals of lines of three lengths or more."""
     identity = [*LINE, "model", *(name for name in SAME if name not in {"case", "measure"})]
     single = rows.drop_duplicates([*identity, "seq_len"])
     lines = list(single.groupby(identity, sort=False).indices.values())[:_LINES]
@@ -261,15 +271,15 @@ def _off_smooth(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(frame: pd.DataFrame, noise: Noise) -> Floats:
-    """Standard deviation of each row's log value: its own part and the floor together."""
+    """Standard deviation of each row's log value, within and between processes together."""
     return spread_and_degrees(frame, noise)[0]
 
 
 def spread_and_degrees(frame: pd.DataFrame, noise: Noise) -> tuple[Floats, Floats]:
     """`spread`, and the degrees of freedom of each for `critical`; infinite for exact values."""
     known = WITHIN in frame
-    own = frame[WITHIN].to_numpy(float) if known else withins(frame["samples"])
+    inside = frame[WITHIN].to_numpy(float) if known else median_errors(frame["samples"])
     timed = frame["n_samples"].to_numpy(float) > 1
     between, degrees = noise.of(frame)
-    sigma = np.sqrt(own**2 + np.where(timed, between**2, 0.0))
+    sigma = np.sqrt(inside**2 + np.where(timed, between**2, 0.0))
     return np.asarray(sigma, float), np.where(timed, degrees, np.inf)

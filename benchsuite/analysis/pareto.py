@@ -1,30 +1,30 @@
-"""Time against error against field: what more time buys."""
+"""The Pareto front of time and task error, with receptive fields."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.fastest import field_of
+from benchsuite.analysis.model_facts import field_of
 from benchsuite.analysis.noise import Floats
 from benchsuite.analysis.select import measured
 from benchsuite.grid.axes import AXES
 
-#: An error is one of the trained model, whatever step is timed.
+#: Axes that a task's error depends on: not the mode, which only chooses the step that is timed.
 _SAME = [name for name in AXES if name != "mode"]
-#: Points compete where all of this is equal.
+#: Points compete with each other if they agree in these axes.
 CONTEST = [name for name in AXES if name not in {"model", "hidden_size", "input_size", "seed"}]
-#: Errors are those of one training; less than this factor is no difference.
+#: Errors of one training each that differ by less than this factor count as equal.
 CLEARLY = 1.05
 COLUMNS = ("latency", "latency_low", "latency_high", "error", "field", "status", "reason", "front")
 
 
 def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Latency, task error and receptive field of the same case, beside each other.
+    """Latency, task error and receptive field of each case in one row.
 
     Args:
         frame: One row per case and measure (see `newest`).
-        measure: A task's error.
+        measure: The error of a task.
 
     Returns:
         A row per timed case whose every axis but the mode equals that of a case with an error or a
@@ -48,7 +48,7 @@ def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def front_of(latency: Floats, error: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether an error is clearly lower than that of every case which is as fast.
+    """Whether each error is clearly lower than that of every case that is as fast.
 
     Args:
         latency: (n,).

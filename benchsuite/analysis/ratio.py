@@ -1,4 +1,4 @@
-"""The error of a ratio of two sets of processes: see `comparison` for why it is made so."""
+"""The error of a ratio of two sets of processes; `comparison` gives the reasons for the method."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, shrunk, withins
+from benchsuite.analysis.noise import Floats, Noise, median_errors, shrunk
 
-#: Changes below this are not worth a verdict.
+#: Relative changes below this get no verdict.
 THRESHOLD = 0.05
 #: Asymptotic variance of the Hodges–Lehmann estimate over that of the mean, for normal noise.
 _HODGES_LEHMANN = math.pi / 3
 #: Median of the absolute difference of two normal values, inverted; worth this part of its degrees.
 _PAIR_TO_SIGMA = 1.0483
 _PAIR_EFFICIENCY = 0.6
-#: Without repeats one slow process cannot be told from a change: tails as heavy as this one's.
+#: Degrees of freedom without repeats: heavy tails, as one slow process looks like a change.
 _SINGLE_DEGREES = 4.0
-_POWER_Z = 1.645  # one-sided 5 %: a real change is told with 95 % probability
+_POWER_Z = 1.645  # one-sided 5 %: a real change is found with 95 % probability
 _MOST_RUNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """One case's processes on one side, by time.
+    """The processes of one case on one side, in the order of time.
 
     Attributes:
         log: Their log medians.
         own: The standard error of each.
-        between: The noise floor of such cases, from what the side shows.
+        between: The noise floor of such cases, estimated from that side.
     """
 
     log: Floats
@@ -41,10 +41,10 @@ class Processes:
 
 
 def processes_of(rows: pd.DataFrame, noise: Noise) -> dict[str, Processes]:
-    """By case; an attempt that is there twice (the same file named twice) counts once."""
+    """Case → its processes; an attempt that occurs twice (a file named twice) counts once."""
     rows = rows.drop_duplicates("uid").sort_values("started_at", kind="stable")
     log = np.log(rows["value"].to_numpy(float))
-    own = withins(rows["samples"])
+    own = median_errors(rows["samples"])
     between, _ = noise.of(rows)
     found = rows.groupby("case", sort=False).indices
     return {
@@ -56,8 +56,8 @@ def processes_of(rows: pd.DataFrame, noise: Noise) -> dict[str, Processes]:
 def errors_of(pairs: list[tuple[Processes, Processes]]) -> tuple[Floats, Floats]:
     """Standard error of each case's log ratio, and its degrees of freedom.
 
-    With repeats from each case's own variance, drawn towards that of all cases (`shrunk`); without
-    them from the floors.
+    With repeats they follow from each case's variance, drawn towards that of all cases (`shrunk`);
+    without repeats from the noise floors.
     """
     pooled = np.array([_pooled(*pair) for pair in pairs]).reshape(-1, 2)
     known = (pooled > 0).all(1)
@@ -83,7 +83,7 @@ def _pooled(base: Processes, head: Processes) -> tuple[float, float]:
     """Variance of log medians between a case's processes, and its degrees of freedom.
 
     From the median difference of two processes of one side (Rousseeuw & Croux 1993): now and then a
-    process is a third slower than its twins, and a variance would be that one process.
+    process is a third slower than its twins, which would dominate a variance.
     """
     apart = [np.subtract.outer(side.log, side.log)[_pairs(len(side.log))] for side in (base, head)]
     together = np.abs(np.concatenate(apart))
@@ -99,14 +99,13 @@ def _pairs(count: int) -> tuple[np.ndarray, ...]:
 
 
 def runs_needed(one_run: Floats, critical: float, threshold: float) -> Floats:
-    """Runs of each side after which a change of twice the threshold is told in 95 % of cases.
+    """Runs of each side after which a change of twice the threshold is found in 95 % of cases.
 
-    It has to be significant at the p value that is critical here, and to be estimated above the
-    threshold.
+    The change has to be significant at `critical`, and its estimate above the threshold.
 
     Args:
-        one_run: Standard error of each case's log ratio, if it had one run a side.
-        critical: The p value.
+        one_run: Standard error of each case's log ratio with one run of each side.
+        critical: The p value at which a change is significant.
         threshold: Least relative change that gets a verdict.
     """
     change = math.log1p(2 * threshold) if threshold > 0 else math.log1p(2 * THRESHOLD)

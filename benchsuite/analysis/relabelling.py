@@ -1,14 +1,13 @@
-"""Whether two sides of runs differ at all: a randomisation test that exchanges whole runs.
+"""A randomisation test of whether two sides of runs differ at all; it exchanges whole runs.
 
-Where nothing changed and the sides were measured in turn, which run belongs to which side is
-arbitrary. All choices of as many runs for the base are therefore equally likely, and the one that
-was made is among the 5 % that differ most in at most 5 % of comparisons (Fisher 1935; Ernst 2004).
-It holds for any noise: processes that are a third slower than their twins, cases of which one is
-noisier than another, and a run that is slower as a whole, as it is exchanged as a whole.
+If nothing changed and the sides were measured in turn, it is arbitrary which run belongs to which
+side. All choices of as many runs for the base are then equally likely, and the actual one is among
+the 5 % that differ most in at most 5 % of comparisons (Fisher 1935; Ernst 2004). This holds for any
+noise: processes that are a third slower than their twins, cases that are noisier than others, and a
+run that is slower as a whole, as it is exchanged as a whole.
 
 With few runs there are few choices. If even the most extreme one would not be among 5 % of them,
-nothing can be shown by this, whatever the change: 3 runs of each side give 10 distinct choices, 4
-give 35.
+the test cannot show any change: 3 runs of each side give 10 distinct choices, 4 give 35.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchsuite.analysis.noise import Floats
+from benchsuite.analysis.noise import LEAST_DIFFERENCE, Floats
 
-#: Choices of runs that are tried at most; of more, so many are drawn.
+#: Choices of runs that are tried at most; if there are more, this many are drawn.
 _MOST = 1000
 #: Numbers held at once.
 _CHUNK = 4_000_000
@@ -30,34 +29,34 @@ _ROUNDING = 1 - 1e-9
 
 
 def enough_runs(base: int, head: int, alpha: float) -> bool:
-    """Whether so many runs of the sides can show a change at all.
+    """Whether the sides have enough runs to show a change at all.
 
-    Choices that only swap sides of equally many runs are one: a change may go either way.
+    With equally many runs, choices that only swap the sides count once: a change may go either way.
     """
     distinct = math.comb(base + head, base) // (2 if base == head else 1)
     return min(base, head) > 0 and distinct * alpha >= 1
 
 
 def least_runs(alpha: float) -> int:
-    """The least number of runs of each side that is enough."""
+    """The smallest number of runs of each side that is enough."""
     return next(n for n in itertools.count(1) if enough_runs(n, n, alpha))
 
 
 def relabelled(pairs: Sequence[tuple[Floats, Floats]], threshold: float) -> tuple[float, Floats]:
-    """The p value of "no case changed", and one of each case.
+    """The p value of "no case changed", and a p value for each case.
 
-    A case's statistic is t: the difference of the sides' winsorised means, 0 where it is below the
-    threshold, over its standard deviation. The median one of all cases is added to that, so that a
-    case that happens to repeat well is not trusted too much. Its p value is the share of all t, of
-    every case and choice, that are as large (Tusher, Tibshirani & Chu 2001).
+    A case's statistic is t: the difference of the sides' winsorised means (0 where it is below the
+    threshold) over its standard deviation plus the median one of all cases, so that a case that
+    happens to repeat well is not trusted too much. Its p value is the share of all t, of every case
+    and choice, that are at least as large (Tusher, Tibshirani & Chu 2001).
 
     The statistic of all together is the sum of the fourth powers of t: large where one case stands
     out and where many differ a little.
 
     Args:
-        pairs: Of each case the log values of the base's and of the head's runs, in the order of
-            time: the same place in two cases is the same run. Cases of other numbers of runs are
-            exchanged apart.
+        pairs: For each case the log values of the base's and of the head's runs, in the order of
+            time: the same position in two cases is the same run. Cases with other numbers of runs
+            are exchanged separately.
         threshold: Least log ratio that counts.
     """
     groups: dict[tuple[int, int], list[int]] = {}
@@ -76,7 +75,7 @@ def relabelled(pairs: Sequence[tuple[Floats, Floats]], threshold: float) -> tupl
 
 
 def _choices(base: int, head: int, random: np.random.Generator) -> Floats:
-    """Which runs are the base's, (choices, runs), 1 or 0; the first as it was made."""
+    """1 for runs of the base and 0 for others, (choices, runs); the actual choice comes first."""
     count = base + head
     if math.comb(count, base) <= _MOST:
         chosen = np.array(list(itertools.combinations(range(count), base)))
@@ -90,7 +89,13 @@ def _choices(base: int, head: int, random: np.random.Generator) -> Floats:
 
 
 def _tested(logs: Floats, labels: Floats, threshold: float) -> tuple[Floats, Floats]:
-    """Sums of all choices, (choices,), and p of all cases, from log values, (cases, runs)."""
+    """Statistics of all choices, (choices,), and p values of all cases, (cases,).
+
+    Args:
+        logs: Log values, (cases, runs).
+        labels: From `_choices`.
+        threshold: Least log ratio that counts.
+    """
     cases, count = logs.shape
     base = int(labels[0].sum())
     head = count - base
@@ -106,7 +111,7 @@ def _tested(logs: Floats, labels: Floats, threshold: float) -> tuple[Floats, Flo
         within = squares - difference**2 * base * head / count
         deviation = np.sqrt(np.maximum(within, 0.0) / max(count - 2, 1))
         typical = np.median(deviation, axis=1, keepdims=True)
-        t = np.abs(difference) / np.maximum(deviation + typical, 1e-12)
+        t = np.abs(difference) / np.maximum(deviation + typical, LEAST_DIFFERENCE)
         t[np.abs(difference) < threshold] = 0.0
         if not sums:  # the choice that was made is the first
             observed = t[0] * _ROUNDING
@@ -123,6 +128,6 @@ def _tested(logs: Floats, labels: Floats, threshold: float) -> tuple[Floats, Flo
 
 
 def _winsorised(logs: Floats, most: int) -> Floats:
-    """So many of the largest and smallest values of each row drawn in to the next one."""
+    """Each row with its `most` largest and smallest values replaced by the next ones."""
     ordered = np.sort(logs, axis=1)
     return np.clip(logs, ordered[:, [most]], ordered[:, [-1 - most]])

@@ -1,22 +1,22 @@
-"""How much of what the machine can do at best a step reaches: the roofline.
+"""The roofline: what part of the machine's highest rates a step reaches.
 
 Williams, Waterman & Patterson, "Roofline: an insightful visual performance model for multicore
 architectures", CACM 52 (4), 2009: a step of W FLOP that moves Q bytes takes at least
 max(W / peak rate, Q / bandwidth). Peak rate and bandwidth are not a vendor's but measured, by a
-large matrix product and a long copy (`measures/machine.py`); W is counted (`counting.flops`).
+large matrix product and a long copy (`measures/machine.py`); W is counted (`runtime/count.py`).
 
 Q is the least a step must move, every distinct byte once in each pass that needs it:
 
 - infer: parameters and input read, output written;
-- train, besides: parameters read again by the backward pass, gradients written, and what the
-  forward pass saves for the backward pass written and read. The output may be part of what is
-  saved, so of the two only the larger counts as written. Where saved activations were not
-  measured they are left out.
+- train, in addition: parameters read again by the backward pass, gradients written, and saved
+  activations written by the forward pass and read by the backward pass. The output may be among
+  the saved activations, so only the larger of the two counts as written. Where saved activations
+  were not measured they are left out.
 
 No implementation needs fewer bytes, if they come from memory. Often they do not: a step is repeated
 on the same data, so what fits into a cache is there already, and a case can be faster than its
 memory bound. Both ceilings are also single measurements of a noisy machine. Fractions above one are
-therefore possible and told as they are.
+therefore possible and are reported unchanged.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from benchsuite.analysis.noise import Noise, floor, spread
 from benchsuite.analysis.select import SIZES, measured
 from benchsuite.grid.axes import AXES
 
-#: What the ceilings are measured for.
+#: Columns that identify a machine's ceilings.
 MACHINE_KEYS = ["machine", "device", "dtype", "num_threads"]
 CEILINGS = ("matmul_rate", "copy_bandwidth")
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-#: A count depends on the model's sizes and on the work, not on who does it.
+#: Axes that a count of FLOPs depends on: sizes and work, not the device that does it.
 _COUNTED = [n for n in AXES if n not in {"device", "dtype", "num_threads", "seed"}]
-#: Which activations are saved is the kernel's choice, so the device's and the dtype's.
+#: Axes that saved activations depend on: the kernel chooses them, so device and dtype too.
 _KEPT = [*_COUNTED, "device", "dtype"]
 _Z = 1.960
 COLUMNS = (
@@ -47,12 +47,12 @@ COLUMNS = (
 
 
 def ceilings(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame:
-    """What the machine reaches at best.
+    """The highest rates that the machine was measured to reach.
 
     Args:
         frame: One row per case and measure (see `newest`).
-        noise: The floor; by default that of latency (see `noise.floor`), as a ceiling is one
-            process's timing as well.
+        noise: The floor; by default that of latency (see `noise.floor`), as a ceiling is the timing
+            of one process as well.
 
     Returns:
         A row per `MACHINE_KEYS`: `matmul_rate` (FLOP/s) and `copy_bandwidth` (B/s), each with
@@ -72,23 +72,23 @@ def ceilings(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
 
 
 def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame:
-    """Every timed case against its bound.
+    """Every timed case with its bound and the fraction of it that is reached.
 
     Args:
         frame: One row per case and measure (see `newest`), with `latency`, `flops`, `parameters`
-            and both ceilings; `saved_activations` where there are any. Counts may be measured at
+            and both ceilings; `saved_activations` where measured. Counts may be measured at
             fewer cases than times: parameters hold for every mode and batch size, FLOPs for every
             device, dtype, number of threads and seed.
         noise: The floor of latency; by default estimated from the frame (see `noise.floor`).
 
     Returns:
-        A row per case that has all of them, with all axes, `machine` and: `latency` and
+        A row per case with all of these, with all axes, `machine` and: `latency` and
         `bound_time` (s), `flops` (FLOP), `bytes` (B, the least that must move), `intensity`
-        (FLOP/B), `achieved` (FLOP/s), `bound` ("arithmetic" or "memory", whichever needs longer,
+        (FLOP/B), `achieved` (FLOP/s), `bound` ("arithmetic" or "memory", the one that needs longer,
         or "mixed" where the two differ by less than the 95 % interval of the ceilings' ratio),
         `fraction` (bound_time over latency, not clipped at one) with its 95 % interval `low` to
         `high`, the two ceilings with theirs, and `tf32`: whether convolutions and recurrent layers
-        may use TF32 while the ceiling is one of IEEE float32, which they may then exceed.
+        may use TF32 and so exceed a ceiling that was measured with IEEE float32.
     """
     noise = noise or floor(frame, "latency")
     rows = measured(frame, "latency").drop_duplicates("case", keep="last")
@@ -128,12 +128,12 @@ def _joined(
 
 
 def _least_bytes(rows: pd.DataFrame) -> pd.Series[float]:
-    """Bytes that a step must move, as the module says."""
+    """Bytes that a step must move (see the module's docstring)."""
     item = rows["dtype"].map(_ITEM_BYTES).astype(float)
     steps = rows["batch_size"].astype(float) * rows["seq_len"].astype(float)
     weights = item * rows["parameters"]
     inputs = item * steps * rows["input_size"].astype(float)
-    # Where the output's size is not known it does not count: the bound stays one.
+    # An output of unknown size does not count: what is left is still a lower bound.
     outputs = item * steps * rows["output_size"].astype(float).fillna(0)
     saved = rows["saved_activations"].fillna(0)
     infer = weights + inputs + outputs
@@ -142,20 +142,20 @@ def _least_bytes(rows: pd.DataFrame) -> pd.Series[float]:
 
 
 def roofline_words(table: pd.DataFrame, *, most: int = 24) -> list[str]:
-    """Sentences on a table of `roofline`: a model and a mode at a time, then `bound_words`.
+    """Sentences on a table of `roofline`: one per model and mode, then `bound_words`.
 
     Args:
         table: From `roofline`; an empty one gives no sentence.
-        most: Of the first kind at most; another one says how many are left.
+        most: Sentences per model and mode at most; one more states how many are left out.
     """
-    lines = list(_model_words(table)) if len(table) else []
+    lines = list(model_words(table)) if len(table) else []
     left = len(lines) - most
     rest = [f"{left} more lines are in the table."] if left > 0 else []
     return lines[:most] + rest + bound_words(table)
 
 
 def bound_words(table: pd.DataFrame) -> list[str]:
-    """What bounds the cases of a table of `roofline`, and what to know where they exceed it.
+    """Sentences on what bounds the cases of a table of `roofline`, and why some exceed it.
 
     Args:
         table: From `roofline`; an empty one gives no sentence.
@@ -163,12 +163,17 @@ def bound_words(table: pd.DataFrame) -> list[str]:
     if not len(table):
         return []
     count = table["bound"].value_counts()
-    words = {"arithmetic": "arithmetic", "memory": "memory", "mixed": "either, within noise,"}
+    words = {
+        "arithmetic": "arithmetic",
+        "memory": "memory",
+        "mixed": "one of the two (within noise)",
+    }
     parts = [f"{word} in {count[name]}" for name, word in words.items() if name in count]
     lines = [
-        f"A roofline knows two limits. The one that would bind first is {', '.join(parts)} of"
-        f" {len(table)} cases. Overhead (Python, dispatch, launching) is in neither: what a step"
-        " really spends its time on is under Models, from its trace."
+        "The roofline is the least time that a step's arithmetic and memory traffic need on this"
+        f" machine. The limit that is reached first is {', '.join(parts)} of {len(table)} cases."
+        " Overhead (Python, dispatch, launching kernels) is in neither limit; where a step's time"
+        " really goes is under Models, from its trace."
     ]
     above = table[table["fraction"] > 1]
     if len(above):
@@ -179,30 +184,35 @@ def bound_words(table: pd.DataFrame) -> list[str]:
         )
     if table["tf32"].any():
         lines.append(
-            "Ceilings are those of IEEE float32, while convolutions and recurrent layers of cuDNN"
-            " may use TF32 and exceed them."
+            "Ceilings are those of IEEE float32; convolutions and recurrent layers of cuDNN may use"
+            " TF32 and exceed them."
         )
     return lines
 
 
-def _model_words(table: pd.DataFrame) -> Iterator[str]:
+def model_words(table: pd.DataFrame) -> Iterator[str]:
+    """A sentence per model and mode on the part of the roofline that is reached.
+
+    Args:
+        table: From `roofline`.
+    """
     where = ["device", "dtype", "num_threads", "match"]
-    told = [name for name in where if table[name].nunique() > 1]
+    named = [name for name in where if table[name].nunique() > 1]
     for key, rows in table.groupby([*where, "mode", "model"], sort=False):
         *values, mode, model = key
-        own = [f"{n}={v}" for n, v in zip(where, values, strict=True) if n in told]
+        varying = [f"{n}={v}" for n, v in zip(where, values, strict=True) if n in named]
         batches = rows.groupby("batch_size")["fraction"].agg(["median", "count"])
         ends = batches.iloc[sorted({0, len(batches) - 1})]
         parts = [f"{_percent(m)} (B={batch})" for batch, m in ends["median"].items()]
         counts = " and ".join(map(str, dict.fromkeys(ends["count"])))
         best = rows.sort_values("fraction").iloc[-1]
         yield (
-            f"{', '.join([*own, str(mode)])}: `{model}` reaches {' to '.join(parts)} of what the"
-            f" machine can (median of {counts} cases); best {_percent(best['fraction'])} at"
+            f"{', '.join([*varying, str(mode)])}: `{model}` reaches {' to '.join(parts)} of the"
+            f" roofline (median of {counts} cases); best {_percent(best['fraction'])} at"
             f" T={best['seq_len']}, B={best['batch_size']}, H={best['hidden_size']}."
         )
 
 
 def _percent(fraction: float) -> str:
-    """Two digits below ten per cent, whole ones above."""
+    """Two digits below ten per cent, whole numbers above."""
     return f"{fraction:.0%}" if fraction >= 0.0995 else f"{100 * fraction:.2g}%"

@@ -1,4 +1,4 @@
-"""Choosing records: one row per case and measure, one machine, one line over sequence length."""
+"""Choosing rows: one per case and measure, of one machine, in lines over sequence length."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, stacked
 
 #: What a line over sequence length holds fixed, besides the model.
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
-#: Shown for a receptive field that is as long as the past or the sequence.
+#: What two models compared have in common: all axes but the model.
+SHAPE = [*LINE, "seq_len"]
+#: Shown for a receptive field that grows with the sequence.
 UNBOUNDED = "unbounded"
-#: What a module's sizes, and so its parameters, depend on.
+#: Axes that a module's sizes, and so its parameters, depend on.
 SIZES = (
     *("model", "seq_len", "hidden_size", "input_size", "num_layers", "bidirectional"),
     "match",
 )
-#: A match in words: what is equal between the models compared.
+#: Match → what is equal between the models compared.
 HELD = {"width": "equal width", "params": "equal parameters", "flops": "equal FLOPs"}
 _IDENTITY = ("case", "measure")
 
 
 def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
-    """One row per case and measure, of one machine: the one measured last, of whichever commit.
+    """The newest row of each case and measure, of one machine and any commit.
 
     Rows of another version of a measure are left out: their numbers have another meaning.
 
     Args:
         frame: Records of any number of commits.
-        machine: Which machine's, where there are several.
+        machine: The machine, where the records are of several.
 
     Raises:
         UsageError: if the records are of several machines and none is chosen: numbers of different
@@ -56,22 +58,30 @@ def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
 
 
 def problems(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows that have no value, in the order they were measured."""
+    """Rows without a value, in the order of measurement."""
     return frame[frame["status"] != "ok"].sort_values("started_at", kind="stable")
 
 
 def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Rows of one measure that have a positive value: what a logarithm can be taken of."""
+    """Rows of one measure with a positive value, as logarithms need."""
     return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]
 
 
 def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows report an unbounded receptive field: skipped, and yet an answer."""
+    """Whether each row reports an unbounded receptive field: skipped, and yet an answer."""
     return rows["unbounded"].fillna(value=False).astype(bool)
 
 
+def unbounded_models(frame: pd.DataFrame) -> list[str]:
+    """Models whose receptive field was found to be unbounded."""
+    return list(dict.fromkeys(frame.loc[is_unbounded(frame), "model"]))
+
+
 def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which timings have too few samples for a 95 % interval, or samples that spread widely."""
+    """Whether each row is a timing with few samples, or with samples that spread widely.
+
+    Few: less than a 95 % interval of the median needs (`stats.INTERVAL_SAMPLES`).
+    """
     timed = (rows["status"] == "ok") & rows["samples"].map(bool)
     few = rows["n_samples"] < INTERVAL_SAMPLES
     wide = (rows["q75"] - rows["q25"]) > UNSTABLE_SPREAD * rows["value"]
@@ -95,15 +105,15 @@ def by_line(
     *,
     least: int = 2,
 ) -> pd.DataFrame:
-    """What is fitted to every line, in the order of their first rows.
+    """A fit of every line, in the order of the lines' first rows.
 
     Args:
         rows: One row per line and sequence length.
-        keys: Columns that tell one line from another.
-        fit: Gets the row numbers of all lines of one number of lengths, (lines, lengths), in order
-            of rows; gives a row per line.
-        columns: Names of its columns.
-        least: Lines of fewer lengths are left out.
+        keys: Columns that identify a line.
+        fit: Function of the row numbers of all lines with equally many lengths, (lines, lengths),
+            in the order of the rows; it returns a row per line.
+        columns: Names of the columns that it returns.
+        least: Lines with fewer lengths are left out.
     """
     lines: dict[Any, Any] = rows.groupby(list(keys), sort=False).indices
     names = list(lines)
@@ -117,12 +127,12 @@ def by_line(
     return pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
 
 
-def told_axis(name: str, value: object) -> str:
-    """An axis' value for people, where the axis is not plain from the value: "seed=3", "train"."""
+def axis_words(name: str, value: object) -> str:
+    """An axis' value in words: "train", or "seed=3" where the value does not show the axis."""
     return str(value) if name in {"mode", "device", "dtype"} else f"{name}={value}"
 
 
-def told_axes(rows: pd.DataFrame) -> list[str]:
-    """Axes to name in words: the mode, and whatever else varies but for the shape."""
+def axes_to_name(rows: pd.DataFrame) -> list[str]:
+    """Axes to name in words: the mode, and axes besides the sizes that vary."""
     shape = {"batch_size", "hidden_size", "input_size"}
     return [n for n in LINE if n not in shape and (n == "mode" or rows[n].nunique() > 1)]

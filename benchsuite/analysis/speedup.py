@@ -1,19 +1,19 @@
-"""How many times as fast as a reference each model is, shape by shape."""
+"""Speed of every model relative to a reference model, shape by shape."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.fastest import SHAPE
 from benchsuite.analysis.noise import critical, floor, spread_and_degrees
+from benchsuite.analysis.select import SHAPE
 
-#: What others are compared with, where it was tried; else the first model.
+#: The reference model, where it was tried; otherwise the first model is.
 REFERENCE = "lstm"
 
 
 def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
-    """Every model's ratio to the reference at the same shape.
+    """Ratio of the reference to every other model at the same shape.
 
     Args:
         frame: One row per case and measure (see `newest`).

@@ -1,9 +1,9 @@
-"""One model's value as a function of T, B and H, and how far it is off where it was not measured.
+"""The surface of one model: its value as a function of T, B and H, with the error between cells.
 
-A mean and a correction. The mean is either physical, a sum of terms with coefficients ≥ 0 (a fixed
-cost, a cost per step, per step and unit, per multiplication …), or a power law; the correction is a
-Gaussian process on the log residuals (Rasmussen & Williams 2006, chapter 2) with a Matérn 3/2
-kernel over the logarithms of T, B and H. Which mean, and the process's scales, are chosen by
+A surface is a mean and a correction. The mean is either physical, a sum of terms with coefficients
+≥ 0 (a fixed cost, a cost per step, per step and unit, per multiplication …), or a power law; the
+correction is a Gaussian process on the log residuals (Rasmussen & Williams 2006, chapter 2) with a
+Matérn 3/2 kernel over the logarithms of T, B and H. The mean and the process's scales are chosen by
 leaving out one cell at a time (section 5.4.2 there); the same errors give the intervals
 (`Surface.scores`).
 """
@@ -20,7 +20,7 @@ from scipy import optimize
 
 from benchsuite.analysis.noise import Floats
 
-#: Fewer cells say nothing of a surface over three axes.
+#: Cells that a surface over three axes needs at least.
 MIN_CELLS = 4
 _MIN_POWER_CELLS = 8
 _LENGTHS = (1.5, 4.0)  # in doublings
@@ -36,13 +36,14 @@ class Surface:
     """A fitted surface.
 
     Attributes:
-        points: Measured (T, B, H), one row a cell.
+        points: Measured (T, B, H), one row per cell.
         log_values: Their log values.
-        mean: Which mean was chosen.
-        coefficients: Its coefficients.
-        work: Coefficients of the physical mean, whichever was chosen: they say where time goes.
-        weights: Of the correction, one a cell.
-        inverse: Of the kernel matrix with noise.
+        mean: The mean that was chosen.
+        coefficients: Coefficients of that mean.
+        work: Coefficients of the physical mean, even if the other one was chosen: they show where
+            time goes.
+        weights: Weights of the correction, one per cell.
+        inverse: Inverse of the kernel matrix with noise.
         scales: Length, amplitude and noise of the process.
         errors: Log value minus its prediction from the other cells, for each cell.
         scores: Those errors in units of the standard deviation predicted for them.
@@ -60,10 +61,10 @@ class Surface:
     scores: Floats
 
     def predict(self, point: tuple[float, float, float]) -> tuple[float, float]:
-        """(log value, its standard deviation up to the factor that `conformal` gives).
+        """Log value, and its standard deviation up to the factor that `conformal` gives.
 
-        No point is surer than the surest cell that was predicted from the others: only that was
-        tried, and a cell's own value may be an outlier.
+        The deviation is at least the smallest one with which a cell was predicted from the others,
+        as nothing better was tested, and the value of a cell itself may be an outlier.
         """
         at = np.array([point], float)
         length, amplitude, noise = self.scales
@@ -74,18 +75,18 @@ class Surface:
         return log, math.sqrt(max(float(variance), tried, noise**2))
 
     def overhead_share(self, point: tuple[float, float, float]) -> float:
-        """The part of the physical mean that grows with neither B nor H."""
+        """The share of the physical mean that grows with neither B nor H."""
         parts = _terms(np.array([point], float))[0] * self.work
         return float(parts[:_OVERHEADS].sum() / parts.sum())
 
 
-#: The first so many terms are overhead: a fixed cost, one per layer of a deepening network, and one
-#: per step.
+#: Leading terms that are overhead: a fixed cost, one per layer of a network whose depth follows T,
+#: and one per step.
 _OVERHEADS = 3
 
 
 def _terms(points: Floats) -> Floats:
-    """What a step may cost; L = log2 T is the depth of a network that covers T."""
+    """Terms of the cost of a step; L = log2 T is the depth of a network that covers T."""
     T, B, H = points.T
     L, one = np.log2(T) + 1, np.ones(len(T))
     work = T * B * H
@@ -105,29 +106,29 @@ def _logs(points: Floats) -> Floats:
 
 
 def _fit(mean: Mean, points: Floats, log_values: Floats) -> Floats:
-    """Coefficients of a mean; relative errors count, so that small cells do as much as large."""
+    """Coefficients of a mean, by relative errors, so that small cells count as much as large."""
     if mean == "power":
         return np.asarray(np.linalg.lstsq(_logs(points), log_values, rcond=None)[0], float)
     terms = _terms(points)
     scale = terms.max(0)
     values = np.exp(log_values)
-    found, weight = np.ones(len(scale)), 1 / values
-    for _ in range(2):  # the second time weighted by the fit: a low outlier must not pull
+    coefficients, weight = np.ones(len(scale)), 1 / values
+    for _ in range(2):  # the second time weighted by the fit, so that a low outlier has less weight
         basis = terms / scale * weight[:, None]
-        found = _not_negative(basis, values * weight)
-        weight = 1 / np.maximum(terms / scale @ found, values.min() / 10)
-    fitted = np.maximum(terms / scale @ found, values.min() / 10)
-    found *= math.exp(float(np.mean(log_values - np.log(fitted))))
-    return np.asarray(found / scale, float)
+        coefficients = _not_negative(basis, values * weight)
+        weight = 1 / np.maximum(terms / scale @ coefficients, values.min() / 10)
+    fitted = np.maximum(terms / scale @ coefficients, values.min() / 10)
+    coefficients *= math.exp(float(np.mean(log_values - np.log(fitted))))
+    return np.asarray(coefficients / scale, float)
 
 
 def _not_negative(basis: Floats, target: Floats) -> Floats:
     """Least squares with coefficients ≥ 0.
 
-    Terms that are nearly alike make the active sets of `nnls` (Lawson & Hanson 1974) go in a circle
-    now and then, and it raises. Two slower methods always end with something, if not always at the
-    optimum: active sets again (Stark & Parker 1995) and a trust region (Branch, Coleman & Li 1999);
-    the better of the two is taken.
+    With nearly equal terms the active sets of `nnls` (Lawson & Hanson 1974) occasionally cycle, and
+    it raises. Two slower methods always return a solution, if not always the optimum: active sets
+    with another rule (Stark & Parker 1995) and a trust region (Branch, Coleman & Li 1999); the
+    better of the two is taken.
     """
     try:
         return np.asarray(optimize.nnls(basis, target)[0], float)
@@ -156,7 +157,7 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
     """Fit a surface.
 
     Args:
-        points: (T, B, H) of each cell, distinct; one row a cell.
+        points: (T, B, H) of each cell, distinct, one row per cell.
         values: Positive values there.
 
     Raises:
@@ -181,7 +182,7 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
         )
         for scales, inverse in inverses.items():
             diagonal = np.diag(inverse)
-            # Row i holds residuals of the mean fitted without cell i: an exact leave-one-out error.
+            # Row i has residuals of the mean fitted without cell i, so the errors are exact.
             errors = (inverse * residuals).sum(1) / diagonal
             loss = float(np.mean(errors**2 * diagonal - np.log(diagonal)))
             if best is None or loss < best[0]:
@@ -211,10 +212,10 @@ def _without(mean: Mean, points: Floats, log_values: Floats, cell: int) -> Float
 
 
 def conformal(scores: Floats) -> float:
-    """The factor on a predicted standard deviation that makes a 95 % interval.
+    """The factor by which a predicted standard deviation becomes half a 95 % interval.
 
-    Split conformal prediction (Vovk et al. 2005) with leave-one-out scores: the ⌈0.95 (n+1)⌉th of
-    them by size. With fewer than nineteen there is none; then the largest, and at least 1.96.
+    Split conformal prediction (Vovk et al. 2005) with leave-one-out scores: the ⌈0.95 (n+1)⌉th
+    smallest of them. Fewer than nineteen scores have none; then the largest, and at least 1.96.
     """
     ordered = np.sort(np.abs(scores))
     rank = math.ceil(_COVER * (len(ordered) + 1))

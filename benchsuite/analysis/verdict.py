@@ -1,18 +1,26 @@
-"""Recurrence or convolution, cell by cell: who is faster, by how much, and whether that is sure."""
+"""The comparison of families, shape by shape: which is faster, by how much, and how certainly."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.fastest import SHAPE, families_of, field_of, parameters_of
+from benchsuite.analysis.model_facts import families_of, field_of, parameters_of
 from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
-from benchsuite.analysis.select import HELD, measured, sequences, told_axes, told_axis
+from benchsuite.analysis.select import (
+    HELD,
+    SHAPE,
+    axes_to_name,
+    axis_words,
+    measured,
+    sequences,
+)
+from benchsuite.catalog.families import FAMILIES, compared
 from benchsuite.catalog.models import MACHINE
 
-FAMILIES = ("recurrent", "convolutional")
 #: Parameters that differ by less than this factor count as equal in a sentence.
 _AS_MANY = 1.1
 
@@ -22,17 +30,18 @@ class Verdict:
     """The answer over a grid.
 
     Attributes:
-        cells: A row per shape that both families were measured at: the columns of `LINE`,
-            `seq_len`, then `recurrent`, `convolutional` (each family's fastest model), `ratio`
-            (time of the convolutional one over the recurrent one's), `low`, `high` (95 %),
-            `winner`: a family, or "" where the interval holds one, and `parameters`: those of the
-            convolutional model over the recurrent one's, NaN where they were not measured.
-        noise: The floor that the intervals contain.
-        blind: Model → the largest field of it that was measured, for models that were left out
-            because they see less than the sequence.
-        unknown: Convolutional models whose field was not measured; they are taken to see all.
-        unjudged: Shapes tried that have no value of one family, or none that sees enough.
-        outside: Models whose family is not known, as their field was not measured.
+        cells: A row per shape and pair of families that were both measured there: the columns of
+            `SHAPE`, then `a`, `b` (the pair, in the order of the catalog), a column per family with
+            its fastest model ("" for families outside the pair), `ratio` (time of b's model over
+            that of a's), `low`, `high` (95 %), `winner`: a family, or "" where the interval holds
+            one, and `parameters`: those of b's model over those of a's, NaN where they were not
+            measured.
+        noise: The noise floor that the intervals include.
+        blind: Model → its largest measured field, for models that were left out because their
+            field is shorter than the sequence.
+        unknown: Models whose field was not measured; they are taken to see the whole sequence.
+        unjudged: Shapes tried at which fewer than two families have a value that counts.
+        outside: Models whose family is not known.
         streams: Shapes of one timestep, which are left out (see `select.sequences`).
     """
 
@@ -44,69 +53,79 @@ class Verdict:
     outside: tuple[str, ...] = ()
     streams: int = 0
 
+    def fastest_of(self, family: str) -> set[str]:
+        """The models that are the fastest of a family at some shape."""
+        return {*self.cells[family]} - {""}
+
     def sentences(self) -> list[str]:
-        """The verdict in words: a sentence for each mode and match (device, dtype …)."""
+        """A sentence per pair of families, mode and match (and device, dtype … where they vary)."""
         if not len(self.cells):
             return []
-        told = [name for name in told_axes(self.cells) if name != "match"]
-        found = []
-        for (*key, match), cells in self.cells.groupby([*told, "match"], sort=False):
-            where = ", ".join(told_axis(n, v) for n, v in zip(told, key, strict=True))
-            found.append(_sentence(f"{where}, at {HELD[match]}{_sizes(cells)}", cells))
-        return found
+        named = [name for name in axes_to_name(self.cells) if name != "match"]
+        several = len(self.cells[["a", "b"]].drop_duplicates()) > 1
+        sentences = []
+        for (a, b, *key, match), cells in self.cells.groupby(
+            ["a", "b", *named, "match"], sort=False
+        ):
+            where = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
+            pair = [f"{_noun(a)} and {_noun(b)}"] if several else []
+            at = f"at {HELD[match]}{_sizes(cells)}"
+            sentences.append(_sentence(", ".join([*pair, *where, at]), cells))
+        return sentences
 
     def limits(self) -> list[str]:
-        """What the verdict does not hold for, and how sure it is."""
-        found = []
+        """Sentences on what the verdict leaves out, and how certain it is."""
+        limits = []
         if self.blind:
             models = " and ".join(
                 f"{model} ({steps:,} steps)" for model, steps in self.blind.items()
             )
-            found.append(f"Left out where they see less than the sequence: {models}.")
+            limits.append(f"Left out where the field is shorter than the sequence: {models}.")
         if self.unknown:
             models = ", ".join(self.unknown)
-            found.append(f"Field not measured, taken to see the whole sequence: {models}.")
+            limits.append(f"Field not measured, taken to cover the whole sequence: {models}.")
         if self.unjudged:
-            found.append(
-                f"Not judged: {self.unjudged} shapes at which one of the two families has no value."
+            limits.append(
+                f"Not judged: {self.unjudged} shapes at which fewer than two families have a value."
             )
         if self.outside:
-            found.append(
-                f"Not judged, as a model's family follows from its receptive field, which was not"
-                f" measured (--measure receptive_field): {', '.join(self.outside)}."
+            limits.append(
+                f"Not judged, as the family is not known: {', '.join(self.outside)}. Measure its"
+                " receptive field (--measure receptive_field), or name its family under [families]"
+                " in the study's file."
             )
         if self.streams:
-            found.append(
+            limits.append(
                 f"Not judged: {self.streams} shapes of one timestep. A model whose depth follows T"
-                " sees next to nothing there, and no state is carried, so that such a time does not"
-                " stand for one step of a stream."
+                " has almost no field there, and no state is carried from call to call, so such a"
+                " time does not stand for one step of a stream."
             )
         if not len(self.cells):
-            return found
+            return limits
         if self.cells["parameters"].isna().all():
-            found.append(
-                "Parameters were not measured (--measure parameters); models held equal in another"
-                " way may differ in them several times over."
+            limits.append(
+                "Parameters were not measured (--measure parameters); models that are equal in"
+                " another way may differ in them several times over."
             )
         if self.noise.source == "none":
-            found.append(
-                "The noise between processes could not be estimated (it takes repeats, or three"
+            limits.append(
+                "The noise between processes could not be estimated (that needs repeats, or three"
                 " lengths): the differences hold for one process each."
             )
         else:
             halves = self.cells["high"] / self.cells["ratio"] - 1
             low, high = (f"{half:.0%}" for half in halves.quantile([0.1, 0.9]))
-            least = low if low == high else f"{low} to {high}, by the models compared,"
-            found.append(
-                f"Another run would move a value by about {self.noise.size}; differences below"
-                f" {least} are not called. Each family is judged by its fastest model, so the one"
+            least = low if low == high else f"{low} to {high} (by the models compared)"
+            limits.append(
+                f"Another run would change a value by about {self.noise.size}; differences below"
+                f" {least} count as noise. Each family is judged by its fastest model, so the one"
                 " with more models has a small advantage."
             )
-        return found
+        return limits
 
 
 def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
-    """Compare the best recurrent with the best convolutional model at every shape and match.
+    """Compare the best models of every two families at every shape and match.
 
     A model whose receptive field was measured (`receptive_field`) and is shorter than the sequence
     does not compete there: it answers another question.
@@ -128,25 +147,10 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         str(model): int(steps.max())
         for model, steps in field[short].groupby(rows["model"], sort=False)
     }
-    unknown = rows.loc[field.isna() & (rows["family"] == "convolutional"), "model"]
-    outside = rows.loc[~rows["family"].isin(FAMILIES), "model"]
-    rows = rows[~short & rows["family"].isin(FAMILIES)]
-    best = rows.loc[rows.groupby([*SHAPE, "family"], sort=False)["log"].idxmin()]
-    pair = [best[best["family"] == family] for family in FAMILIES]
-    both = pair[0].merge(pair[1], on=SHAPE, suffixes=("_r", "_c"))
-    log = both["log_c"] - both["log_r"]
-    sides = [(both[f"sigma_{end}"], both[f"degrees_{end}"]) for end in "cr"]
-    half = critical(*sides) * np.hypot(both["sigma_c"], both["sigma_r"])
-    cells = both[SHAPE].assign(
-        recurrent=both["model_r"],
-        convolutional=both["model_c"],
-        ratio=np.exp(log),
-        low=np.exp(log - half),
-        high=np.exp(log + half),
-        winner=np.select([log > half, log < -half], FAMILIES, ""),
-        parameters=parameters_of(frame, both, model="model_c")
-        / parameters_of(frame, both, model="model_r"),
-    )
+    competing = rows["family"].isin([spec.name for spec in compared()])
+    best = rows[~short & competing]
+    best = best.loc[best.groupby([*SHAPE, "family"], sort=False)["log"].idxmin()]
+    cells = _cells(frame, best)
     tried = frame[(frame["measure"] == measure) & (frame["model"] != MACHINE)]
     shapes = len(tried.drop_duplicates(SHAPE))
     judged = len(sequences(tried).drop_duplicates(SHAPE))
@@ -154,27 +158,80 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         cells,
         noise,
         blind,
-        tuple(dict.fromkeys(unknown)),
-        unjudged=judged - len(cells),
-        outside=tuple(dict.fromkeys(outside)),
+        tuple(dict.fromkeys(rows.loc[field.isna() & competing, "model"])),
+        unjudged=judged - len(cells.drop_duplicates(SHAPE)),
+        outside=tuple(dict.fromkeys(rows.loc[~competing, "model"])),
         streams=shapes - judged,
     )
 
 
-def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without recurrent models that ran in a library's own kernel.
+def _cells(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """`Verdict.cells` from the fastest row of each shape and family."""
+    present = [spec.name for spec in compared() if (best["family"] == spec.name).any()]
+    pairs = list(itertools.combinations(present, 2))
+    if not pairs:  # columns without rows
+        pairs = list(itertools.combinations([spec.name for spec in compared()], 2))[:1]
+    return pd.concat([_pair(frame, best, a, b) for a, b in pairs], ignore_index=True)
 
-    What does not depend on the kernel stays: parameters, and fields, which the family of a model
-    that is not built in follows from.
+
+def _pair(frame: pd.DataFrame, best: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    of_a, of_b = (best[best["family"] == family] for family in (a, b))
+    both = of_a.merge(of_b, on=SHAPE, suffixes=("_a", "_b"))
+    log = both["log_b"] - both["log_a"]
+    sides = [(both[f"sigma_{end}"], both[f"degrees_{end}"]) for end in "ba"]
+    half = critical(*sides) * np.hypot(both["sigma_b"], both["sigma_a"])
+    models = {spec.name: "" for spec in compared()}
+    return (
+        both[SHAPE]
+        .assign(a=a, b=b, **models)
+        .assign(
+            **{a: both["model_a"], b: both["model_b"]},
+            ratio=np.exp(log),
+            low=np.exp(log - half),
+            high=np.exp(log + half),
+            winner=np.select([log > half, log < -half], [a, b], ""),
+            parameters=parameters_of(frame, both, model="model_b")
+            / parameters_of(frame, both, model="model_a"),
+        )
+    )
+
+
+def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without models that a library's kernel unrolled (see `FamilySpec.unrolls`).
+
+    Rows that do not depend on the kernel stay: parameters, and fields, from which the family of a
+    model from outside follows.
     """
-    recurrent = [model for model, name in families_of(frame).items() if name == "recurrent"]
+    models = [model for model, name in families_of(frame).items() if FAMILIES.get(name).unrolls]
     looped = frame["looped"].fillna(value=False).astype(bool)
     fixed = frame["measure"].isin(["receptive_field", "parameters"])
-    return frame[looped | fixed | ~frame["model"].isin(recurrent)]
+    return frame[looped | fixed | ~frame["model"].isin(models)]
+
+
+def unrolled_sentences(frame: pd.DataFrame, whole: Verdict) -> list[str]:
+    """The verdict for models without a library's kernel, where some models have one.
+
+    Args:
+        frame: As for `verdict`.
+        whole: The verdict on all models.
+    """
+    families = [spec for spec in compared() if spec.unrolls]
+    loops = verdict(unrolled(frame))
+    if all(loops.fastest_of(spec.name) == whole.fastest_of(spec.name) for spec in families):
+        return []
+    nouns = " and ".join(spec.noun for spec in families).capitalize()
+    return [
+        f"{nouns} unrolled in Python, without a library's kernel; {sentence}"
+        for sentence in loops.sentences()
+    ]
+
+
+def _noun(family: str) -> str:
+    return FAMILIES.get(family).noun
 
 
 def _sizes(cells: pd.DataFrame) -> str:
-    """How many parameters the two families' models have at that match, where that is known."""
+    """How the parameters of the two families' models compare at that match, where known."""
     ratio = cells["parameters"].dropna()
     if not len(ratio):
         return ""
@@ -183,24 +240,26 @@ def _sizes(cells: pd.DataFrame) -> str:
         return f", where parameters are equal within {apart - 1:.0%}"
     low, middle, high = (f"{value:.2g}" for value in ratio.quantile([0, 0.5, 1]))
     span = "" if low == high else f" ({low} to {high})"
-    return f", where the convolution has {middle} times the parameters{span}"
+    return f", where the {_noun(cells['b'].iloc[0])} has {middle} times the parameters{span}"
 
 
 def _sentence(where: str, cells: pd.DataFrame) -> str:
+    """One sentence on the cells of one pair of families."""
     total = len(cells)
+    a, b = cells["a"].iloc[0], cells["b"].iloc[0]
     parts: list[str] = []
-    order = sorted(FAMILIES, key=lambda family: -int((cells["winner"] == family).sum()))
-    for family in order:
+    for family in sorted((a, b), key=lambda family: -int((cells["winner"] == family).sum())):
         won = cells[cells["winner"] == family]
         if not len(won):
             continue
-        factor = won["ratio"] if family == "recurrent" else 1 / won["ratio"]
+        factor = won["ratio"] if family == a else 1 / won["ratio"]
         models = " or ".join(won[family].value_counts().index)
         by = f"{_times(factor.median())} as fast"
-        far = "" if len(won) == 1 else f" in the median, {_times(factor.max())} at most"
-        noun = {"recurrent": "recurrence", "convolutional": "convolution"}[family]
+        most = "" if len(won) == 1 else f" in the median, {_times(factor.max())} at most"
         shapes = f"{len(won)} of {total} shapes" if not parts else str(len(won))
-        parts.append(f"{noun} ({models}) is faster in {shapes}: {by}{far}{_where(won, cells)}")
+        parts.append(
+            f"{_noun(family)} ({models}) is faster in {shapes}: {by}{most}{_where(won, cells)}"
+        )
     rest = int((cells["winner"] == "").sum())
     if rest:
         parts.append(f"in {rest} of {total} the difference is within noise")
@@ -212,16 +271,16 @@ def _times(factor: float) -> str:
 
 
 def _where(won: pd.DataFrame, cells: pd.DataFrame) -> str:
-    """What the shapes that were won have in common, where that tells them from all others."""
+    """The sizes at which one family wins, where they distinguish these shapes from all others."""
     inside = np.ones(len(cells), bool)
     parts = []
     for name, letter in (("seq_len", "T"), ("batch_size", "B"), ("hidden_size", "H")):
-        mine, every = sorted(won[name].unique()), sorted(cells[name].unique())
-        if len(mine) == len(every):
+        sizes, every = sorted(won[name].unique()), sorted(cells[name].unique())
+        if len(sizes) == len(every):
             continue
-        inside &= cells[name].isin(mine).to_numpy()
-        first = every.index(mine[0])
-        whole = mine == every[first : first + len(mine)] and len(mine) > 2
-        told = f"{mine[0]} to {mine[-1]}" if whole else " and ".join(map(str, mine))
-        parts.append(f"{letter} = {told}")
+        inside &= cells[name].isin(sizes).to_numpy()
+        first = every.index(sizes[0])
+        whole = sizes == every[first : first + len(sizes)] and len(sizes) > 2
+        words = f"{sizes[0]} to {sizes[-1]}" if whole else " and ".join(map(str, sizes))
+        parts.append(f"{letter} = {words}")
     return f" (at {', '.join(parts)})" if parts and inside.sum() == len(won) else ""

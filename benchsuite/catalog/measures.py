@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,6 +44,11 @@ class MeasureSpec:
     task: str = ""
     tolerance: float = 0.0
     steps: int = 3
+
+    @property
+    def log_tolerance(self) -> float:
+        """The largest |log ratio| of two values that count as the same."""
+        return math.log1p(self.tolerance)
 
     def function(self) -> Callable[..., Any]:
         """Import the function."""
@@ -186,3 +192,8 @@ MEASURES = Registry(
         ),
     ],
 )
+
+
+def task_of(measure: str) -> str:
+    """The task whose error a measure is; empty for other measures and unknown names."""
+    return MEASURES.get(measure).task if measure in MEASURES.names() else ""

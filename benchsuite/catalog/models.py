@@ -1,7 +1,7 @@
 """Models: one entry of data for every built-in model.
 
-Other models are named as `package.module:factory`, or registered in the entry point group
-`benchsuite.models` with the same string as a target.
+A model from outside is named as `package.module:factory`, or by an entry point of the group
+`benchsuite.models`; both give the same string as the targets below.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from benchsuite.catalog.families import OUTSIDE
 from benchsuite.catalog.registry import Registry, resolve
 from benchsuite.errors import UsageError, unknown
 
-#: Takes the place of a model's name in cases that measure the machine itself.
+#: The value of the axis `model` in measurements of the machine itself.
 MACHINE = "machine"
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -27,19 +28,25 @@ class ModelSpec:
     """A sequence model: a factory of `nn.Module`s over (batch, time, features).
 
     Attributes:
-        name: The value of the axis `model`.
-        family: "recurrent", "convolutional" or "outside".
-        target: `module:factory`; the factory is called with those of `input_size, hidden_size,
+        name: What people type.
+        family: A name of `catalog.families`; "outside" for a model that is not built in.
+        target: `module:factory`; the factory gets the arguments among `input_size, hidden_size,
             num_layers, bidirectional, seq_len` that its signature names.
-        summary: A description in one line.
-        equation: The equation of one layer in one line; W, U and V are matrices, p vectors, σ the
-            logistic function.
+        summary: One line on what it is.
+        mathematics: What it computes; models with an equal one give equal outputs with converted
+            weights. Empty for a model from outside.
+        execution: How that is carried out: "Python loop" (over timesteps), "fused loop" (over
+            timesteps, with stacked gates) or "library" (one call for all timesteps of a layer).
+            Empty for a model from outside.
+        equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
     name: str
     family: str
     target: str
     summary: str
+    mathematics: str = ""
+    execution: str = ""
     equation: str = ""
 
     def factory(self) -> Callable[..., Any]:
@@ -85,27 +92,27 @@ class ModelRegistry(Registry[ModelSpec]):
     def _outside(self) -> dict[str, ModelSpec]:
         points = entry_points(group=self.ENTRY_POINTS)
         return {
-            point.name: ModelSpec(point.name, "outside", point.value, f"from {point.value}")
+            point.name: ModelSpec(point.name, OUTSIDE, point.value, f"from {point.value}")
             for point in points
             if point.name not in self._specs
         }
 
     def known(self, name: str) -> ModelSpec:
-        """As `get`, but an unknown name yields the spec of a model from outside.
+        """As `get`, but an unknown name is taken for a model from outside.
 
-        Records may name models that are not installed any more.
+        Records may be of models that are no longer installed.
         """
         try:
             return self.get(name)
         except UsageError:
-            return ModelSpec(name, "outside", "", "a model that is not installed here")
+            return ModelSpec(name, OUTSIDE, "", "a model that is not installed here")
 
     def get(self, name: str) -> ModelSpec:
         """The spec of a built-in model, an entry point or a `package.module:factory`."""
         if name in self._specs:
             return self._specs[name]
         if _TARGET.fullmatch(name):
-            return ModelSpec(name, "outside", name, f"from {name}")
+            return ModelSpec(name, OUTSIDE, name, f"from {name}")
         outside = self._outside()
         if name in outside:
             return outside[name]
@@ -133,6 +140,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_cell",
             "hand-written LSTM: eight Linears per timestep, unrolled in Python",
+            "lstm",
+            "Python loop",
             _LSTM,
         ),
         ModelSpec(
@@ -140,6 +149,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_peephole",
             "LSTM with full peephole matrices from the cell state to the gates",
+            "lstm_peephole",
+            "Python loop",
             "as lstm_cell, with V c(t−1) inside i and f, and V c(t) inside o",
         ),
         ModelSpec(
@@ -147,6 +158,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_peephole_diag",
             "LSTM with diagonal peepholes (Graves 2013)",
+            "lstm_peephole_diag",
+            "Python loop",
             "as lstm_cell, with p ⊙ c(t−1) inside i and f, and p ⊙ c(t) inside o",
         ),
         ModelSpec(
@@ -154,6 +167,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.lstm:lstm_fused",
             "hand-written LSTM with stacked gates and the input projection outside the loop",
+            "lstm",
+            "fused loop",
             _LSTM,
         ),
         ModelSpec(
@@ -161,6 +176,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.library:lstm",
             "torch.nn.LSTM: cuDNN on CUDA, oneDNN or ATen on CPU",
+            "lstm",
+            "library",
             _LSTM,
         ),
         ModelSpec(
@@ -168,6 +185,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.gru:gru_cell",
             "hand-written GRU: six Linears per timestep, unrolled in Python",
+            "gru",
+            "Python loop",
             _GRU,
         ),
         ModelSpec(
@@ -175,6 +194,8 @@ MODELS = ModelRegistry(
             "recurrent",
             f"{_M}.library:gru",
             "torch.nn.GRU: cuDNN on CUDA, ATen on CPU",
+            "gru",
+            "library",
             _GRU,
         ),
         ModelSpec(
@@ -182,6 +203,8 @@ MODELS = ModelRegistry(
             "convolutional",
             f"{_M}.conv:tcn",
             "dilated causal residual TCN, just deep enough to see the whole sequence",
+            "tcn",
+            "library",
             _TCN,
         ),
         ModelSpec(
@@ -189,6 +212,8 @@ MODELS = ModelRegistry(
             "convolutional",
             f"{_M}.conv:tcn_fixed",
             "TCN with a fixed depth of four blocks",
+            "tcn_fixed",
+            "library",
             _TCN,
         ),
         ModelSpec(
@@ -196,6 +221,8 @@ MODELS = ModelRegistry(
             "convolutional",
             f"{_M}.conv:conv",
             "causal CNN without dilation or residuals, four layers",
+            "conv",
+            "library",
             "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
         ),
     ],

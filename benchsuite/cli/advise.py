@@ -170,6 +170,7 @@ def _continued(command: str, width: int) -> str:
 
 def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     """What a step costs; and, where it was measured, what each model learnt."""
+    from benchsuite.catalog.measures import task_of
     from benchsuite.units import show
 
     def interval(of: Mapping[str, float] | None, unit: str) -> tuple[str, str]:
@@ -187,9 +188,9 @@ def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
             _field(entry.get("receptive_field")),
         )
     yield costs
-    errors = list(dict.fromkeys(k for e in ranking for k in e if k.endswith("_error")))
+    errors = list(dict.fromkeys(key for entry in ranking for key in entry if task_of(key)))
     if errors:
-        learnt = _table("error", *(name.removesuffix("_error") for name in errors), "measured at")
+        learnt = _table("error", *(task_of(name) for name in errors), "measured at")
         for entry in ranking:
             learnt.add_row(
                 entry["model"],

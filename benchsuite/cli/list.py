@@ -11,7 +11,7 @@ from benchsuite.cli._app import AsJson, app, print_json
 from benchsuite.errors import unknown
 
 #: Columns that are too long to stand beside a summary.
-_DETAILS = ("allowed", "axes", "options", "measures")
+_DETAILS = ("mathematics", "execution", "allowed", "axes", "options", "measures")
 
 
 @app.command("list", epilog="Example: benchsuite list models --json")
@@ -78,7 +78,8 @@ def _markdown(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
 def _models() -> list[dict[str, Any]]:
     from benchsuite.catalog.models import MODELS
 
-    return [{"name": m.name, "family": m.family, "summary": m.summary} for m in MODELS]
+    columns = ("name", "family", "mathematics", "execution", "summary")
+    return [{column: getattr(model, column) for column in columns} for model in MODELS]
 
 
 def _tasks() -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import Any
 import tomli_w
 
 from benchsuite import units
+from benchsuite.catalog.families import compared
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
@@ -86,6 +87,8 @@ class Study:
         description: One line.
         only: Measure → axes → the values at which it is measured, for those too dear to be
             measured everywhere; some of the study's own values.
+        families: Model from outside → family, for those whose family the receptive field does not
+            show or is not measured.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Study:
     budget: Budget = field(default_factory=Budget)
     description: str = ""
     only: Mapping[str, Mapping[str, tuple[Value, ...]]] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -122,6 +126,8 @@ class Study:
                             f"study {self.name!r} measures {measure} only at {name}={value}, which"
                             f" is not among its own: {', '.join(map(str, own))}"
                         )
+        for model, family in self.families.items():
+            _check_family(model, family, f"study {self.name!r}: [families]")
         if self.size * len(self.measures) > MAX_MEASUREMENTS:
             raise UsageError(
                 f"study {self.name!r} has {self.size:,} cases × {len(self.measures)} measures; at"
@@ -218,8 +224,20 @@ class Study:
                     measure: {key: list(values) for key, values in axes.items()}
                     for measure, axes in self.only.items()
                 },
+                "families": dict(self.families),
             }
         )
+
+
+def _check_family(model: str, family: object, where: str) -> None:
+    if model in MODELS.names():
+        raise UsageError(
+            f"{where} {model} = {family!r}: {model} is built in, and its family is"
+            f" {MODELS.get(model).family}; name models from outside only"
+        )
+    allowed = [spec.name for spec in compared()]
+    if family not in allowed:
+        raise unknown(f"family of {model!r} under [families]", str(family), allowed)
 
 
 def _kept(values: tuple[Value, ...], changed: tuple[Value, ...] | None) -> tuple[Value, ...]:
@@ -275,7 +293,7 @@ def parse_study(text: str, default_name: str) -> Study:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"study {default_name!r} is not valid TOML: {error}") from error
-    known = ("name", "description", "measures", "axes", "only", *_BUDGET_KEYS)
+    known = ("name", "description", "measures", "axes", "only", "families", *_BUDGET_KEYS)
     for key in data:
         if key not in known:
             raise unknown(f"key of study {default_name!r}", key, known)
@@ -283,6 +301,9 @@ def parse_study(text: str, default_name: str) -> Study:
     only = data.get("only", {})
     if not isinstance(only, dict):
         raise UsageError(f"study {default_name!r}: [only] must be a table of measure = axes")
+    families = data.get("families", {})
+    if not isinstance(families, dict):
+        raise UsageError(f"study {default_name!r}: [families] must be a table of model = family")
     measures = data.get("measures", ["latency", "peak_memory"])
     if not isinstance(measures, list) or not all(isinstance(m, str) for m in measures):
         raise UsageError(f"study {default_name!r}: measures = {measures!r} must be a list of names")
@@ -296,6 +317,7 @@ def parse_study(text: str, default_name: str) -> Study:
             measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure}")
             for measure, raw in only.items()
         },
+        families=families,
     )
 
 

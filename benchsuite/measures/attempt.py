@@ -32,6 +32,7 @@ def measure(
     *,
     budget: Budget | None = None,
     study: str = "",
+    family: str = "",
     run: str = "",
     file: RecordFile | None = None,
     watch: bool = False,
@@ -46,6 +47,7 @@ def measure(
         name: A measure of the registry.
         budget: Seconds it may take.
         study: Name of the study, for the record.
+        family: Of a model from outside, as its study names it; for the record.
         run: Identity of the run, for the record.
         file: Where to write the record, its start first.
         watch: End the whole process once the budget's timeout has passed; for child processes.
@@ -55,7 +57,7 @@ def measure(
         BenchsuiteError: if the record cannot be written.
     """
     spec, budget = MEASURES.get(name), budget or Budget()
-    record = new_attempt(case, spec, budget, study=study, run=run)
+    record = new_attempt(case, spec, budget, study=study, family=family, run=run)
     if file is not None:
         file.append(record)
     try:

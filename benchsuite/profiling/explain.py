@@ -29,6 +29,7 @@ class Explanation:
 
     Attributes:
         case: Id of the case, or "trace" for a trace of another tool.
+        model: The case's model; empty for a trace of another tool.
         device: "cpu", or "gpu" where kernels ran on one.
         seconds: Of one traced step, the fastest of them.
         untraced_seconds: Of the same step without the profiler, where known.
@@ -54,6 +55,7 @@ class Explanation:
     """
 
     case: str
+    model: str
     device: str
     seconds: float
     untraced_seconds: float | None
@@ -105,6 +107,7 @@ def explain(frame: pd.DataFrame) -> Explanation:
     labelled = int(frame["timestep"].max())
     found: dict[str, Any] = {
         "case": str(notes.get("case") or "trace"),
+        "model": str((notes.get("axes") or {}).get("model", "")),
         "device": "gpu" if len(on_device) else "cpu",
         "seconds": wall,
         "untraced_seconds": notes.get("untraced_step"),

@@ -28,12 +28,17 @@ def read_explanations(root: Path) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and {"case", "sentences"} <= content.keys():
-            found.append({**_renamed(content), "path": file.parent})
+            found.append({**_upgraded(content), "path": file.parent})
     return found
 
 
-def _renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """An explanation in the words of today; its sentences follow from its numbers."""
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """An explanation of an earlier version as today's.
+
+    Earlier ones have no `model`, which their case's id begins with, no page faults, and other names
+    of the bounds; their sentences follow from their numbers.
+    """
+    content = {"model": content["case"].partition("-T")[0], "fault_share": 0.0, **content}
     if "launch" not in content.get("bounds", ()):
         return content
     bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}

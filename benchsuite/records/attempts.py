@@ -33,7 +33,13 @@ def attempt_key(case: Case, spec: MeasureSpec, budget: Budget) -> Key:
 
 
 def new_attempt(
-    case: Case, spec: MeasureSpec, budget: Budget, *, study: str = "", run: str = ""
+    case: Case,
+    spec: MeasureSpec,
+    budget: Budget,
+    *,
+    study: str = "",
+    family: str = "",
+    run: str = "",
 ) -> Record:
     """The record of an attempt that has not begun yet."""
     tree = provenance.checkout()
@@ -53,6 +59,7 @@ def new_attempt(
             **provenance.software(),
             **{key: value for key, value in tree.items() if key != "commit"},
             "source": provenance.source(case.model, spec),
+            "family": family,
         },
     )
 

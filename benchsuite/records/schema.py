@@ -48,6 +48,7 @@ PROVENANCE = (
         "operations (of flops or match=flops) were predicted from shorter sequences, not counted",
         since=2,
     ),
+    Column("family", "str", "family of a model from outside, as its study names it", since=2),
     Column("output_size", "int", "features per timestep of the output"),
     Column("unbounded", "bool", "the receptive field grows with the sequence", since=2),
     Column(

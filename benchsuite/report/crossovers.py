@@ -1,9 +1,10 @@
-"""The section "Where the lines cross": words first, then the table."""
+"""The section on crossings of two models' lines: sentences, then a table of all lines."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from benchsuite.report.tables import Cell, Table, plain, varies
 #: Measures whose lines are compared.
 COMPARED = ("latency", "peak_memory")
 FILE_NAME = "crossovers.csv"
-#: Sentences of a measure.
-_WORDS = 60
-#: Rows on the page; the file beside it has all of them.
+#: Sentences of a measure at most.
+_SENTENCES = 60
+#: Rows on the page at most; the file beside it has all of them.
 _ROWS = 400
 
 
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence on a pair of models, and whether their lines cross."""
+
+    text: str
+    crosses: bool = False
+
+
 def crossing_tables(chosen: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """`analysis.crossovers` of every measure compared that has any."""
+    """Measure → its crossovers (see `analysis.crossovers`), where there are any."""
     tables = {measure: analysis.crossovers(chosen, measure) for measure in COMPARED}
     return {measure: table for measure, table in tables.items() if len(table)}
 
@@ -35,7 +44,7 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
     return path
 
 
-def crossing_words(table: pd.DataFrame, family: Mapping[str, str]) -> list[str]:
+def crossing_sentences(table: pd.DataFrame, family: Mapping[str, str]) -> list[Sentence]:
     """A sentence per kind of cases and pair of models of different families, up to a limit.
 
     Args:
@@ -43,20 +52,23 @@ def crossing_words(table: pd.DataFrame, family: Mapping[str, str]) -> list[str]:
         family: Model → family (see `analysis.families_of`).
     """
     table = table[table["a"].map(family) != table["b"].map(family)]
-    told = analysis.told_axes(table)
-    groups = table.groupby([*told, "a", "b"], sort=False)
-    found = []
-    for (*key, a, b), rows in itertools.islice(groups, _WORDS):
-        where = ", ".join(analysis.told_axis(n, v) for n, v in zip(told, key, strict=True))
-        found.append(f"{where}: {_pair(str(a), str(b), rows)}.")
-    left = groups.ngroups - len(found)
-    return [*found, f"{left} more such sentences are left out."] if left else found
+    named = analysis.axes_to_name(table)
+    groups = table.groupby([*named, "a", "b"], sort=False)
+    sentences = []
+    for (*key, a, b), rows in itertools.islice(groups, _SENTENCES):
+        where = ", ".join(analysis.axis_words(n, v) for n, v in zip(named, key, strict=True))
+        crosses = bool((rows["verdict"] == "crosses").any())
+        sentences.append(Sentence(f"{where}: {_pair(str(a), str(b), rows)}.", crosses))
+    left = groups.ngroups - len(sentences)
+    if left:
+        sentences.append(Sentence(f"{left} more pairs are in the table only."))
+    return sentences
 
 
 def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
     count = rows["verdict"].value_counts()
     parts = [
-        f"{low} is below {high} at every length in {count[verdict]} of {len(rows)} lines"
+        f"{low} is lower than {high} at every length in {count[verdict]} of {len(rows)} lines"
         for verdict, low, high in (("a always", a, b), ("b always", b, a))
         if verdict in count
     ]
@@ -64,17 +76,17 @@ def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
     if len(crossed):
         low, high = crossed["seq_len"].min(), crossed["seq_len"].max()
         where = f"T = {low:.0f}" if len(crossed) == 1 else f"T = {low:.0f} to {high:.0f}"
-        parts.append(f"{a} and {b} cross in {len(crossed)} of {len(rows)}, at {where}")
+        parts.append(f"{a} and {b} cross in {len(crossed)} of {len(rows)} lines, at {where}")
     rest = len(rows) - len(crossed) - sum(count.get(v, 0) for v in ("a always", "b always"))
     if rest:
-        parts.append(f"in {rest} of {len(rows)} neither is consistently lower")
+        parts.append(f"in {rest} of {len(rows)} lines neither model is consistently lower")
     return "; ".join(parts)
 
 
 def crossing_section(
     tables: dict[str, pd.DataFrame], family: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """What the page shows of each measure: words and a table of all lines."""
+    """For each measure the sentences and the table of all lines that the page shows."""
     shown = []
     for measure, table in tables.items():
         name = measure.replace("_", " ")
@@ -93,9 +105,9 @@ def crossing_section(
         shown.append(
             {
                 "measure": name,
-                "words": crossing_words(table, family),
+                "sentences": crossing_sentences(table, family),
                 "table": Table(
-                    f"{name}: every pair and line", "", "", heads, len(keys), rows, more
+                    f"{name}: all pairs and lines", "", "", heads, len(keys), rows, more
                 ),
             }
         )

@@ -1,4 +1,4 @@
-"""What the page says in words: what was measured, what failed, with what and how."""
+"""Facts for the page: counts of what was measured, problems, and the environment."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ENVIRONMENT = (
     *("python", "torch", "numpy", "benchsuite", "asv_runner", "threads", "tf32_matmul"),
     *("tf32_cudnn", "governor", "load", "commit", "dirty", "tree"),
 )
-#: Cases named for one reason.
+#: Cases named per reason at most.
 _NAMED = 60
 
 
 def facts(chosen: pd.DataFrame) -> dict[str, Any]:
-    """Names and counts."""
+    """Names, counts, problems and environment, by the names that the template uses."""
     cases = chosen[chosen["model"] != MACHINE]
     unbounded = analysis.is_unbounded(chosen)
     by_status = chosen.loc[~unbounded, "status"].value_counts()
@@ -55,14 +55,14 @@ def facts(chosen: pd.DataFrame) -> dict[str, Any]:
 
 
 def command(studies: list[str]) -> str:
-    """What makes such a page again: one command, where the study is a shipped one."""
+    """The command that makes such a page again, if the study is a shipped one."""
     if len(studies) == 1 and studies[0] in shipped():
         return f"benchsuite run {studies[0]} --trace && benchsuite report {studies[0]}"
     return ""
 
 
 def problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
-    """What has no value, gathered by reason; failures before skips."""
+    """Measurements without a value, grouped by reason; failures before skips."""
     rows = analysis.problems(chosen)
     rows = rows[~analysis.is_unbounded(rows)]
     gathered = [
@@ -75,11 +75,11 @@ def problems(chosen: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for (status, reason), same in rows.groupby(["status", "reason"], sort=False)
     ]
-    return sorted(gathered, key=lambda found: found["status"] == "skipped")
+    return sorted(gathered, key=lambda problem: problem["status"] == "skipped")
 
 
 def environment(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(name, value, meaning) of what the numbers were measured with."""
+    """Name, value and meaning of each part of the environment that measured."""
     rows = []
     for name in _ENVIRONMENT:
         column = SCHEMA[name]

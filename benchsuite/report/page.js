@@ -1,4 +1,4 @@
-// Sorts and filters the tables; without it the page is whole, only still.
+// Sorts and filters the tables; the page is complete without it.
 for (const box of document.querySelectorAll("[data-table]")) {
   const table = box.querySelector("table");
   const body = table.tBodies[0];
@@ -11,7 +11,7 @@ for (const box of document.querySelectorAll("[data-table]")) {
     let shown = 0;
     for (const row of original) {
       const cells = [...row.cells].map((cell) => cell.textContent.trim().toLowerCase());
-      // A number has to be the whole cell, a word may be a part of it.
+      // A number must match a whole cell, a word may match a part of it.
       row.hidden = !words.every((word) => cells.some((cell) => (/^\d+$/.test(word) ? cell === word : cell.includes(word))));
       shown += row.hidden ? 0 : 1;
     }
@@ -28,7 +28,7 @@ for (const box of document.querySelectorAll("[data-table]")) {
       const key = (row) => row.cells[column].dataset.v ?? row.cells[column].textContent.trim();
       const order = (a, b) => {
         const [x, y] = [key(a), key(b)];
-        if (x === "" || y === "") return (x === "") - (y === ""); // what has no value comes last
+        if (x === "" || y === "") return (x === "") - (y === ""); // cells without a value come last
         const [m, n] = [Number(x), Number(y)];
         return way * (Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m - n);
       };

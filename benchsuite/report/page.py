@@ -1,4 +1,4 @@
-"""The report: functions of a frame, written as one self-contained page with its data beside it."""
+"""The report: one self-contained page made from a frame, with its data in files beside it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,32 @@ from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
 from benchsuite.report import cards, crossovers, tables
 from benchsuite.report.facts import facts
-from benchsuite.report.figures import closed_loop, fastest, pareto, receptive_field, speedup
-from benchsuite.report.figures import roofline as roofs
-from benchsuite.report.figures import scaling as figures
+from benchsuite.report.figures import (
+    closed_loop,
+    fastest,
+    pareto,
+    receptive_field,
+    roofline,
+    scaling,
+    speedup,
+)
 from benchsuite.report.figures.figure import Figure, looks_for
 
-#: Measures drawn against sequence length, in this order; every measure gets a table.
+#: Measures drawn against sequence length, in this order; every measure has a table.
 DRAWN = ("latency", "device_time", "peak_memory", "tensor_memory", "saved_activations")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: words, figures with their data, tables."""
+    """A part of the page: sentences, figures with their data, tables.
+
+    `empty` is shown where there are no figures.
+    """
 
     id: str
     title: str
     figures: Sequence[Figure]
-    words: Sequence[str] = ()
+    sentences: Sequence[str] = ()
     tables: Sequence[tables.Table] = ()
     empty: str = ""
 
@@ -50,20 +59,20 @@ def write_report(
 
     Args:
         frame: Records as `load_records` gives them.
-        directory: Created if need be; files of the same names are replaced.
-        machine: Which machine's records, where there are several.
+        directory: Created if necessary; files of the same names are replaced.
+        machine: The machine, where the records are of several.
         traces: Directory of the traces that belong to the records, if any.
         compress: Gzip the CSV of all records, for a report that is published.
 
     Returns:
-        What was written, by name: index, summary, csv, parquet, crossovers, scaling, memory, each
-        figure and its data.
+        Name → path of every file written: index, summary, csv, parquet, crossovers, scaling,
+        memory, each figure and its data.
 
     Raises:
         UsageError: if the records are of several machines, or the directory cannot be written to.
     """
     chosen = analysis.newest(frame, machine=machine)
-    chosen = chosen.assign(**{analysis.WITHIN: analysis.withins(chosen["samples"])})
+    chosen = chosen.assign(**{analysis.WITHIN: analysis.median_errors(chosen["samples"])})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         csv, parquet = write_tables(frame, directory, compress=compress)
@@ -74,14 +83,14 @@ def write_report(
         for name, table in (("scaling", laws), ("memory", lines)):
             written[name] = directory / f"{name}.csv"
             table.to_csv(written[name], index=False)
-        told = facts(chosen)
-        roofline = analysis.roofline(chosen)
-        laws_told = [
+        known = facts(chosen)
+        bounds = analysis.roofline(chosen)
+        law_tables = [
             *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
             *([tables.memory_table(lines, memory)] if len(lines) else []),
         ]
         with looks_for(chosen["model"]):
-            sections = _sections(chosen, laws_told, roofline)
+            sections = _sections(chosen, law_tables, bounds)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
@@ -90,21 +99,25 @@ def write_report(
         crossings = crossovers.crossing_tables(analysis.sequences(chosen))
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
         crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))
-        found = analysis.verdict(chosen)
-        words = _verdict_words(chosen, found)
+        verdict = analysis.verdict(chosen)
+        sentences = [
+            *verdict.sentences(),
+            *analysis.unrolled_sentences(chosen, verdict),
+            *verdict.limits(),
+        ]
         page = (
             _templates()
             .get_template("page.html.j2")
             .render(
-                **told,
+                **known,
                 version=__version__,
                 files=[csv.name, parquet.name],
                 older=int(frame["machine"].isin(chosen["machine"]).sum()) - len(chosen),
-                verdict=words,
+                verdict=sentences,
                 validated=analysis.validation(chosen),
-                noise=found.noise,
+                noise=verdict.noise,
                 sections=[_shown(section) for section in sections],
-                cards=list(cards.cards(chosen, traces, directory, roofline)),
+                cards=list(cards.cards(chosen, traces, directory, bounds)),
                 crossings=crossed,
                 tables=list(tables.case_tables(chosen)),
             )
@@ -112,7 +125,7 @@ def write_report(
         written["index"] = directory / "index.html"
         written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(told, words, laws, crossed), encoding="utf-8")
+        written["summary"].write_text(_summary(known, sentences, laws, crossed), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -135,21 +148,21 @@ def _templates() -> jinja2.Environment:
 
 
 def _sections(
-    chosen: pd.DataFrame, laws: Sequence[tables.Table], roofline: pd.DataFrame
+    chosen: pd.DataFrame, laws: Sequence[tables.Table], bounds: pd.DataFrame
 ) -> list[Section]:
     return [
         Section(
             "maps",
             "Which model, where",
             [*fastest.crossover_maps(chosen), *speedup.speedup_maps(chosen)],
-            empty="There are no two models to compare.",
+            empty="The records have fewer than two models.",
         ),
         Section(
             "scaling",
             "Scaling in sequence length",
-            list(figures.scaling_figures(chosen, DRAWN)),
+            list(scaling.scaling_figures(chosen, DRAWN)),
             tables=laws,
-            empty="There are no two sequence lengths to draw a line through.",
+            empty="The records have fewer than two sequence lengths.",
         ),
         Section(
             "pareto",
@@ -159,20 +172,20 @@ def _sections(
         ),
         Section(
             "roofline",
-            "How much of the machine",
-            list(roofs.roofline_figures(chosen, roofline)),
-            words=analysis.bound_words(roofline),
+            "Use of the machine",
+            list(roofline.roofline_figures(chosen, bounds)),
+            sentences=analysis.bound_words(bounds),
             empty="The machine's ceilings were not measured (matmul_rate, copy_bandwidth, flops).",
         ),
         Section(
             "accuracy",
-            "What they learn",
+            "Forecasts after training",
             list(closed_loop.wave_figures(chosen)),
-            empty="No task that goes on by itself was measured (sine_error, sine_mix_error).",
+            empty="No forecasting task was measured (sine_error, sine_mix_error).",
         ),
         Section(
             "field",
-            "What they see",
+            "Receptive fields",
             list(receptive_field.field_figures(chosen)),
             empty="No field was measured at two sequence lengths (receptive_field, erf95).",
         ),
@@ -180,7 +193,7 @@ def _sections(
 
 
 def _machine_memory(chosen: pd.DataFrame) -> float | None:
-    """Of the device, where all records are of one."""
+    """Bytes of memory of the device, where all records are of one."""
     devices = chosen["device"].unique()
     if len(devices) > 1:
         return None
@@ -193,7 +206,7 @@ def _shown(section: Section) -> dict[str, Any]:
     return {
         "id": section.id,
         "title": section.title,
-        "words": section.words,
+        "sentences": section.sentences,
         "tables": section.tables,
         "empty": section.empty,
         "figures": [
@@ -211,44 +224,37 @@ def _shown(section: Section) -> dict[str, Any]:
     }
 
 
-def _verdict_words(chosen: pd.DataFrame, found: analysis.Verdict) -> list[str]:
-    """The verdict, and the same for recurrences without a library's kernel where some had one."""
-    loops = analysis.verdict(analysis.unrolled(chosen))
-    words = found.sentences()
-    if set(loops.cells["recurrent"]) != set(found.cells["recurrent"]):
-        words += [
-            f"Recurrence unrolled in Python, without a library's kernel; {sentence}"
-            for sentence in loops.sentences()
-        ]
-    return words + found.limits()
-
-
 def _summary(
-    told: dict[str, Any],
+    known: dict[str, Any],
     verdict: Sequence[str],
     laws: pd.DataFrame,
     crossed: Iterable[dict[str, Any]],
 ) -> str:
-    """The report for a pull request."""
+    """The report as Markdown, for a pull request."""
     lines = [
-        f"### benchsuite: {', '.join(told['studies'])}",
+        f"### benchsuite: {', '.join(known['studies'])}",
         "",
-        f"{told['cpu']}; {told['counts']}.",
+        f"{known['cpu']}; {known['counts']}.",
         "",
         *(f"- {sentence}" for sentence in verdict),
     ]
-    words = [f"{of['measure']}, {w}" for of in crossed for w in of["words"] if " cross in " in w]
-    if words:
-        lines += ["", "Where the lines cross:", "", *(f"- {sentence}" for sentence in words)]
+    crossings = [
+        f"- {part['measure']}, {sentence.text}"
+        for part in crossed
+        for sentence in part["sentences"]
+        if sentence.crosses
+    ]
+    if crossings:
+        lines += ["", "Crossings:", "", *crossings]
     if len(laws):
         lines += ["", "| model | mode | exponent of latency in T, median over lines |", "|-|-|-|"]
         grouped = laws.groupby(["model", "mode"], sort=False, as_index=False)["exponent"].median()
         lines += [f"| {r.model} | {r.mode} | {r.exponent:.2f} |" for r in grouped.itertuples()]
-    lines += _worst(told["problems"])
+    lines += _failures(known["problems"])
     return "\n".join(lines) + "\n"
 
 
-def _worst(problems: Iterable[dict[str, Any]]) -> list[str]:
+def _failures(problems: Iterable[dict[str, Any]]) -> list[str]:
     failed = [p for p in problems if p["status"] != "skipped"]
     lines = [f"- {p['status']}, {p['count']} measurements: {p['reason']}" for p in failed]
     return ["", "Failed:", "", *lines] if lines else []

@@ -1,4 +1,4 @@
-"""Tables of the page: every case by measure, laws, and any frame."""
+"""Tables of the page: all cases of each measure, scaling laws, and any frame."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from benchsuite import analysis, units
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.axes import AXES
 
-#: Columns that a row of a table is made from.
+#: Columns that a cell of a measure's table is made from.
 _SHOWN = [
     *AXES,
     *("unit", "value", "ci_low", "ci_high", "n_samples", "status", "reason", "warning"),
     *("unbounded", "unstable", "kernel", "width", "match_deviation"),
 ]
-#: Values of all tables together, so that the page stays small; the files beside it have them all.
+#: Values in all tables together at most, so that the page stays small; the files have all of them.
 _CELLS = 12_000
 _ROWS = 400
-#: Rows of a table that a figure or a law stands behind.
+#: Rows of a table under a figure, and of a table of laws, at most.
 _FEW = 150
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One value of a table: what is shown, what it sorts by, what hovering tells, its mark."""
+    """One value of a table: its text, sort key, details shown on hovering, and mark."""
 
     text: str
     sort: float | str
@@ -40,13 +40,13 @@ class Table:
     """A table that can be sorted and filtered.
 
     Attributes:
-        title: Its name; a measure's.
-        summary: One line on what it holds.
-        note: What holds for all of its rows.
+        title: A short name, such as a measure's.
+        summary: One line on its contents.
+        note: A remark that holds for all rows.
         heads: Column names.
-        keys: How many of the columns, from the left, say what a row is about.
+        keys: Number of leading columns that identify a row.
         rows: Cells.
-        more: Rows that only the file beside the page has.
+        more: Number of rows that are only in the file beside the page.
     """
 
     title: str
@@ -91,7 +91,7 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
 
 
 def varies(rows: pd.DataFrame, name: str) -> bool:
-    """Whether a table has to show that axis; input_size only where it is not hidden_size."""
+    """Whether a table has to show that axis; input_size only where it differs from hidden_size."""
     if name == "input_size":
         return bool((rows["input_size"] != rows["hidden_size"]).any())
     return bool(rows[name].nunique() > 1)
@@ -100,7 +100,7 @@ def varies(rows: pd.DataFrame, name: str) -> bool:
 def _rows(
     rows: pd.DataFrame, names: list[str], shown: list[str], models: list[str], *, ranked: bool
 ) -> list[list[Cell]]:
-    """One row per shape: its records, one per model, beside each other."""
+    """One row per shape, with a cell per model."""
     shapes: dict[tuple[Any, ...], dict[str, Mapping[Hashable, Any]]] = {}
     for record in rows.sort_values(names, kind="stable")[_SHOWN].to_dict("records"):
         shapes.setdefault(tuple(record[n] for n in names), {})[record["model"]] = record
@@ -115,7 +115,7 @@ def _rows(
 
 
 def plain(value: Any) -> Cell:
-    """A value as it is."""
+    """A cell that shows a value unchanged."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return Cell(str(value), float(value) if number else str(value))
 
@@ -141,7 +141,7 @@ def _cell(record: Mapping[Hashable, Any] | None, best: float | None) -> Cell:
 
 
 def law_table(laws: pd.DataFrame, measure: str, unit: str) -> Table:
-    """How each line grows with sequence length (see `analysis.laws`)."""
+    """Scaling laws over sequence length (see `analysis.laws`)."""
     keys = _keys(laws)
     rows = [
         [
@@ -156,8 +156,8 @@ def law_table(laws: pd.DataFrame, measure: str, unit: str) -> Table:
     ]
     return Table(
         title=f"{measure.replace('_', ' ')}: scaling laws",
-        summary="a + b·T, the exponent of c·T^p, and how a line grows (flat, linear, super-linear)",
-        note="Hover over a value for its 95 % interval, noise between processes included.",
+        summary="a + b·T, exponent p of c·T^p, and how a line grows (flat, linear, super-linear)",
+        note="Hover over a value for its 95 % interval, which includes noise between processes.",
         heads=[*keys, "a", "b, per timestep", "p", "regime", "changes at T"],
         keys=len(keys),
         rows=rows,
@@ -186,9 +186,9 @@ def memory_table(lines: pd.DataFrame, memory: float | None) -> Table:
         heads.append(f"longest T in {units.show(memory, 'B')}")
     return Table(
         title="peak memory: bytes per timestep",
-        summary="how much each further timestep holds, and what would fit into this machine",
-        note="Linear: to the byte, or within 1 %. The longest T follows the line beyond what was"
-        " measured.",
+        summary="memory per further timestep, and the longest sequence that would fit",
+        note="Linear: all lengths lie exactly on a line, or within 1 % of one. The longest T"
+        " extends the line beyond the lengths measured.",
         heads=heads,
         keys=len(keys),
         rows=rows,
@@ -197,11 +197,11 @@ def memory_table(lines: pd.DataFrame, memory: float | None) -> Table:
 
 
 def _line(row: Mapping[Hashable, Any]) -> str:
-    return "to the byte" if row["exact"] else "within 1 %" if row["linear"] else "no"
+    return "exactly" if row["exact"] else "within 1 %" if row["linear"] else "no"
 
 
 def frame_table(frame: pd.DataFrame, title: str) -> Table:
-    """Any frame, as it is; numbers to four digits."""
+    """A table of any frame, with numbers to four digits."""
     shown = frame.head(_FEW)
     rows = [
         [_number(value) if isinstance(value, float) else plain(value) for value in row]

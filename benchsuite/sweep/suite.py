@@ -90,6 +90,7 @@ class CaseBenchmark:
             self.spec.name,
             budget=budget,
             study=self.study.name,
+            family=self.study.families.get(case.model, ""),
             run=os.environ.get(RUN, ""),
             file=_study_home(self.study).records,
             watch=True,

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex, to_rgb
 from benchsuite.analysis import (
     Noise,
     ceilings,
-    families,
+    family_crossovers,
     family_of,
     fastest,
     field_of,
@@ -273,7 +273,7 @@ def test_families_cross_where_their_best_models_do(grid):
         lengths=(64, 128, 256, 512),
         batches=(1,),
     )
-    (row,) = families(frame, noise=QUIET).to_dict("records")
+    (row,) = family_crossovers(frame, noise=QUIET).to_dict("records")
     assert (row["a"], row["b"], row["verdict"]) == ("recurrence", "convolution", "crosses")
     assert row["low"] <= 200 <= row["high"]
 
@@ -615,7 +615,7 @@ def test_ones_own_model_competes_under_its_name(grid, make_record):
     assert "my:gru" in found.sentences()[0]
     assert found.outside == ("my:other",)
     assert "--measure receptive_field): my:other." in " ".join(found.limits())
-    (row,) = families(frame, noise=QUIET).to_dict("records")
+    (row,) = family_crossovers(frame, noise=QUIET).to_dict("records")
     assert row["low"] <= 200 <= row["high"]
     figure = next(iter(crossover_maps(frame)))
     assert figure.table["T*"].tolist() == [pytest.approx(200, rel=0.3)]

@@ -15,9 +15,9 @@ from benchsuite.analysis import (
     fit_memory,
     floor,
     laws,
+    median_error,
     memory_lines,
     spread,
-    within,
 )
 from benchsuite.records import to_frame
 from benchsuite.report.page import write_report
@@ -64,7 +64,7 @@ def lines(make_record):
 def test_the_error_of_one_process_is_that_of_its_blocks():
     rng = np.random.default_rng(1)
     sets = [rng.normal(1, 0.05, 200) for _ in range(300)]
-    told = np.median([within(s.tolist()) for s in sets])
+    told = np.median([median_error(s.tolist()) for s in sets])
     seen = np.std([np.log(np.median(s)) for s in sets])
     assert told == pytest.approx(seen, rel=0.2)
 
@@ -72,12 +72,12 @@ def test_the_error_of_one_process_is_that_of_its_blocks():
 def test_correlated_samples_are_not_taken_for_independent_ones():
     rng = np.random.default_rng(2)
     steps = np.repeat(rng.normal(1, 0.05, 12), 50)
-    assert within(steps.tolist()) > 3 * 0.05 / math.sqrt(600)
+    assert median_error(steps.tolist()) > 3 * 0.05 / math.sqrt(600)
 
 
 @pytest.mark.parametrize("samples", [[], [1.0], None, [1.0, 1.0, 1.0], [0.0, 1.0]])
 def test_exact_and_constant_values_have_no_error(samples):
-    assert within(samples) == 0.0
+    assert median_error(samples) == 0.0
 
 
 def test_the_floor_comes_from_repeats_where_there_are_some(make_record):

@@ -1,4 +1,4 @@
-"""The sine picture: what each trained model makes of a test sequence, and how it goes on alone."""
+"""The sine picture: each trained model's outputs for a test sequence, and its continuation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from benchsuite.analysis import measured
+from benchsuite.catalog.measures import task_of
 from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 from benchsuite.report.figures.slices import left_out
 
 _COLUMNS = 2
 _SIZES = ("seq_len", "hidden_size")
-#: Models of a figure at most.
+#: Models in a figure at most.
 _MODELS = 8
 
 
 def wave_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
-    """A figure per task that goes on by itself; each model at its widest and longest case."""
+    """A figure per forecasting task, with each model's widest and longest case."""
     for measure in dict.fromkeys(chosen["measure"]):
-        if not str(measure).endswith("_error"):
+        if not task_of(str(measure)):
             continue
         rows = measured(chosen, str(measure))
         rows = rows[[isinstance(values, list) for values in rows["predicted"]]]
@@ -33,40 +34,40 @@ def wave_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _figure(measure: str, rows: pd.DataFrame) -> Figure:
-    task = measure.removesuffix("_error")
+    task = task_of(measure)
     drawn, matches = rows.head(_MODELS), ", ".join(dict.fromkeys(rows["match"]))
     lengths, widths = (" or ".join(map(str, dict.fromkeys(rows[n]))) for n in _SIZES)
-    title = f"{task}: observed T={lengths} steps, then alone; H={widths}; match={matches}"
+    title = f"{task}: T={lengths} steps observed, then continued; H={widths}; match={matches}"
     return Figure(
         name=f"{task}-picture".replace("_", "-"),
         title=title,
         caption=(
-            "One test sequence that training has not seen. Grey: the truth. Dashed: each model's"
-            " outputs, from the vertical line on fed back as its next input. In the titles the"
-            f" task's error (mean square, one step ahead) after {task}'s short training. n ="
-            f" {len(rows)} models, one seed; match: {matches} held equal."
-            + left_out(models=(len(drawn), len(rows)))
+            "One test sequence that was not used in training. Grey: the true sequence. Dashed: each"
+            " model's outputs; from the vertical line on, each output is the model's next input."
+            f" The number after a model's name is its error on {task} (mean square, one step ahead)"
+            f" after a short training. n = {len(rows)} models, one seed; match: {matches} held"
+            " equal." + left_out(models=(len(drawn), len(rows)))
         ),
-        alt=f"One panel a model. {' '.join(_told(row) for row in rows.to_dict('records'))}",
+        alt=f"A panel per model. {' '.join(_words(row) for row in rows.to_dict('records'))}",
         svg=_draw(drawn, title),
         data=_data(rows),
     )
 
 
-def _told(row: Mapping[Hashable, Any]) -> str:
+def _words(row: Mapping[Hashable, Any]) -> str:
     return f"{row['model']}: error {row['value']:.2g}, {_departs(row)}."
 
 
 def _departs(row: Mapping[Hashable, Any]) -> str:
-    """When the outputs fed back leave the truth, in words."""
+    """When the continuation departs from the true sequence, in words."""
     predicted, expected = (np.asarray(row[n], float) for n in ("predicted", "expected"))
     alone = int(row["seq_len"])
     if len(predicted) <= alone:
-        return "out of all bounds at its first step alone"
+        return "not finite from the first continued step on"
     far = np.flatnonzero(np.abs(predicted - expected)[alone:] > 0.5 * np.ptp(expected) / 2)
     if len(far):
-        return f"off by half the amplitude after {far[0] + 1} steps alone"
-    return f"within half the amplitude for all {len(predicted) - alone} steps alone"
+        return f"off by half the amplitude after {far[0] + 1} continued steps"
+    return f"within half the amplitude for all {len(predicted) - alone} continued steps"
 
 
 def _data(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The crossover map: which model is fastest at each shape, and where the families cross."""
+"""The crossover map: the fastest model of each shape, and where families cross."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchsuite import analysis
 from benchsuite.report.figures.figure import Figure, look
-from benchsuite.report.figures.slices import Slice, left_out, slices, some
+from benchsuite.report.figures.slices import Slice, evenly, left_out, slices
 from benchsuite.report.figures.tiles import Mark, Panel, Tile, draw_tiles, fitted
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
@@ -20,15 +20,15 @@ _MOST_STRIPS = 4
 
 
 def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
-    """A map of the models that see the whole sequence, and one of all where those are more.
+    """A map of the models that see the whole sequence, and one of all models if there are others.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
         measure: One for which lower is better.
 
     Yields:
-        A figure per mode, device and whatever else varies; its table has T* of the best recurrent
-        against the best convolutional model.
+        A figure per mode, device and other axes that vary; its table has the crossings of the best
+        models of each two families.
     """
     tried = analysis.sequences(chosen[chosen["measure"] == measure])
     if tried["model"].nunique() < 2:
@@ -39,12 +39,15 @@ def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[F
     seeing, note = tried[~blind], ""
     short = ", ".join(tried.loc[blind, "model"].unique())
     if blind.any() and seeing["model"].nunique() > 1:
-        note = f" Left out where they see less: {short}."
+        note = f" Left out where the field is shorter than the sequence: {short}."
         unknown = tried.loc[field.isna(), "model"].unique()
         if len(unknown):
-            note += f" Not known, and taken to see all: {', '.join(unknown)}."
+            note += f" Field not measured, taken to cover the sequence: {', '.join(unknown)}."
         yield from _maps(seeing, measure, noise, family, note, seeing=True)
-        note = f" Not an answer where outputs need the whole sequence; shorter fields: {short}."
+        note = (
+            " Not an answer to problems that need the whole sequence: models with shorter fields"
+            f" are included ({short})."
+        )
     yield from _maps(tried, measure, noise, family, note)
 
 
@@ -58,18 +61,18 @@ def _maps(
     seeing: bool = False,
 ) -> Iterator[Figure]:
     cells = analysis.fastest(tried, measure, noise=noise)
-    lines = analysis.families(tried, measure, noise=noise, family=family)
+    lines = analysis.family_crossovers(tried, measure, noise=noise, family=family)
     what = "Fastest" if measure == "latency" else f"Lowest {measure.replace('_', ' ')}"
-    who = "model that sees the whole sequence" if seeing else "model"
+    models = "model that sees the whole sequence" if seeing else "model"
     if note and not seeing:
-        who += ", including models that do not see the whole sequence"
+        models += ", including models that do not see the whole sequence"
     for part in slices(cells, _SHOWN):
-        own = [n for n in analysis.LINE if n not in {*_SHOWN, "input_size"}]
+        fixed = [n for n in analysis.LINE if n not in {*_SHOWN, "input_size"}]
         first = part.rows.iloc[0]
-        crossed = lines[(lines[own] == first[own]).all(axis=1)]
+        crossed = lines[(lines[fixed] == first[fixed]).all(axis=1)]
         if (cells["input_size"] != cells["hidden_size"]).any():
             crossed = crossed[crossed["input_size"] == first["input_size"]]
-        title = f"{what} {who}: {part.words}"
+        title = f"{what} {models}: {part.words}"
         name = f"fastest-{'seeing-all-' if seeing else ''}{measure.replace('_', '-')}-{part.slug}"
         yield _figure(part, crossed, title, name, noise, note)
 
@@ -79,7 +82,7 @@ def _figure(
 ) -> Figure:
     cells = part.rows
     widths, batches, lengths = (
-        some(cells[axis], most)
+        evenly(cells[axis], most)
         for axis, most in (
             ("hidden_size", _MOST_WIDTHS),
             ("batch_size", _MOST_BATCHES),
@@ -100,15 +103,17 @@ def _figure(
         panels, title, name, xlabel="sequence length T", ylabel="batch size B", margin=_MARGIN
     )
     caption = (
-        "The model with the lowest value, and the next one's over it; ≈ and coloured strips: models"
-        " whose difference from the fastest is within noise (95 % of a pair,"
-        f" {noise.words}). n = {len(cells)} shapes. Grey: no model has a value; models"
-        " without one are named or counted with their status. Hatched: not in the study."
+        "Each tile names the model with the lowest value and the factor by which the next one is"
+        " higher. ≈ and coloured strips: models whose difference from the lowest is within noise"
+        f" (95 % interval of a pair, {noise.words}). n = {len(cells)} shapes. Models without a"
+        " value are named, or counted, with their status; grey: no model has one. Hatched: not in"
+        " the study."
     )
     if any(panel.marks for panel in panels):
+        pairs = [f"best {a} and best {b}" for a, b in _pairs(crossed)]
         caption += (
-            " Black marks: T* where the best recurrent and the best convolutional model cross, with"
-            " its 95 % interval."
+            f" Black marks: the length T* at which {', or '.join(pairs)} cross, with its 95 %"
+            " interval."
         )
     drawn = left_out(
         T=(len(lengths), cells["seq_len"].nunique()),
@@ -154,7 +159,7 @@ def _tile(row: dict[str, object] | dict[object, object], columns: int) -> Tile:
 
 
 def _failed(without: str, columns: int) -> list[str]:
-    """One model that has no value by its name, several by how many have which status."""
+    """Lines on models without a value: a single one by name, several by their statuses' counts."""
     entries = [entry.rpartition(" ") for entry in without.split(", ") if entry]
     if len(entries) == 1:
         return [*fitted(entries[0][0], columns, _MARGIN), entries[0][2]]
@@ -166,7 +171,7 @@ def _factor(ratio: float) -> str:
 
 
 def _marks(crossed: pd.DataFrame, lengths: list[int], batches: list[int]) -> list[Mark]:
-    """T* on the columns' own places, between which log T is interpolated."""
+    """Marks at T*, with positions between columns interpolated in log T."""
     places, logs = np.arange(len(lengths)), np.log(np.array(lengths, float))
     rows = crossed[(crossed["verdict"] == "crosses") & crossed["batch_size"].isin(batches)]
     return [
@@ -178,18 +183,18 @@ def _marks(crossed: pd.DataFrame, lengths: list[int], batches: list[int]) -> lis
 
 
 def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
-    """What a map shows, in sentences.
+    """The contents of a map in sentences.
 
     Args:
         cells: From `analysis.fastest`.
-        crossed: From `analysis.families`, the same lines.
+        crossed: From `analysis.family_crossovers`, the same lines.
     """
     won = cells[cells["model"] != ""]
     words = []
     if len(won):
         counts = won["model"].value_counts()
-        told = ", ".join(f"{model} in {n} of {len(cells)}" for model, n in counts.items())
-        words.append(f"Lowest: {told} shapes.")
+        wins = ", ".join(f"{model} in {n} of {len(cells)}" for model, n in counts.items())
+        words.append(f"Lowest: {wins} shapes.")
         if 1 < won["batch_size"].nunique() <= _MOST_BATCHES:
             tops = []
             for batch, own in won.groupby("batch_size"):
@@ -205,12 +210,11 @@ def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
     failed = int((cells["without"] != "").sum())
     if failed:
         words.append(f"In {failed} shapes a model has no value.")
-    if len(crossed):
-        verdicts = crossed["verdict"]
-        a, b = crossed["a"].iloc[0], crossed["b"].iloc[0]
+    for a, b in _pairs(crossed):
+        verdicts = crossed.loc[(crossed["a"] == a) & (crossed["b"] == b), "verdict"]
         parts = [
-            f"{words_} in {count}"
-            for words_, count in (
+            f"{result} in {count}"
+            for result, count in (
                 (f"{a} is lower at every length", (verdicts == "a always").sum()),
                 (f"{b} is lower at every length", (verdicts == "b always").sum()),
                 ("they cross", verdicts.str.startswith("crosses").sum()),
@@ -218,16 +222,22 @@ def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
             )
             if count
         ]
-        words.append(f"Best recurrence and best convolution, {len(crossed)} lines over T: ")
-        words[-1] += f"{', '.join(parts)}."
+        words.append(f"Best {a} and best {b}, {len(verdicts)} lines over T: {', '.join(parts)}.")
     return words
 
 
+def _pairs(crossed: pd.DataFrame) -> list[tuple[str, str]]:
+    """The pairs of families (nouns) that lines were compared of."""
+    pairs = crossed[["a", "b"]].drop_duplicates()
+    return list(pairs.itertuples(index=False, name=None))
+
+
 def surface_table(crossed: pd.DataFrame) -> pd.DataFrame | None:
-    """T* of the families in rows to read, or None where there are no two families."""
+    """Crossings of the families in readable rows, or None for fewer than two families."""
     if not len(crossed):
         return None
     rows = crossed.sort_values(["hidden_size", "batch_size"], kind="stable")
+    pairs = [f"best {a} against best {b}" for a, b in _pairs(crossed)]
     return pd.DataFrame(
         {
             "hidden_size": rows["hidden_size"],
@@ -235,8 +245,6 @@ def surface_table(crossed: pd.DataFrame) -> pd.DataFrame | None:
             "T*": rows["seq_len"].round(),
             "low": rows["low"].round(),
             "high": rows["high"].round(),
-            "best recurrence against best convolution": [
-                analysis.crossover_sentence(row) for row in rows.to_dict("records")
-            ],
+            "; ".join(pairs): [analysis.crossover_sentence(row) for row in rows.to_dict("records")],
         }
     ).reset_index(drop=True)

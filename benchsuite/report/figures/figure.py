@@ -1,4 +1,4 @@
-"""What all figures share: ink, colours, and SVG as text."""
+"""Shared parts of all figures: ink, colours and markers of models, and SVG as text."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from matplotlib.figure import Figure as Canvas
 
 from benchsuite.catalog.models import MODELS
 
-#: Ink that becomes the page's own colour where the figure is inlined.
+#: Ink that becomes the page's text colour where the figure is inlined.
 INK = "#1f2328"
 _SCHEMES = (
     f"svg {{ color: {INK}; }} @media (prefers-color-scheme: dark) {{ svg {{ color: #e6edf3; }} }}"
 )
-#: Okabe & Ito's palette and two of Tol's, which the colour-blind can tell apart; order of the
-#: registry.
+#: Colours of built-in models, in the order of the catalog: Okabe & Ito's palette and two of Tol's,
+#: which colour-blind people can distinguish.
 _COLOURS = (
     *("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00"),
     *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
 )
-#: … and for models from outside, none of which is alike to those.
+#: Colours of models from outside; none is similar to a built-in model's.
 _OUTSIDE_COLOURS = ("#332288", "#7A4B1E", "#FFAABB", "#00B7C7", "#4D4D4D", "#B8D430")
 _OUTSIDE_MARKERS = "<>hdp8H"
-#: Points; half the width of a page.
+#: Half the width of a page, in points.
 _NARROW = 360
 _MARKERS = "osD^vP*X"
 
@@ -42,12 +42,12 @@ class Figure:
 
     Attributes:
         name: File name without ending.
-        title: What it shows, its match included.
-        caption: How to read it, with its n.
-        alt: What is to be seen, for who cannot see it.
+        title: Its subject, the match included.
+        caption: How to read it, with the number of cases.
+        alt: Alternative text for screen readers.
         svg: A standalone SVG document.
-        data: What was drawn; written as CSV beside the figure.
-        table: Rows to show beneath, if any.
+        data: The rows drawn; written as CSV beside the figure.
+        table: Rows shown below the figure, if any.
     """
 
     name: str
@@ -60,65 +60,69 @@ class Figure:
 
     @property
     def wide(self) -> bool:
-        """Whether two of it do not fit beside each other."""
+        """Whether it is too wide to stand beside another figure."""
         return float(re.search(r'<svg[^>]*? width="([\d.]+)pt"', self.svg)[1]) > _NARROW  # type: ignore[index]
 
     def standalone(self) -> str:
         """The SVG as a file whose ink follows the viewer's light or dark scheme."""
-        place = self.svg.index(">", self.svg.index("<svg")) + 1
-        body = self.svg[place:].replace(INK, "currentColor")
-        return f"{self.svg[:place]}<style>{_SCHEMES}</style>{body}"
+        end = self.svg.index(">", self.svg.index("<svg")) + 1
+        body = self.svg[end:].replace(INK, "currentColor")
+        return f"{self.svg[:end]}<style>{_SCHEMES}</style>{body}"
 
     def inline(self) -> str:
-        """The SVG as an element of a page, in the page's text colour, labelled for readers."""
+        """The SVG as an element of a page: in the page's text colour, with its alternative text."""
         body = self.svg[self.svg.index("<svg") :]
         body = body.replace(INK, "currentColor")
         for _ in ("width", "height"):
             body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-        # matplotlib names its groups alike in every figure; ids of a page have to differ.
+        # matplotlib gives groups the same ids in every figure; ids of a page have to differ.
         body = re.sub(r'<g id="[\w.]+"', "<g", body)
         label = html.escape(f"{self.title}. {self.alt}")
         return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
-_seen: ContextVar[tuple[str, ...]] = ContextVar("models from outside on this page", default=())
+_outside: ContextVar[tuple[str, ...]] = ContextVar("models from outside on this page", default=())
 
 
 @contextmanager
 def looks_for(models: Iterable[str]) -> Iterator[None]:
-    """Give the models from outside among these looks that differ, inside this.
+    """Inside this context, models from outside among these have distinct looks.
 
-    Without it a look follows from the model's name alone, and two may meet.
+    Without it a look follows from the model's name alone, and two models may share one.
     """
-    token = _seen.set(tuple(sorted({*models} - {*MODELS.names()})))
+    token = _outside.set(tuple(sorted({*models} - {*MODELS.names()})))
     try:
         yield
     finally:
-        _seen.reset(token)
+        _outside.reset(token)
 
 
 def look(model: str) -> tuple[str, str]:
-    """The same colour and marker for a model in every figure; never a built-in's for another."""
-    names, seen = MODELS.names(), _seen.get()
+    """Colour and marker of a model, the same in every figure.
+
+    A model from outside never has those of a built-in model.
+    """
+    names, outside = MODELS.names(), _outside.get()
     if model in names:
-        place, colours, markers = names.index(model), _COLOURS, _MARKERS
+        number, colours, markers = names.index(model), _COLOURS, _MARKERS
     else:
-        place = seen.index(model) if model in seen else sum(map(ord, model))
+        number = outside.index(model) if model in outside else sum(map(ord, model))
         colours, markers = _OUTSIDE_COLOURS, _OUTSIDE_MARKERS
-    return colours[place % len(colours)], markers[(place + place // len(colours)) % len(markers)]
+    marker = markers[(number + number // len(colours)) % len(markers)]
+    return colours[number % len(colours)], marker
 
 
 def label(model: str) -> str:
-    """A model's short name; from outside its factory's, marked if a built-in model has it."""
+    """A model's short name: the factory's, with a colon if a built-in model has the same name."""
     name = model.rpartition(":")[2]
     return f":{name}" if name != model and name in MODELS.names() else name
 
 
 def house_style(salt: str) -> AbstractContextManager[None]:
-    """Draw inside this: text stays text, and the same figure is the same file.
+    """A context to draw in: text stays text, and equal figures give equal files.
 
     Args:
-        salt: The figure's name, for its ids not to meet another's in one page.
+        salt: The figure's name; it keeps ids of several figures on one page distinct.
     """
     style: Any = {
         "svg.fonttype": "none",

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from benchsuite.catalog.families import FAMILIES
 from benchsuite.catalog.models import MODELS
 from benchsuite.report.figures.figure import house_style, look, svg_of
 
-#: Gradients below this part of the greatest are not drawn.
+#: Gradients below this part of the largest one are not drawn.
 _FLOOR = 1e-6
 
 
@@ -26,7 +27,7 @@ class Curve:
         norm: Gradient norm (K); zeros are left out.
         error: Its standard error (K); a band of twice as much is drawn.
         marks: Lags with a marker.
-        note: What stands behind the model's name in the legend.
+        note: Text after the model's name in the legend.
     """
 
     lags: npt.NDArray[np.int64]
@@ -37,24 +38,24 @@ class Curve:
 
 
 def lag_figure(curves: Mapping[str, Curve], title: str) -> str:
-    """All models on one axis, as an SVG document; gradient norm logarithmic, lag from 1 on too."""
+    """All models on one pair of axes, as an SVG document; both are logarithmic, lag from 1 on."""
     with house_style("field"):
         canvas = Canvas(figsize=(7.6, 4.6), layout="constrained")
         axes = canvas.subplots()
         top = max(curve.norm.max() for curve in curves.values())
-        seen = []
+        ends = []
         for model, curve in curves.items():
             drawn = curve.norm > top * _FLOOR
             lags, norm, error = curve.lags[drawn], curve.norm[drawn], curve.error[drawn]
-            seen += [lags.min(), lags.max()]
+            ends += [lags.min(), lags.max()]
             colour, marker = look(model)
-            convolution = MODELS.get(model).family == "convolutional"
+            dashed = FAMILIES.get(MODELS.known(model).family).dashed
             axes.plot(
                 lags,
                 norm,
                 color=colour,
-                linestyle="-" if convolution else "--",  # a dashed comb cannot be read
-                linewidth=0.8 if convolution else 1.3,
+                linestyle="--" if dashed else "-",
+                linewidth=1.3 if dashed else 0.8,
                 marker=marker,
                 markersize=5,
                 markevery=np.flatnonzero(np.isin(lags, curve.marks)).tolist(),
@@ -65,7 +66,7 @@ def lag_figure(curves: Mapping[str, Curve], title: str) -> str:
         axes.set_yscale("log")
         axes.set_ylim(top * _FLOOR, top * 2)
         axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        axes.set_xlim(min(0, *seen) * 1.05 - 0.1, max(seen) * 1.05 + 0.1)
+        axes.set_xlim(min(0, *ends) * 1.05 - 0.1, max(ends) * 1.05 + 0.1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda lag, _: f"{lag:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(visible=True, which="major")

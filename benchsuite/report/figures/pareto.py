@@ -1,4 +1,4 @@
-"""Time × error × field: what a training got out of each model, against what its step costs."""
+"""Pareto figures: each model's task error against the time of a step, with receptive fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_POINTS = 400
 
 
 def pareto_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
-    """A figure per task whose error was measured where a step was timed; none where nowhere.
+    """A figure per task whose error was measured for cases that were timed.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
@@ -46,14 +46,14 @@ def _figure(part: Slice, task: str) -> Figure:
     widths = ", ".join(map(str, sorted(rows["hidden_size"].unique())))
     caption = (
         f"Error on unseen data after one short training against the time of one step ({modes}) of"
-        f" the same case; larger marks are wider models (H = {widths}). Line: the Pareto front,"
-        f" where more time buys an error lower by more than {analysis.CLEARLY - 1:.0%}. Legend:"
-        " receptive field, in steps. Crosses at the top: the training failed. n ="
-        f" {n} points; errors are of one training each. The step is timed with the"
-        " grid's input width, the task has its own."
+        f" the same case; larger marks are wider models (H = {widths}). Line: the Pareto front, the"
+        " models of which no faster one has an error that is as low (errors within"
+        f" {analysis.CLEARLY - 1:.0%} count as equal). Legend: receptive field, in steps. Crosses"
+        f" at the top: the training failed. n = {n} points, each of one training. Steps were timed"
+        " with the grid's input size, which differs from the task's."
     )
     if len(rows) > _MOST_POINTS:
-        caption += f" Drawn: the first {_MOST_POINTS} of {len(rows)} cases; the CSV has all."
+        caption += f" Drawn: the first {_MOST_POINTS} of {len(rows)} cases; the data file has all."
     return Figure(
         name=name,
         title=title,
@@ -74,14 +74,14 @@ def _alt(rows: pd.DataFrame) -> str:
     words = []
     for mode, own in rows.groupby("mode", sort=False):
         front = own[own["front"]].sort_values("latency")
-        told = [
+        cases = [
             f"{model} H={H} ({units.show(latency, 's')}, error {error:.2g}, field {_field(field)})"
             for model, H, latency, error, field in zip(
                 *(front[n] for n in ("model", "hidden_size", "latency", "error", "field")),
                 strict=True,
             )
         ]
-        words.append(f"{mode}: the front is {', '.join(told)}.")
+        words.append(f"{mode}: the front is {', '.join(cases)}.")
     failed = rows[rows["error"].isna()].drop_duplicates(["model", "hidden_size"])
     words += [f"{r.model} H={r.hidden_size} {r.status}: {r.reason}." for r in failed.itertuples()]
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""The figure of what models see: receptive field and effective field against sequence length."""
+"""The figure of receptive fields and effective fields against sequence length."""
 
 from __future__ import annotations
 
@@ -8,48 +8,44 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchsuite.analysis import is_unbounded, measured
+from benchsuite.analysis import measured, unbounded_models
 from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 
 _NAME = "receptive-field"
 
 
-def unbounded(frame: pd.DataFrame) -> list[str]:
-    """Models whose receptive field has no end."""
-    return list(dict.fromkeys(frame.loc[is_unbounded(frame), "model"]))
-
-
 def field_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
-    """One figure, where fields were measured at two sequence lengths or more."""
+    """One figure, if fields were measured at two sequence lengths or more."""
     shape = ["model", "seq_len"]
-    seen = pd.concat([measured(chosen, name) for name in ("receptive_field", "erf95")])
-    # One line a model: of several shapes at one length, whose fields may differ, the greatest.
-    best = seen.sort_values("value").drop_duplicates([*shape, "measure"], keep="last")
+    fields = pd.concat([measured(chosen, name) for name in ("receptive_field", "erf95")])
+    # One line per model: of several shapes at one length, whose fields may differ, the largest.
+    best = fields.sort_values("value").drop_duplicates([*shape, "measure"], keep="last")
     if best["seq_len"].nunique() < 2:
         return
-    endless = unbounded(chosen)
+    unbounded = unbounded_models(chosen)
     first = best.iloc[0]
-    title = f"what an output sees: match={first['match']}"
+    title = f"Receptive field and effective field: match={first['match']}"
     yield Figure(
         name=_NAME,
         title=title,
         caption=(
-            "Solid: timesteps that an output may depend on, by formula; recurrences"
-            f" ({', '.join(endless) or 'none here'}) have no end. Dashed: timesteps that hold 95 %"
-            " of the gradient norm before training (erf95). Grey: the whole sequence. n ="
-            f" {len(best)} fields; match: {', '.join(sorted(best['match'].unique()))} held equal."
+            "Solid: receptive field, the timesteps that one output may depend on; it is unbounded"
+            f" for {', '.join(unbounded) or 'no model here'}. Dashed: effective field (erf95), the"
+            " timesteps that hold 95 % of the gradient norm of one output before training. Grey:"
+            f" the whole sequence. n = {len(best)} fields; match:"
+            f" {', '.join(sorted(best['match'].unique()))} held equal."
         ),
-        alt=_alt(best, endless),
+        alt=_alt(best, unbounded),
         svg=_draw(best, title),
         data=best[[*shape, "hidden_size", "match", "measure", "value"]],
     )
 
 
-def _alt(best: pd.DataFrame, endless: list[str]) -> str:
+def _alt(best: pd.DataFrame, unbounded: list[str]) -> str:
     longest = best[best["seq_len"] == best["seq_len"].max()]
-    told = [f"{r.model} {r.measure} {r.value:.0f}" for r in longest.itertuples()]
-    words = f"At T = {best['seq_len'].max()}, in steps: {', '.join(told)}."
-    return words + (f" Without end: {', '.join(endless)}." if endless else "")
+    fields = [f"{r.model} {r.measure} {r.value:.0f}" for r in longest.itertuples()]
+    words = f"At T = {best['seq_len'].max()}, in steps: {', '.join(fields)}."
+    return words + (f" Unbounded: {', '.join(unbounded)}." if unbounded else "")
 
 
 def _draw(best: pd.DataFrame, title: str) -> str:
@@ -58,8 +54,8 @@ def _draw(best: pd.DataFrame, title: str) -> str:
         axes = canvas.subplots()
         lengths = [float(length) for length in sorted(best["seq_len"].unique())]
         axes.plot(lengths, lengths, color=INK, linewidth=4, alpha=0.15)
-        for (measure, model), own in best.groupby(["measure", "model"], sort=False):
-            rows = own.sort_values("seq_len")
+        for (measure, model), fields in best.groupby(["measure", "model"], sort=False):
+            rows = fields.sort_values("seq_len")
             colour, marker = look(str(model))
             whole = measure == "receptive_field"
             axes.plot(

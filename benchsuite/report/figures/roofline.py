@@ -1,4 +1,4 @@
-"""The roofline: what each case computes a second, under what the machine can at best."""
+"""Roofline figures: the rate of each case below the highest rates of the machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchsuite import analysis, units
 from benchsuite.report.figures.figure import INK, Figure, house_style, label, look, svg_of
-from benchsuite.report.figures.slices import Slice, slices, some
+from benchsuite.report.figures.slices import Slice, evenly, slices
 from benchsuite.report.figures.tiles import WIDTH, narrow
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size", "mode")
-#: Points of a panel at most.
+#: Points in a panel at most.
 _MOST_POINTS = 1000
 
 
@@ -27,7 +27,7 @@ def roofline_figures(chosen: pd.DataFrame, table: pd.DataFrame | None = None) ->
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
-        table: `analysis.roofline` of it, where it is there already.
+        table: `analysis.roofline` of it, if that was computed already.
     """
     table = analysis.roofline(chosen) if table is None else table
     for part in slices(table, _SHOWN):
@@ -46,19 +46,20 @@ def _figure(part: Slice) -> Figure:
     )
     above = int((rows["fraction"] > 1).sum())
     caption = (
-        "Each small point is a case; large ones are medians over T and H, one for each batch size"
-        f" from B={rows['batch_size'].min()} (the lowest, mostly) to B={rows['batch_size'].max()};"
-        f" n = {len(rows)} cases. Ceilings measured on this machine: {rate} by a large matrix"
-        f" product, {bandwidth} by a long copy. Bytes are the least a step must move (parameters,"
-        " input, output, in training also gradients and saved activations); what stays in a cache"
-        f" can lie above the slope. {above} cases lie above the bound."
+        "Each small point is a case. Large points are medians over T and H, one per batch size from"
+        f" B={rows['batch_size'].min()} (usually the lowest) to B={rows['batch_size'].max()},"
+        f" joined by lines. n = {len(rows)} cases. Black: the bound, from rates measured on this"
+        f" machine: {rate} by a large matrix product, {bandwidth} by a long copy. Bytes are the"
+        " least that a step must move (parameters, input and output; in training also gradients and"
+        " saved activations); a case whose data stay in a cache can exceed the bound, as do"
+        f" {above} cases."
     )
     if rows["tf32"].any():
-        caption += " The flat ceiling is IEEE float32; cuDNN's kernels may use TF32 and exceed it."
+        caption += " The horizontal part is for IEEE float32; cuDNN may use TF32 and exceed it."
     drawn = rows
     if len(rows) > _MOST_POINTS:
-        drawn = rows.loc[some(rows.index.to_series(), _MOST_POINTS)]
-        caption += f" Small points drawn: {len(drawn)} of {len(rows)}; the CSV has all."
+        drawn = rows.loc[evenly(rows.index.to_series(), _MOST_POINTS)]
+        caption += f" Small points drawn: {len(drawn)} of {len(rows)}; the data file has all."
     return Figure(
         name=name,
         title=title,
@@ -71,15 +72,15 @@ def _figure(part: Slice) -> Figure:
 
 
 def _alt(table: pd.DataFrame) -> str:
-    """What part of the bound each model reaches, from the smallest batch to the largest."""
+    """Alternative text: the part of the bound that each model reaches, by batch size."""
     words = []
     for mode, rows in table.groupby("mode", sort=False):
-        told = []
+        parts = []
         for model, own in rows.groupby("model", sort=False):
             ends = own.sort_values("batch_size")["median"].iloc[[0, -1]].drop_duplicates()
-            told.append(f"{model} {' to '.join(f'{100 * m:.2g} %' for m in ends)}")
-        words.append(f"{mode}: {', '.join(told)}.")
-    return f"Part of the bound in the median, smallest to largest batch. {' '.join(words)}"
+            parts.append(f"{model} {' to '.join(f'{100 * m:.2g} %' for m in ends)}")
+        words.append(f"{mode}: {', '.join(parts)}.")
+    return f"Median part of the bound reached, smallest to largest batch. {' '.join(words)}"
 
 
 def fraction_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,8 +90,8 @@ def fraction_table(rows: pd.DataFrame) -> pd.DataFrame:
         rows: From `analysis.roofline`.
 
     Returns:
-        `mode, model, batch_size, cases`, the `median` and `best` fraction of the bound, and in how
-        many cases the bound is memory.
+        `mode, model, batch_size, cases`, the `median` and `best` fraction of the bound, and
+        `memory_bound`, the number of cases whose bound is memory.
     """
     table = rows.assign(memory=rows["bound"] == "memory")
     return table.groupby(["mode", "model", "batch_size"], sort=False, as_index=False).agg(
@@ -152,7 +153,7 @@ def _cloud(axes: Axes, model: str, drawn: pd.DataFrame, rows: pd.DataFrame) -> N
 
 
 def _roof(axes: Axes, machine: pd.Series[float], low: float, high: float, highest: float) -> None:
-    """The two ceilings, from below the least intensity to above the largest."""
+    """The two ceilings, from below the smallest intensity to above the largest."""
     rate, bandwidth = float(machine["matmul_rate"]), float(machine["copy_bandwidth"])
     ridge = rate / bandwidth
     x = np.array([min(low, ridge) / 2, ridge, max(high, ridge) * 2])

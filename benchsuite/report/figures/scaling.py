@@ -1,4 +1,4 @@
-"""Scaling figures: small multiples over batch and hidden size, one colour per model."""
+"""Scaling figures: value against sequence length, a panel per batch and hidden size."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from benchsuite import analysis, units
 from benchsuite.grid.axes import AXES
 from benchsuite.report.figures.figure import Figure, house_style, look, svg_of
-from benchsuite.report.figures.slices import slices, some
+from benchsuite.report.figures.slices import evenly, slices
 
 _PANEL = ("batch_size", "hidden_size")
-#: Panels in a row and in a column at most; the data beside the figure have them all.
+#: Panels in a row and in a column at most; the data file beside the figure has all cases.
 _SIDE = 3
 #: Figures of a page at most.
 _FIGURES = 8
@@ -26,11 +26,11 @@ _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "
 
 
 def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[Figure]:
-    """A figure per measure, mode and whatever else is held fixed: value against T, log-log.
+    """A figure per measure, mode and other axes that vary: value against T, log-log.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
-        measures: Which measures, in which order; those without values are passed over.
+        measures: Measures, in the order of the figures; those without values are skipped.
     """
     ok = chosen[(chosen["status"] == "ok") & (chosen["value"] > 0)]
     drawn = 0
@@ -46,7 +46,7 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
             name = f"{measure.replace('_', '-')}-{part.slug}"
             shown = part.rows
             for axis in _PANEL:
-                shown = shown[shown[axis].isin(some(shown[axis], _SIDE))]
+                shown = shown[shown[axis].isin(evenly(shown[axis], _SIDE))]
             sigma, degrees = analysis.spread_and_degrees(shown, noise)
             shown = shown.assign(half=sigma * analysis.critical((sigma, degrees)))
             lines = analysis.laws(shown, measure, noise=noise)
@@ -68,19 +68,19 @@ def _caption(part: pd.DataFrame, shown: pd.DataFrame, noise: analysis.Noise) -> 
     less = len(part) - len(shown)
     return (
         f"{'Medians; ' + bands if timed else 'Exact values'}. n = {len(part)} cases"
-        f"{f', {less} of which are in the data only' if less else ''}; match:"
-        f" {', '.join(sorted(part['match'].unique()))} held equal. Thin lines: a + b·T, fitted;"
-        " in the legend the exponents of the power laws, from the flattest to the steepest panel."
+        f"{f', {less} of which are in the data file only' if less else ''}; match:"
+        f" {', '.join(sorted(part['match'].unique()))} held equal. Thin lines: fits of a + b·T. The"
+        " legend gives the exponents of fits of c·T^p, smallest to largest over the panels."
     )
 
 
 def _alt(lines: pd.DataFrame, what: str) -> str:
-    """The figure for who cannot see it: how fast each model's lines rise."""
-    told = [
+    """Alternative text: how fast each model's lines rise."""
+    exponents_of = [
         f"{model} as T to the power {exponents.min():.2f} to {exponents.max():.2f}"
         for model, exponents in lines.groupby("model", sort=False)["exponent"]
     ]
-    return f"Small multiples over batch and hidden size. {what} grows: {', '.join(told)}."
+    return f"A panel per batch and hidden size. {what} grows: {', '.join(exponents_of)}."
 
 
 def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str:

@@ -1,4 +1,4 @@
-"""A figure shows two or three axes; whatever else varies gives figures of their own."""
+"""Division of rows into figures: one per combination of the axes that a figure does not show."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis import HELD, told_axis
+from benchsuite.analysis import HELD, axis_words
 from benchsuite.grid.axes import AXES
 
-#: Figures of one kind and match; of more the first are drawn, and the last caption says so.
+#: Figures of one kind and match at most; the last caption states how many are left out.
 MOST = 2
 _SHORT = {"seq_len": "T", "batch_size": "B", "hidden_size": "H"}
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows that agree in all axes but those that a figure shows.
+    """Rows that agree in all axes that a figure does not show.
 
     Attributes:
-        words: What they agree in, such as "infer, cpu, float32; match=width".
-        slug: The same for a file's name.
-        note: Said behind the caption, where slices were left out.
+        words: The values that they share, such as "infer, cpu, float32; match=width".
+        slug: The same as part of a file name.
+        note: A sentence for the end of the caption, where slices were left out.
         rows: The rows.
     """
 
@@ -47,9 +47,9 @@ def slices(
 
     Args:
         rows: With all axes.
-        shown: Axes that the figure shows, besides the model; input_size belongs to hidden_size
-            where it equals it.
-        named: Axes to be named in words even where they do not vary.
+        shown: Axes that the figure shows, besides the model; input_size counts as shown where it
+            equals hidden_size.
+        named: Axes that are named in words even if they do not vary.
         most: Slices at most, in the order of the rows; by default `MOST` of each match.
     """
     if not len(rows):
@@ -58,7 +58,7 @@ def slices(
     hidden = {*shown, "input_size"} if same and "hidden_size" in shown else {*shown}
     fixed = [name for name in AXES if name not in hidden and name != "model"]
     always = {"device", "dtype", *named}
-    told = [
+    worded = [
         name
         for name in fixed
         if name not in {"mode", "match"} and (name in always or rows[name].nunique() > 1)
@@ -74,14 +74,14 @@ def slices(
             continue
         value = dict(zip(fixed, key, strict=True))
         parts = [str(value["mode"])] if "mode" in value else []
-        parts += [told_axis(_SHORT.get(n, n), value[n]) for n in told]
+        parts += [axis_words(_SHORT.get(n, n), value[n]) for n in worded]
         words = f"{', '.join(parts)}; match={value['match']}"
         slug = re.sub(r"[^a-z0-9]+", "-", words.lower().replace("match=", "")).strip("-")
         found.append(Slice(words, slug, "", rows.iloc[own]))
     left = len(groups) - len(found)
     if left:
         last = found[-1]
-        note = f" {left} more such figures, of other {', '.join(_varying(rows, fixed))}, are left"
+        note = f" {left} more such figures (for other {', '.join(_varying(rows, fixed))}) are left"
         note += " out; records.csv has all rows."
         found[-1] = Slice(last.words, last.slug, note, last.rows)
     return found
@@ -91,16 +91,16 @@ def _varying(rows: pd.DataFrame, names: list[str]) -> list[str]:
     return [name for name in names if rows[name].nunique() > 1]
 
 
-def some(values: pd.Series[Any], most: int) -> list[Any]:
-    """Ascending distinct values; of more than `most` as many spread evenly, both ends included."""
-    found = sorted(values.unique())
-    if len(found) <= most:
-        return found
-    picked = np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))
-    return [found[place] for place in picked]
+def evenly(values: pd.Series[Any], most: int) -> list[Any]:
+    """Distinct values, ascending: all, or `most` of them spread evenly with both ends."""
+    distinct = sorted(values.unique())
+    if len(distinct) <= most:
+        return distinct
+    chosen = np.unique(np.linspace(0, len(distinct) - 1, most).round().astype(int))
+    return [distinct[number] for number in chosen]
 
 
 def left_out(**counts: tuple[int, int]) -> str:
-    """A sentence on values not drawn: `left_out(T=(8, 12))`, "" where all are."""
+    """A sentence on values that are not drawn, such as for `left_out(T=(8, 12))`, or ""."""
     parts = [f"{drawn} of {all_} {name}" for name, (drawn, all_) in counts.items() if drawn < all_]
-    return f" Drawn: {', '.join(parts)}; the CSV has all." if parts else ""
+    return f" Drawn: {', '.join(parts)}; the data file has all." if parts else ""

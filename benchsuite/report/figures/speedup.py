@@ -1,4 +1,4 @@
-"""Speed-up heat maps: how many times as fast as a reference each model is, shape by shape."""
+"""Speed-up heat maps: the speed of each model relative to a reference, shape by shape."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from matplotlib.colors import to_hex
 
 from benchsuite import analysis
 from benchsuite.report.figures.figure import Figure
-from benchsuite.report.figures.slices import Slice, left_out, slices, some
+from benchsuite.report.figures.slices import Slice, evenly, left_out, slices
 from benchsuite.report.figures.tiles import Panel, Scale, Tile, draw_tiles, fitted
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS, _MOST_MODELS = 8, 4, 3, 8
 _MARGIN = 66.0
-#: Purple to orange: the colour-blind can tell them apart (ColorBrewer).
+#: Purple to orange, which colour-blind people can distinguish (ColorBrewer).
 _COLOURS = mpl.colormaps["PuOr"]
-#: Colours end at this many doublings at most, and at one at least.
+#: Doublings at which colours end: at least, at most.
 _ENDS = (1.0, 5.0)
 
 
 def speedup_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
-    """A figure per mode, device and whatever else varies: a panel per model.
+    """A figure per mode, device and other axes that vary, with a panel per model.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
@@ -48,11 +48,11 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
         ("batch_size", _MOST_BATCHES),
         ("hidden_size", _MOST_WIDTHS),
     )
-    lengths, batches, widths = (some(rows[axis], most) for axis, most in axes)
+    lengths, batches, widths = (evenly(rows[axis], most) for axis, most in axes)
     order = [(batch, width) for batch in batches for width in widths]
     models = list(dict.fromkeys(rows["model"]))
     reach = np.abs(np.log2(rows["speedup"].dropna().to_numpy(float)))
-    # Whole doublings; a hair less, for a factor of four not to become one of eight.
+    # Whole doublings; slightly less, so that rounding does not turn a factor of 4 into one of 8.
     end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))
     panels = [
         Panel(
@@ -81,10 +81,11 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     )
     count = int(rows["speedup"].notna().sum())
     caption = (
-        f"{measure.replace('_', ' ').capitalize()} of {reference} over that of the model: above"
-        f" one, the model is better. n = {count} pairs. ≈: the difference is within the noise"
-        " between processes (95 %). Grey: a status where the model has no value, `no ref` where"
-        f" {reference} has none. Hatched: not in the study. Colours end at a factor of {2**end:g}."
+        f"{measure.replace('_', ' ').capitalize()} of {reference} divided by that of the model:"
+        f" above 1 the model is better. n = {count} pairs. ≈: the difference is within noise (95 %"
+        " interval). Grey: the model has no value (its status is shown), or"
+        f" {reference} has none (no ref). Hatched: not in the study. Colours end at a factor of"
+        f" {2**end:g}."
     )
     return Figure(
         name=name,
@@ -130,12 +131,12 @@ def _alt(rows: pd.DataFrame, reference: str) -> str:
     for model, own in rows.groupby("model", sort=False):
         ratio = own["speedup"].dropna()
         if not len(ratio):
-            words.append(f"{model} has no value beside it.")
+            words.append(f"{model} has no value at a shape where {reference} has one.")
             continue
         faster = int((own["separable"] & (own["speedup"] > 1)).sum())
         words.append(
             f"{model} {_label(ratio.median())} times as fast in the median,"
-            f" {_label(ratio.min())} to {_label(ratio.max())}, surely faster in {faster} of"
+            f" {_label(ratio.min())} to {_label(ratio.max())}, faster beyond noise in {faster} of"
             f" {len(ratio)}."
         )
     failed = int((rows["status"] != "ok").sum())

@@ -1,7 +1,7 @@
-"""Panels of tiles beneath each other, narrow enough for a phone; each tile says what it is.
+"""Panels of labelled tiles, one below the other, narrow enough for a phone.
 
-Tiles are opaque and their text is chosen against their own colour, so both are the same on a light
-and on a dark page. Tiles without a value are translucent and written in the page's ink.
+Tiles are opaque and their text contrasts with their colour, so both are the same on a light and on
+a dark page. Tiles without a value are translucent, with text in the page's colour.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from matplotlib.ticker import NullLocator
 
 from benchsuite.report.figures.figure import INK, house_style, label, svg_of
 
-#: Points; a phone shows about 350 of them in its width.
+#: Width in points; a phone shows about 350.
 WIDTH = 324.0
 _FONT, _SMALL = 9.0, 8.0
-_LINE = 1.2  # of a font's size, from one line of text to the next
-_GLYPH = 0.6  # of a font's size, the width of a letter
+_LINE = 1.2  # distance of two lines of text, relative to the font's size
+_GLYPH = 0.6  # width of a letter, relative to the font's size
 _STRIP = 5.0
 _GAP = 1.0
-#: Not quite black, which matplotlib would leave to the page.
+#: Almost black: pure black would be written without a colour, and so follow the page.
 _DARK, _LIGHT = "#010101", "#ffffff"
 _NONE = "#8888884d"
 
@@ -39,9 +39,9 @@ class Tile:
     """One cell.
 
     Attributes:
-        lines: Text, a line each.
-        colour: What fills it; "" where it has no value.
-        strips: Colours of narrow strips at its foot.
+        lines: Lines of text.
+        colour: Its colour; "" where it has no value.
+        strips: Colours of narrow strips at its lower edge.
     """
 
     lines: tuple[str, ...]
@@ -51,7 +51,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in one row, with the range it may lie in; in columns, 0 is the first's centre."""
+    """A mark in one row, with its interval, in columns: 0 is the centre of the first."""
 
     row: int
     at: float
@@ -64,11 +64,11 @@ class Panel:
     """A table of tiles.
 
     Attributes:
-        title: Above it.
+        title: Its title.
         columns: Labels, from the left.
         rows: Labels, from the top.
-        tiles: By (row, column); what is missing was not in the study and is hatched.
-        marks: Bars across rows.
+        tiles: (row, column) → tile; missing ones were not in the study and are hatched.
+        marks: Marks in rows.
     """
 
     title: str
@@ -80,7 +80,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A colour scale above the panels: `colours` from 0 to 1, labels at places between."""
+    """A colour scale above the panels: `colours` from 0 to 1, labels at positions between."""
 
     colours: Colormap
     labels: Sequence[tuple[float, str]]
@@ -88,7 +88,7 @@ class Scale:
 
 
 def ink_on(colour: str) -> str:
-    """Black or white, whichever contrasts more (WCAG 2.2, relative luminance)."""
+    """Black or white: the one with more contrast (WCAG 2.2, relative luminance)."""
     channels = np.array(to_rgb(colour), float)
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ (0.2126, 0.7152, 0.0722))
@@ -96,7 +96,7 @@ def ink_on(colour: str) -> str:
 
 
 def fitted(text: str, columns: int, margin: float) -> list[str]:
-    """A model's name in lines that fit a tile of a panel with so many columns."""
+    """A model's name in lines that fit a tile of a panel with that many columns."""
     room = max(int((WIDTH - margin) / columns / (_GLYPH * _SMALL)), 4)
     name = label(text)
     if len(name) <= room:
@@ -119,13 +119,13 @@ def draw_tiles(
     """All panels as an SVG document.
 
     Args:
-        panels: At least one.
-        title: Above all.
+        panels: At least one panel.
+        title: The figure's title.
         salt: The figure's name.
-        xlabel: Of all panels, beneath the last one.
-        ylabel: Of every panel.
+        xlabel: Label of the columns, below the last panel.
+        ylabel: Label of the rows of every panel.
         margin: Points left of the tiles, for the rows' labels.
-        scale: What the colours mean, where they are numbers.
+        scale: The colour scale, where colours stand for numbers.
     """
     heading = textwrap.wrap(title, 52)
     lines = max((len(tile.lines) for panel in panels for tile in panel.tiles.values()), default=1)
@@ -158,7 +158,7 @@ def draw_tiles(
 
 
 def narrow(svg: str) -> str:
-    """An SVG that in a page keeps to a phone's width, whatever the page's style does to others."""
+    """The SVG with a style that keeps it to a phone's width on the page."""
     return svg.replace("<svg ", '<svg style="min-width: 0; max-width: 29rem" ', 1)
 
 
@@ -203,7 +203,7 @@ def _draw_panel(axes: Axes, panel: Panel, height: float) -> None:
                 left, top = box.left + number * width, box.top + box.height - foot
                 boxes.append(_Box(left, top, width, foot, colour))
             _write(axes, tile, x, y - foot / 2, point)
-    # One artist for all: a rectangle each takes seconds for a large map.
+    # One artist for all tiles: a rectangle per tile takes seconds for a large map.
     axes.add_collection(_collection(boxes, facecolors=[box.colour for box in boxes]))
     axes.add_collection(_collection(holes, facecolors="none", edgecolors="#88888866", hatch="////"))
     for mark in panel.marks:
@@ -241,7 +241,7 @@ def _write(axes: Axes, tile: Tile, x: float, y: float, point: float) -> None:
 
 
 def _draw_mark(axes: Axes, mark: Mark) -> None:
-    """Dark on a light rim, to be seen on any tile and on any page."""
+    """A dark mark with a light rim, visible on any tile and on any page."""
     for colour, extra in ((_LIGHT, 1.6), (_DARK, 0.0)):
         style = {"color": colour, "solid_capstyle": "butt"}
         for ends in ((-0.48, -0.3), (0.3, 0.48)):  # not across the middle, where the text is
