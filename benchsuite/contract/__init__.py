@@ -16,7 +16,7 @@ import torch
 
 from benchsuite.contract.clauses import CLAUSES, NEEDED_BY_ALL, NEEDS, Broken, Clause, Noted
 from benchsuite.contract.specimen import Specimen, sizes_for
-from benchsuite.errors import BenchsuiteError
+from benchsuite.errors import described
 from benchsuite.runtime.build import Sizes
 
 __all__ = ["Finding", "check_model", "sizes_for"]
@@ -74,5 +74,4 @@ def _finding(name: str, clause: Clause, specimen: Specimen) -> Finding:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a model from outside may fail in any way
-        kind = "" if isinstance(error, BenchsuiteError) else f"{type(error).__name__}: "
-        return Finding(name, "fail", kind + " ".join(str(error).split())[:300])
+        return Finding(name, "fail", described(error))

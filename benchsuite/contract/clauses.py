@@ -16,7 +16,7 @@ from torch import Tensor
 from benchsuite.catalog.models import MODELS
 from benchsuite.catalog.tasks import TASKS
 from benchsuite.contract.specimen import B, Specimen, T, fitting_form, rows_apart, second_argument
-from benchsuite.errors import UsageError
+from benchsuite.errors import UsageError, described
 from benchsuite.field.formula import NOTHING
 from benchsuite.field.subject import Uncopyable, noise, run
 from benchsuite.field.summary import structure
@@ -260,9 +260,8 @@ def counts(specimen: Specimen) -> str:
     try:
         flops = count.flops_per_timestep(specimen.name, specimen.sizes)
     except Exception as error:
-        words = " ".join(str(error).split())[:200]
         raise Broken(
-            f"fails on the meta device, which holds no values: {type(error).__name__}: {words}",
+            f"fails on the meta device, which holds no values: {described(error)}",
             "make tensors on the input's device (x.new_zeros), and branch on no value of a tensor",
         ) from error
     return f"{flops:,} floating-point operations a timestep, elementwise ones left out"

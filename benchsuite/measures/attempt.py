@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
-from benchsuite.errors import BenchsuiteError, Unsupported
+from benchsuite.errors import Unsupported, described
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.faults import fault_time, page_faults
@@ -96,10 +96,10 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         told = reason.facts
         outcome = record.replace(status="skipped", reason=str(reason))
     except (OutOfMemory, MemoryError) as error:
-        outcome = record.replace(status="oom", reason=_one_line(error))
+        outcome = record.replace(status="oom", reason=described(error))
     except Exception as error:
         status = "oom" if _NO_MEMORY.search(str(error)) else "failed"
-        outcome = record.replace(status=status, reason=_one_line(error))
+        outcome = record.replace(status=status, reason=described(error))
     ended = time.perf_counter()
     known = device.surroundings(workload.device) if workload is not None else {}
     own = workload.provenance() if workload is not None else {}
@@ -115,16 +115,6 @@ def _faults(workload: Workload, spec: MeasureSpec) -> dict[str, float]:
     if not spec.runs or workload.device.type != "cpu":
         return {}
     return {"page_faults": page_faults(workload.step), "fault_time": fault_time()}
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    shown = text if len(text) <= 300 else text[:299] + "…"
-    return (
-        shown
-        if isinstance(error, BenchsuiteError | MemoryError)
-        else f"{type(error).__name__}: {shown}"
-    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.catalog.models import MODELS, ModelSpec
-from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError, described
 from benchsuite.grid.case import Case
 
 
@@ -114,10 +114,7 @@ def build(model: str, sizes: Sizes) -> SequenceModel:
         raise
     except Exception as error:
         call = ", ".join(f"{name}={value}" for name, value in given.items())
-        words = " ".join(str(error).split())[:200]
-        raise BenchsuiteError(
-            f"{spec.target}({call}) raised {type(error).__name__}: {words}"
-        ) from error
+        raise BenchsuiteError(f"{spec.target}({call}) raised {described(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec.target} returned a {type(module).__name__}, not an nn.Module")
     return SequenceModel(module)

@@ -206,14 +206,32 @@ def test_the_estimate_follows_the_axes():
 
 
 def test_tracing_reports_its_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        trace_study.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "", "")
-    )
+    monkeypatch.setattr(trace_study, "call_in_child", lambda *_, **__: None)
     study = load_study("quick").derive({"device": ["cpu"], "model": ["lstm", "tcn"]})
     seen = []
     notes = trace_study.trace_study(study, tmp_path, on_case=lambda case, *of: seen.append(of))
     assert notes == []
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("model", "limit", "note"),
+    [
+        ("raises", 600.0, "ZeroDivisionError: planted over two lines"),
+        ("killed", 600.0, "its process was killed by SIGKILL"),
+        ("hangs", 0.5, "given up after 0.5 s"),
+    ],
+)
+def test_a_trace_that_fails_is_a_note(tmp_path, monkeypatch, model, limit, note):
+    """The model is found in the working directory alone."""
+    monkeypatch.chdir(HERE)
+    monkeypatch.setattr(trace_study, "_RECORDING_SECONDS", limit - 60)
+    study = load_study("quick").derive(
+        {"device": ["cpu"], "model": [f"faulty:{model}"], "mode": ["infer"], "seq_len": [8]}
+    )
+    assert study.budget.timeout == 60
+    notes = trace_study.trace_study(study, tmp_path)
+    assert notes == [f"no trace of {trace_study.selected(study)[0].id}: {note}"]
 
 
 def test_a_finished_study_is_not_measured_again(swept):
