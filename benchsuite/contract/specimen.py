@@ -17,6 +17,7 @@ from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.field.subject import noise, run
 from benchsuite.grid.case import Value
 from benchsuite.runtime.build import SequenceModel, Sizes, build
+from benchsuite.runtime.rounding import same_but_for_rounding
 
 #: Rows and timesteps of most runs: unlike each other, and unlike the default sizes below.
 B, T = 3, 12
@@ -67,9 +68,7 @@ class Specimen:
 
     def same(self, first: Tensor, second: Tensor) -> bool:
         """Whether two outputs are equal but for rounding."""
-        first, second = first.detach(), second.detach()
-        tolerance = 1e4 * torch.finfo(first.dtype).eps * (1 + float(first.abs().max()))
-        return torch.allclose(first, second, rtol=0, atol=tolerance)
+        return same_but_for_rounding(first, second)
 
 
 def sizes_for(model: str, **given: Value) -> Sizes:

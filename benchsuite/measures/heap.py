@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchsuite.allocator import collector_paused
+
 #: Blocks above this are a whole number of pages or nearly so: what was asked for is what is held.
 _LARGE = 1 << 16
 #: An array of so many bytes, which nothing else asks for, marks the step's start and end.
@@ -52,7 +54,7 @@ def heap(step: Callable[[], object]) -> Held:
 
     with _watched_by_python():  # code objects get their tables of lines, which memray looks into
         step()
-    with tempfile.TemporaryDirectory(prefix="benchsuite-") as directory, _no_collection():
+    with tempfile.TemporaryDirectory(prefix="benchsuite-") as directory, collector_paused():
         path = Path(directory) / "heap"
         # The interval is of resident sizes, which are not read.
         with memray.Tracker(path, memory_interval_ms=60_000):
@@ -132,14 +134,3 @@ def _watched_by_python() -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import zlib
 from pathlib import Path
 from typing import Any
 
+from benchsuite.allocator import collector_paused
 from benchsuite.errors import UsageError
 
 _GZIP = b"\x1f\x8b"
@@ -50,12 +50,11 @@ def read_trace(path: str | Path) -> dict[str, Any]:
 
 
 def _parse(data: bytes, path: Path) -> Any:
-    # A hundred megabytes make millions of objects, none of them garbage: the collector would only
-    # walk them again and again.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        return json.loads(data)
+        # A hundred megabytes become millions of objects, none of them garbage, which the collector
+        # would only walk again and again.
+        with collector_paused():
+            return json.loads(data)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no trace: neither JSON nor gzip") from error
     except json.JSONDecodeError as error:
@@ -67,9 +66,6 @@ def _parse(data: bytes, path: Path) -> Any:
         raise UsageError(
             f"{path} is no trace: line {error.lineno} is not JSON ({error.msg})"
         ) from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def notes_of(content: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Value
 from benchsuite.grid.study import Budget, Study
+from benchsuite.sweep import suite
 
 #: What a user's models are held against.
 _BESIDE = ("lstm", "tcn")
@@ -229,12 +230,13 @@ def _files(project: str, study: Study, requirements: Mapping[str, str]) -> dict[
         path: templates.get_template(f"{Path(path).name}.j2").render(values)
         for path in (
             "asv.conf.json",
-            "benchmarks/measures.py",
             "benchmarks/study.toml",
             ".github/workflows/benchmark.yml",
         )
     }
     return {
+        "asv.conf.json": rendered["asv.conf.json"],
+        "benchmarks/measures.py": suite.BENCHMARK_MODULE,
         **rendered,
         "benchmarks/__init__.py": '"""The benchmarks that asv runs."""\n',
         ".asv/.gitignore": _IGNORE,

@@ -21,9 +21,8 @@ from benchsuite.cli import app
 from benchsuite.errors import UsageError
 from benchsuite.grid.study import Study
 from benchsuite.profiling import categories
-from benchsuite.profiling.allocations import KINDS, record_memory
+from benchsuite.profiling.allocations import KINDS, memory_figure, record_memory
 from benchsuite.profiling.compare import compare
-from benchsuite.profiling.drawing import memory_figure
 from benchsuite.profiling.explain import covered, explain
 from benchsuite.profiling.ranges import labelled_step
 from benchsuite.profiling.recorder import record
@@ -477,6 +476,58 @@ def test_memory_is_held_for_what_it_is_said_to_be():
     forward_end = next(end for name, _, end in timeline.phases if name == "forward")
     row = np.searchsorted(timeline.seconds, forward_end) - 1
     assert timeline.held[row][0] == most["activations"]
+
+
+class Stateful(torch.nn.Module):
+    """A model from outside that keeps its last state for the next call."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = torch.nn.GRUCell(input_size, hidden_size)
+        self.state = None
+
+    def forward(self, x_BTF):
+        out = []
+        for x_BF in x_BTF.unbind(1):
+            self.state = self.cell(x_BF, self.state)
+            out.append(self.state)
+        self.state = self.state.detach().clone()
+        return torch.stack(out, 1)
+
+
+class Growing(torch.nn.Module):
+    """A model from outside that keeps every input it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x_BTF):
+        self.seen.append(x_BTF.clone())
+        return x_BTF * 2
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_a_model_that_keeps_its_state_is_traced_with_a_note(mode, tmp_path):
+    """The state is 2 × 8 float32; each step releases the one of the step before."""
+    case = CELL.replace(model=f"{__name__}:Stateful", mode=mode)
+    timeline = record_memory(Workload(case))
+    assert timeline.retained == 2 * 8 * 4
+    assert timeline.peak == measure(case, "tensor_memory").value
+    traced = trace_case(case, tmp_path)
+    note = "Retained: 64 B are still allocated when the step ends"
+    assert traced.explanation.sentences[-1].startswith(note)
+    assert note in json.loads(traced.files["explanation"].read_text())["sentences"][-1]
+    assert "64 B" not in " ".join(traced.explanation.sentences[:-1])
+
+
+def test_memory_that_a_model_retains_is_workspace_at_the_end():
+    case = CELL.replace(model=f"{__name__}:Growing", mode="infer", input_size=16)
+    timeline = record_memory(Workload(case))
+    size = 2 * T * 16 * 4
+    assert timeline.retained == size
+    assert timeline.held[-1].tolist() == [0, 0, size]
+    assert "<svg" in memory_figure(timeline)
 
 
 def test_the_figure_names_peak_and_kinds():

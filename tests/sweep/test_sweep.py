@@ -19,7 +19,7 @@ from benchsuite.grid.case import AXES, Case
 from benchsuite.grid.study import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
-from benchsuite.sweep import driver, remaining, trace_study
+from benchsuite.sweep import driver, remaining, suite, trace_study
 from benchsuite.sweep.remaining import Remaining
 
 HERE = Path(__file__).parents[1]
@@ -203,6 +203,11 @@ def test_the_estimate_follows_the_axes():
     assert remaining.step_seconds(longer) == 2 * remaining.step_seconds(case)
     assert remaining.step_seconds(training) == 3 * remaining.step_seconds(case)
     assert remaining.step_seconds(wider) > 10 * remaining.step_seconds(case)
+
+
+def test_the_repositorys_benchmark_module_is_the_one_text():
+    module = HERE.parent / "benchmarks" / "measures.py"
+    assert module.read_text("utf-8") == suite.BENCHMARK_MODULE
 
 
 def test_tracing_reports_its_progress(tmp_path, monkeypatch):

@@ -25,11 +25,6 @@ from benchsuite.sweep import suite
 
 _STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
-_SUITE = """\
-from benchsuite.sweep import suite
-
-globals().update(suite.benchmark_classes(__file__))
-"""
 
 
 @contextmanager
@@ -116,7 +111,8 @@ def _write_configuration(study: Study, place: StudyHome) -> None:
     }
     (place.asv / "benchmarks").mkdir(exist_ok=True)
     (place.asv / "benchmarks" / "__init__.py").touch()
-    (place.asv / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
+    module = place.asv / "benchmarks" / "measures.py"
+    module.write_text(suite.BENCHMARK_MODULE, encoding="utf-8")
     (place.asv / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
 
 
