@@ -21,7 +21,7 @@ from benchsuite.runtime.workload import Workload
 
 
 def cells_of(module: nn.Module) -> list[Cell[Any] | nn.RNNCellBase]:
-    """Modules called once per timestep: the cells of `Recurrence`, and torch's in models that loop."""
+    """Cells called once per timestep: those of `Recurrence`, and torch's in models that loop."""
     found: list[Cell[Any] | nn.RNNCellBase] = []
     for part in module.modules():
         if isinstance(part, Recurrence):

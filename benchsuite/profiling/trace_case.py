@@ -1,4 +1,4 @@
-"""Trace, explanation, memory and timeline of one case, each a file of one directory."""
+"""Trace, explanation, memory and timeline of one case, as files of one directory."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ class Traced:
 
 
 def trace_case(case: Case, root: Path) -> Traced:
-    """Record and explain a case into a directory of its own, `root`/CASE.
+    """Record and explain a case into the directory `root`/CASE.
+
+    Memory that a step retains is reported in the last sentence of the explanation.
 
     Args:
-        case: What to run.
-        root: Created if need be; what an earlier trace of the case left there is replaced.
+        case: The case to run.
+        root: Created if missing; files of an earlier trace of the case are replaced.
 
     Raises:
         Unsupported: if this machine has no such device or the model no such option.

@@ -1,4 +1,4 @@
-"""Explanations as they lie on disk, for reports; needs no torch."""
+"""Explanations on disk, read for reports without torch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchsuite.profiling.words import bound_of, sentences
 EXPLANATION = "explanation.json"
 TIMELINE = "timeline.html"
 MEMORY = "memory.svg"
-#: What earlier versions called the bounds.
+#: Names of the bounds in earlier versions → today's.
 _EARLIER = {"launch": "overhead", "compute": "arithmetic", "bandwidth": "memory"}
 
 
 def read_explanations(root: Path) -> list[dict[str, Any]]:
-    """All explanations below a directory, by case; `path` is the directory of each.
+    """Explanations below a directory, sorted by case, each with its directory as `path`.
 
-    Unreadable ones are passed over: a report is not held up by a trace that was interrupted.
+    Unreadable ones are skipped, so that an interrupted trace does not prevent a report.
     """
     found = []
     for file in sorted(root.glob(f"*/{EXPLANATION}")):
@@ -32,7 +32,7 @@ def read_explanations(root: Path) -> list[dict[str, Any]]:
 
 
 def _renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """An explanation in the words of today; its sentences follow from its numbers."""
+    """An explanation with today's names; its sentences are derived from its numbers again."""
     if "launch" not in content.get("bounds", ()):
         return content
     bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}
