@@ -141,7 +141,7 @@ def test_asvs_own_results_load_into_the_same_frame(swept):
     pd.testing.assert_series_equal(ours["ci_high"], theirs["ci_high"], rtol=1e-4)
 
 
-def test_what_is_not_asvs_is_told(tmp_path):
+def test_a_bad_machine_file_or_result_of_asv_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="no results directory of asv"):
         load_asv_results(tmp_path)
     (tmp_path / "benchmarks.json").write_text("{}")
@@ -149,7 +149,7 @@ def test_what_is_not_asvs_is_told(tmp_path):
         load_asv_results(tmp_path)
 
 
-def test_records_say_where_they_come_from(swept):
+def test_records_carry_their_provenance(swept):
     path, _, balance = swept
     head = subprocess.run(
         ["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
@@ -435,7 +435,7 @@ def test_two_runs_of_one_study_do_not_mix(project):
     assert first.returncode == 0
 
 
-def test_outside_a_repository_it_runs_and_says_so(tmp_path):
+def test_outside_a_repository_it_runs_with_a_note(tmp_path):
     done = benchsuite(
         tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
     )
@@ -448,7 +448,7 @@ def test_outside_a_repository_it_runs_and_says_so(tmp_path):
     assert "all 2 measurements were already there" in again.stdout
 
 
-def test_a_place_that_cannot_be_written_is_told(project):
+def test_a_directory_that_cannot_be_written_is_an_error(project):
     done = benchsuite(project, "run", "quick", *TINY, "--home", "/dev/null/results")
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write to /dev/null/results")

@@ -1,6 +1,6 @@
 """Engines: what runs a module that is already built.
 
-An engine is a class with the two methods of `Engine`, in a module of its own, and a line in
+An engine is a class with the two methods of `Engine`, in a separate module, and a line in
 `catalog.engines`.
 """
 
@@ -22,11 +22,11 @@ class Engine(Protocol):
         ...
 
     def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:
-        """What runs the module on inputs like `x_BTF`; prepared once, outside of any timing.
+        """Return a function that runs the module on inputs like `x_BTF`; called once, untimed.
 
         Args:
-            module: On its device, in its dtype and mode.
-            x_BTF: An input as it will come, (batch, time, features).
+            module: The module on its device, in its dtype and mode.
+            x_BTF: An example input, (batch, time, features).
             train: Whether outputs have to carry gradients.
 
         Raises:

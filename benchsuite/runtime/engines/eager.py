@@ -1,4 +1,4 @@
-"""PyTorch as it is: operators called one by one from Python."""
+"""Plain PyTorch: operators called one by one from Python."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Eager:
     """Calls the module itself."""
 
     def unavailable(self) -> str:
-        """Nothing is in its way."""
+        """Always available."""
         return ""
 
     def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:  # noqa: ARG002
-        """The module."""
+        """Return the module itself."""
         return module
