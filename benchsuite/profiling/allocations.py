@@ -143,9 +143,9 @@ def _timeline(
             kind = KINDS.index("activations")
         elif began <= backward_end < ended and address in gradients:
             kind = KINDS.index("gradients")
-        for row in (first, last):
-            if row is not None:
-                kinds[row] = kind
+        kinds[first] = kind
+        if last is not None:
+            kinds[last] = kind
     sizes = np.zeros((len(changes), len(KINDS)), np.int64)
     sizes[np.arange(len(changes)), kinds] = [change.size for change in changes]
     return MemoryTimeline(

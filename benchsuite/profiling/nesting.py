@@ -72,7 +72,7 @@ def launchers(kind: NDArray[Any], parent: Ints, correlation: Ints, external: Int
 def inside(
     name: NDArray[Any], start: Ints, length: Ints, is_range: NDArray[Any], rule: re.Pattern[str]
 ) -> Ints:
-    """For each row, the number in the name of the range in which it began, on whatever thread."""
+    """For each row, the number in the name of the range in which it began, on any thread."""
     matches = {int(row): rule.fullmatch(str(name[row])) for row in np.flatnonzero(is_range)}
     rows = sorted((row for row, match in matches.items() if match), key=lambda row: start[row])
     numbers = [int(match[1]) for row in rows if (match := matches[row])]

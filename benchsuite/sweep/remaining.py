@@ -95,9 +95,8 @@ class Remaining:
 
     def _device_factor(self, device: str) -> float:
         """Geometric mean of the ratios of the measures seen and of one more whose ratio is 1."""
-        factors = [
-            sums.factor(1.0) for (_, place), sums in self._measures.items() if place == device
-        ]
+        measures = self._measures.items()
+        factors = [sums.factor(1.0) for (_, other), sums in measures if other == device]
         return math.exp(sum(map(math.log, factors)) / (len(factors) + 1))
 
 

@@ -141,7 +141,7 @@ def test_asvs_own_results_load_into_the_same_frame(swept):
     pd.testing.assert_series_equal(ours["ci_high"], theirs["ci_high"], rtol=1e-4)
 
 
-def test_a_bad_machine_file_or_result_of_asv_is_an_error(tmp_path):
+def test_a_directory_without_asvs_results_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="no results directory of asv"):
         load_asv_results(tmp_path)
     (tmp_path / "benchmarks.json").write_text("{}")
