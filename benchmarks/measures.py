@@ -1,7 +1,4 @@
-"""asv's view of the suite: one class per measure of the study, made from the registry.
-
-Plain `asv run` measures the study `tracked`; `BENCHSUITE_STUDY` names another one.
-"""
+"""The benchmarks that asv runs: one class for each measure of the study, made from the registry."""
 
 from benchsuite.sweep import suite
 

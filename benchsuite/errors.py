@@ -1,4 +1,4 @@
-"""Errors that are meant to be read: the bad value, the allowed ones, the mend."""
+"""Errors that are meant to be read: the bad value, the allowed ones, and the fix."""
 
 from __future__ import annotations
 
@@ -8,24 +8,43 @@ from typing import Any
 
 
 class BenchsuiteError(Exception):
-    """Something the user can mend; the message is one line, ready to be shown."""
+    """Something the user can fix; the message is one line, ready to be shown."""
 
 
 class UsageError(BenchsuiteError, ValueError):
-    """A bad value from the outside: an axis, a name, a file."""
+    """A bad value from the outside, such as an axis, a name or a file."""
 
 
 class Unsupported(BenchsuiteError):  # noqa: N818 - an answer, not an error
-    """This case has no meaning here (no such device, no such option); it is skipped, not failed.
+    """A case that has no meaning here (no such device or option): it is skipped, not failed.
 
     Args:
         reason: One line.
-        facts: What the attempt found out all the same, as columns of `records.SCHEMA`.
+        facts: Columns of `records.SCHEMA` that the attempt has established nevertheless.
     """
 
     def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason)
         self.facts = facts
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """The message of an error on one line, cut to at most `limit` characters."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def described(error: BaseException, limit: int = 300) -> str:
+    """Type and message of an error on one line; the type is left out where the message suffices.
+
+    Args:
+        error: Any exception. The messages of `BenchsuiteError` and `MemoryError` suffice.
+        limit: Most characters of the message.
+    """
+    message = one_line(error, limit)
+    if isinstance(error, BenchsuiteError | MemoryError):
+        return message
+    return f"{type(error).__name__}: {message}"
 
 
 def unknown(
@@ -39,11 +58,11 @@ def unknown(
     """Build the error for a name that is not among the allowed ones.
 
     Args:
-        kind: What was named: "model", "axis", "study" …
+        kind: What the name should be one of: "model", "axis", "study" …
         value: The bad name.
-        allowed: The names that would have been right.
-        hint: What else would be accepted, added at the end.
-        synonyms: Other words, in lower case → the allowed name that is meant by each.
+        allowed: The allowed names.
+        hint: What else is accepted, added at the end.
+        synonyms: Other words, in lower case → the allowed name that each stands for.
     """
     names = list(allowed)
     close = _closest(value, names, synonyms or {})
@@ -53,7 +72,7 @@ def unknown(
 
 
 def _closest(value: str, names: list[str], synonyms: Mapping[str, str]) -> str | None:
-    """The name that is most likely meant; upper and lower case do not count."""
+    """The allowed name nearest to `value`, upper and lower case ignored; None if none is near."""
     lower = {**{name.lower(): name for name in reversed(names)}, **synonyms}
     close = difflib.get_close_matches(value.lower(), lower, n=1, cutoff=0.5)
     return lower[close[0]] if close else None

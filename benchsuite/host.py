@@ -1,4 +1,4 @@
-"""The machine this process runs on, read without torch: its name, processor, memory and git."""
+"""The machine this process runs on: name, processor, memory, CUDA driver and git; no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchsuite.errors import UsageError
 MACHINE_NAME = "BENCHSUITE_MACHINE"
 _ASK_FOR_CUDA = "from benchsuite.runtime import device; print(device.cuda_problem())"
 _ASK_SECONDS = 120.0
-#: Limit and use of the control group's memory, version 2 and version 1.
+#: Files with limit and use of the control group's memory, version 2 and version 1.
 _CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -51,7 +51,7 @@ def _cpu_name() -> str:
 
 
 def governor() -> str:
-    """The frequency governor of the first processor; empty where it cannot be read."""
+    """The frequency governor of the first processor; empty if it cannot be read."""
     try:
         path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
         return path.read_text(encoding="ascii").strip()
@@ -60,7 +60,7 @@ def governor() -> str:
 
 
 def free_memory() -> int:
-    """Bytes of memory that this process could still take, its control group's limit included."""
+    """Bytes of memory that this process can still take, within its control group's limit."""
     known = []
     with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 - not a real file
         known += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
@@ -69,7 +69,7 @@ def free_memory() -> int:
             with open(limit, encoding="ascii") as a, open(used, encoding="ascii") as b:  # noqa: PTH123
                 known.append(int(a.read()) - int(b.read()))
         except (OSError, ValueError):
-            continue  # no such control group, or "max"
+            continue  # no such control group, or the limit is "max"
     return min(known, default=1 << 62)
 
 
@@ -88,10 +88,10 @@ def default_device() -> str:
 
 
 def usable_device(name: str) -> str:
-    """The device that one case runs on, `auto` resolved.
+    """The device that one case runs on, with `auto` resolved.
 
     Raises:
-        UsageError: for cuda where torch cannot use it.
+        UsageError: for cuda if torch cannot use it.
     """
     if name == "cuda" and (why := cuda_problem()):
         raise UsageError(f"device 'cuda' is not available on this machine: {why}; available: cpu")
@@ -100,9 +100,9 @@ def usable_device(name: str) -> str:
 
 @functools.cache
 def cuda_problem() -> str:
-    """Why torch cannot use a CUDA device on this machine; empty where it can.
+    """Why torch cannot use a CUDA device on this machine; empty if it can.
 
-    Where a driver is installed, a child process asks torch: this process may not import torch yet,
+    If a driver is installed, a child process asks torch: this process may not have to import torch,
     and must not initialise CUDA if it is going to fork.
     """
     if not cuda_driver_present():
@@ -124,7 +124,7 @@ def cuda_problem() -> str:
 
 
 def git(root: Path, *words: str) -> str:
-    """The output of a git command in a directory; empty where git or a repository is missing."""
+    """The output of a git command in a directory; empty if git or the repository is missing."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *words], capture_output=True, timeout=30, check=True

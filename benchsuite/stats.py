@@ -1,4 +1,4 @@
-"""Statistics derived from raw samples; nothing here is ever stored as truth."""
+"""Statistics derived from raw samples, which are stored; statistics are computed on loading."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-#: Above this IQR/median a timing is called unstable (the limit of torch.utils.benchmark).
+#: IQR/median above which a timing is called unstable (the limit of torch.utils.benchmark).
 UNSTABLE_SPREAD = 0.10
-#: Fewest samples whose range covers the median with 95 %.
+#: Fewest samples whose range covers the median with 95 % probability.
 INTERVAL_SAMPLES = 6
 
 
@@ -35,7 +35,7 @@ class Summary:
 
 
 def summarise(samples: Sequence[float]) -> Summary:
-    """Median with a 95 % interval and quartiles.
+    """Summarise samples by their median with a 95 % interval, and quartiles.
 
     The interval is the distribution-free one from order statistics (Conover, Practical
     Nonparametric Statistics, section 3.2); with fewer than six samples it is the whole range,
@@ -45,7 +45,7 @@ def summarise(samples: Sequence[float]) -> Summary:
         samples: At least one finite number, in any order.
 
     Raises:
-        ValueError: if there is no sample.
+        ValueError: if there are no samples.
     """
     if not samples:
         raise ValueError("no samples to summarise")
@@ -53,13 +53,13 @@ def summarise(samples: Sequence[float]) -> Summary:
 
 
 def summarise_columns(samples: np.ndarray) -> Summary:
-    """The same of many sets of equally many samples at once.
+    """Summarise many sets of equally many samples at once.
 
     Args:
         samples: One set per column, (samples, sets); at least one sample.
 
     Returns:
-        A summary whose attributes are arrays, (sets), but for `n`.
+        A summary whose attributes are arrays of shape (sets), except `n`.
     """
     ordered = samples.copy()
     ordered.sort(axis=0)
@@ -67,25 +67,25 @@ def summarise_columns(samples: np.ndarray) -> Summary:
 
 
 def stacked(rows: Sequence[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of equally many numbers as one matrix each, for all of them to be computed at once.
+    """Group sequences by their length, each group as one matrix to compute with at once.
 
     Args:
         rows: Sequences of numbers; empty ones are left out.
 
     Yields:
-        (places of these rows, the rows themselves), of shapes (n,) and (n, numbers).
+        (indices of the rows of a group, the rows), of shapes (n,) and (n, numbers).
     """
     import numpy as np
 
     lengths = np.fromiter(map(len, rows), int, len(rows))
     order = np.argsort(lengths, kind="stable")
     first = np.flatnonzero(np.diff(lengths[order], prepend=0))
-    for places in np.split(order, first)[1:]:
-        yield places, np.array([rows[place] for place in places])
+    for indices in np.split(order, first)[1:]:
+        yield indices, np.array([rows[index] for index in indices])
 
 
 def _summary(ordered: Any) -> Summary:
-    """Of sorted numbers, or of rows of numbers sorted along the first axis."""
+    """Summary of sorted numbers, or of arrays of numbers sorted along the first axis."""
     n = len(ordered)
     low, high = _median_ranks(n)
     return Summary(

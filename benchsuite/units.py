@@ -1,11 +1,11 @@
-"""Base units are stored, others are only read and shown: this is the one place that converts."""
+"""Conversion of units: values are stored in base units, others are only read and shown."""
 
 from __future__ import annotations
 
 import math
 import re
 
-#: unit -> (factor between steps, prefixed names starting at the base unit)
+#: Unit → (factor between prefixes, prefixed names starting at the base unit).
 _SCALES: dict[str, tuple[float, tuple[str, ...]]] = {
     "B": (1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB")),
     "FLOP": (1000.0, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP")),
@@ -13,7 +13,7 @@ _SCALES: dict[str, tuple[float, tuple[str, ...]]] = {
     "B/s": (1000.0, ("B/s", "kB/s", "MB/s", "GB/s", "TB/s", "PB/s")),
 }
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-#: unit -> name in lower case -> factor, of what people may write; B is the byte in both systems.
+#: Unit → accepted name in lower case → factor; powers of 1000 and of 1024 for bytes.
 _WRITTEN: dict[str, dict[str, float]] = {
     "B": {
         "": 1.0,
@@ -26,7 +26,7 @@ _WRITTEN: dict[str, dict[str, float]] = {
         **{"min": 60.0, "h": 3600.0},
     },
 }
-#: unit -> the forms that an error names.
+#: Unit → the accepted forms, for errors.
 _FORMS = {
     "B": "bytes, or a number with B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB or TiB"
     " (powers of 1024), such as 200MB",
@@ -36,7 +36,7 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|\.[0-9]+)\s*([a-z
 
 
 def scale_for(value: float, unit: str) -> tuple[float, str]:
-    """The factor and the name of the display unit that fits `value` (one per figure, please).
+    """Divisor and name of the display unit that fits `value`; a figure should have one of each.
 
     Args:
         value: A typical value in base units.
@@ -58,7 +58,7 @@ def scale_for(value: float, unit: str) -> tuple[float, str]:
 
 
 def show(value: float | None, unit: str) -> str:
-    """Format one value for people: `show(0.00123, "s")` is "1.23 ms"."""
+    """One value as text with its unit: `show(0.00123, "s")` is "1.23 ms"."""
     if value is None or not math.isfinite(value):
         return "–"
     divisor, name = scale_for(value, unit)
@@ -74,21 +74,21 @@ def parse(text: str, unit: str) -> float:
     """Read a size or a duration: `parse("200MB", "B")` is 200e6, `parse("500 ms", "s")` is 0.5.
 
     Args:
-        text: A number, optionally with a unit; upper and lower case do not count.
-        unit: "B" or "s", which a bare number is in and the value is returned in.
+        text: A number, optionally with a unit; upper and lower case are not distinguished.
+        unit: "B" or "s": the unit of a bare number and of the result.
 
     Raises:
         ValueError: naming the allowed forms.
     """
-    found = _QUANTITY.fullmatch(text.strip().lower())
-    factor = _WRITTEN[unit].get(found[2]) if found else None
-    if found is None or factor is None or not math.isfinite(float(found[1]) * factor):
+    match = _QUANTITY.fullmatch(text.strip().lower())
+    factor = _WRITTEN[unit].get(match[2]) if match else None
+    if match is None or factor is None or not math.isfinite(float(match[1]) * factor):
         raise ValueError(f"write {_FORMS[unit]}")
-    return float(found[1]) * factor
+    return float(match[1]) * factor
 
 
 def show_clock(seconds: float) -> str:
-    """A duration as people read a clock: "0:42", "1:05:00"."""
+    """A duration in minutes and seconds, with hours if necessary: "0:42", "1:05:00"."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
-from benchsuite.errors import UsageError, unknown
+from benchsuite.errors import UsageError, one_line, unknown
 
 
 class _Named(Protocol):
@@ -33,9 +33,8 @@ def resolve(target: str) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may fail in any way
         prefix = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        reason = " ".join(str(error).split())
         raise UsageError(
-            f"cannot import {module_name!r} of {target!r}: {prefix}{reason}"
+            f"cannot import {module_name!r} of {target!r}: {prefix}{one_line(error)}"
         ) from error
     try:
         return getattr(module, attribute)

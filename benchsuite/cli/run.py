@@ -21,7 +21,7 @@ from benchsuite.cli._app import (
     print_json,
     say,
 )
-from benchsuite.errors import UsageError
+from benchsuite.errors import UsageError, described
 
 if TYPE_CHECKING:
     from benchsuite.grid.axes import Value
@@ -127,8 +127,9 @@ def _check_importable(study: Study) -> None:
         except (ImportError, ValueError):  # a parent is not there, or it was made without a file
             found = False
         except Exception as error:  # finding a module runs the packages it is in
-            words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UsageError(f"cannot import {module!r} of model {model!r}: {words}") from error
+            raise UsageError(
+                f"cannot import {module!r} of model {model!r}: {described(error)}"
+            ) from error
         if not found:
             raise UsageError(
                 f"cannot import {module!r} of model {model!r}; it must be installed, or in the"

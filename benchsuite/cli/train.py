@@ -20,7 +20,7 @@ from benchsuite.cli._app import (
     say,
 )
 from benchsuite.cli._progress import Show, training_progress
-from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError, described
 
 if TYPE_CHECKING:
     from benchsuite.catalog.tasks import TaskSpec
@@ -203,8 +203,7 @@ def _run(
     except BenchsuiteError as error:
         result.update(status="failed", reason=str(error))
     except Exception as error:  # a model from outside may fail in any way; the others go on
-        words = " ".join(str(error).split())
-        result.update(status="failed", reason=f"{type(error).__name__}: {words}"[:300])
+        result.update(status="failed", reason=described(error))
     if result["status"] != "ok":
         say(f"{result['status']}: {case.model}: {result['reason']}")
     _train_output.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))

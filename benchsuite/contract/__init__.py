@@ -14,7 +14,7 @@ from typing import Literal
 
 from benchsuite.contract.clauses import CLAUSES, NEEDED_BY_ALL, NEEDS, Broken, Clause, Noted
 from benchsuite.contract.specimen import Specimen, sizes_for
-from benchsuite.errors import BenchsuiteError
+from benchsuite.errors import described
 from benchsuite.runtime.build import Sizes
 
 __all__ = ["Finding", "check_model", "sizes_for"]
@@ -70,5 +70,4 @@ def _finding(name: str, clause: Clause, specimen: Specimen) -> Finding:
     except Broken as found:
         return Finding(name, "note" if isinstance(found, Noted) else "fail", *found.args)
     except Exception as error:  # a model from outside may fail in any way
-        kind = "" if isinstance(error, BenchsuiteError) else f"{type(error).__name__}: "
-        return Finding(name, "fail", kind + " ".join(str(error).split())[:300])
+        return Finding(name, "fail", described(error))

@@ -25,7 +25,7 @@ from benchsuite.contract.specimen import (
     rows_apart,
     second_argument,
 )
-from benchsuite.errors import UsageError
+from benchsuite.errors import UsageError, described
 from benchsuite.field.formula import NOTHING
 from benchsuite.field.perturb import perturbed
 from benchsuite.field.policy import find_field
@@ -273,9 +273,8 @@ def counts(specimen: Specimen) -> str:
     try:
         counted = count.flops(specimen.name, sizes, batch_size=1, train=False)
     except Exception as error:
-        words = " ".join(str(error).split())[:200]
         raise Broken(
-            f"fails on the meta device, which holds no values: {type(error).__name__}: {words}",
+            f"fails on the meta device, which holds no values: {described(error)}",
             "make tensors on the input's device (x.new_zeros), and branch on no value of a tensor",
         ) from error
     if counted.short not in {None, counted.total}:

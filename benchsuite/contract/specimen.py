@@ -19,6 +19,7 @@ from benchsuite.field.subject import noise, run
 from benchsuite.grid.axes import Value
 from benchsuite.runtime.assemble import seeded
 from benchsuite.runtime.build import SequenceModel, Sizes
+from benchsuite.runtime.rounding import same_but_for_rounding
 
 #: Rows and timesteps of most runs: unlike each other, and unlike the default sizes below.
 B, T = 3, 12
@@ -72,9 +73,7 @@ class Specimen:
 
     def same(self, first: Tensor, second: Tensor) -> bool:
         """Whether two outputs are equal but for rounding."""
-        first, second = first.detach(), second.detach()
-        tolerance = 1e4 * torch.finfo(first.dtype).eps * (1 + float(first.abs().max()))
-        return torch.allclose(first, second, rtol=0, atol=tolerance)
+        return same_but_for_rounding(first, second)
 
 
 def sizes_for(model: str, **given: Value) -> Sizes:

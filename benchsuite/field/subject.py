@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.errors import BenchsuiteError, UsageError, described
 from benchsuite.runtime.build import SequenceModel
 
 #: The usual reason for torch's refusal to copy.
@@ -73,10 +73,9 @@ def run(model: SequenceModel, x_BTF: Tensor) -> Tensor:
     except (BenchsuiteError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        words = " ".join(str(error).split())[:200]
         raise UsageError(
             f"{_name(model)} fails on an input of {tuple(x_BTF.shape)} (batch, time, features):"
-            f" {type(error).__name__}: {words}"
+            f" {described(error)}"
         ) from error
 
 

@@ -1,1 +1,1 @@
-"""Measures: what is measured of a case."""
+"""Measures: functions that measure something of a case."""

@@ -1,10 +1,10 @@
-"""Accuracy: what a model makes of a task within a short training; one measure per task.
+"""Accuracy: the error of a model on a task after a short training; one measure per task.
 
-The recipe is the task's own, cut to `STEPS` optimiser steps so that models are compared after
-equal work, and to a share of the case's timeout; a training that time has cut short says so.
-L-BFGS gets a line search: at the fixed step length of the published sine task one model in four
-diverges, and which one it is changes with the width. The case's input_size gives way to the
-task's.
+The recipe is the task's, limited to `STEPS` optimiser steps, so that models are compared after
+equal work, and to a share of the case's timeout; the record of a training that time has cut short
+carries a warning. L-BFGS uses a line search: at the fixed step length of the published sine task
+one model in four diverges, and which one depends on the width. The task's input_size replaces the
+case's.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from benchsuite.measures.reading import Reading
 from benchsuite.runtime.workload import Workload
 from benchsuite.tasks.task import Task, make_task
 
+#: Most optimiser steps of a training.
 STEPS = 200
-#: Outputs that a picture of the closed loop goes on for.
+#: Generated timesteps in a figure of the closed loop.
 PICTURED = 256
-#: Share of the timeout that training may take; the rest is for set-up and the test set.
+#: Share of the timeout that training may take; the rest is for setting up and the test set.
 TIME_SHARE = 0.7
 
 
 def __getattr__(name: str) -> Callable[[Workload, Budget], Reading]:
-    """`<task>_error` for every task of the registry."""
+    """The measure `<task>_error` of a task in the registry."""
     task = name.removesuffix("_error")
     if task == name or task not in TASKS.names():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -44,9 +45,9 @@ def error(task: str, workload: Workload, budget: Budget) -> Reading:
     """Error on the test set after a short training.
 
     Raises:
-        Unsupported: in mode infer, whose number would be the same; where the task does not fit the
-            case's sizes; or where the model cannot do it.
-        Diverged: if training does.
+        Unsupported: in mode infer, where the value would be the same; if the task does not fit the
+            case's sizes; or if the model cannot be trained on it.
+        Diverged: if the training diverges.
     """
     case = workload.case
     if case.mode != "train":
@@ -72,14 +73,14 @@ def error(task: str, workload: Workload, budget: Budget) -> Reading:
 
 
 def _picture(trained: Trained) -> dict[str, Any]:
-    """Columns `predicted` and `expected`, where the task goes on by itself."""
+    """Columns `predicted` and `expected` of a task with a closed loop; empty for others."""
     loop = trained.task.closed_loop
     if loop is None:
         return {}
     seen = continuation(trained, dataclasses.replace(loop, steps=PICTURED))
     predicted = np.concatenate([seen.observed_RT[0], seen.generated_RS[0]])
     expected = np.concatenate([trained.task.test.y[0, :, 0].numpy(), seen.truth_RS[0]])
-    end = int(np.isfinite(predicted).cumprod().sum())  # where it left all bounds
+    end = int(np.isfinite(predicted).cumprod().sum())  # up to the first value that is not finite
     return {
         "predicted": [float(f"{value:.4g}") for value in predicted[:end]],
         "expected": [float(f"{value:.4g}") for value in expected[:end]],
@@ -93,4 +94,4 @@ def _made(task: str, workload: Workload) -> Task:
             task, seq_len=case.seq_len, batch_size=case.batch_size, seed=case.seed, options={}
         )
     except UsageError as problem:
-        raise Unsupported(f"{task} cannot be had at these sizes: {problem}") from problem
+        raise Unsupported(f"{task} cannot be made at these sizes: {problem}") from problem

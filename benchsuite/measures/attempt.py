@@ -1,4 +1,4 @@
-"""`measure`: one case, one measure, one record; the same for asv, command line and notebook."""
+"""`measure`: one record of one measure of one case, for asv, command line and notebooks alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
-from benchsuite.errors import BenchsuiteError, Unsupported
+from benchsuite.errors import Unsupported, described
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.faults import fault_time, page_faults
@@ -37,19 +37,19 @@ def measure(
     file: RecordFile | None = None,
     watch: bool = False,
 ) -> Record:
-    """Measure one thing of one case.
+    """Take one measure of one case.
 
-    A case that cannot be measured gives a record that says why; only a programming error, a file
-    that cannot be written and Ctrl-C come out as exceptions.
+    A case that cannot be measured yields a record with the reason. Exceptions are raised only for
+    an unknown measure, a file that cannot be written, and Ctrl-C.
 
     Args:
-        case: What to run.
-        name: A measure of the registry.
-        budget: Seconds it may take.
+        case: The case to run.
+        name: Name of a measure in the registry.
+        budget: Time limits.
         study: Name of the study, for the record.
         family: Of a model from outside, as its study names it; for the record.
         run: Identity of the run, for the record.
-        file: Where to write the record, its start first.
+        file: File to append the record to, its start first.
         watch: End the whole process once the budget's timeout has passed; for child processes.
 
     Raises:
@@ -73,18 +73,18 @@ def measure(
 
 
 def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
-    """Build, measure, and turn whatever happens into the record of it."""
+    """Build and measure, and return the record of the outcome, whichever it is."""
     workload: Workload | None = None
     began = time.perf_counter()
     built = None
-    told: Mapping[str, Any] = {}
+    facts: Mapping[str, Any] = {}
     try:
         workload = prepare(record.case)
         if spec.runs:
             workload.build()
         built = time.perf_counter()
         reading: Reading = spec.function()(workload, budget)
-        told = {**_faults(workload, spec), **reading.provenance}
+        facts = {**_faults(workload, spec), **reading.provenance}
         if not math.isfinite(reading.value):
             raise ArithmeticError(f"the value is {reading.value}, which is not a finite number")
         outcome = record.replace(
@@ -95,38 +95,28 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
             warning=reading.warning,
         )
     except Unsupported as reason:
-        told = reason.facts
+        facts = reason.facts
         outcome = record.replace(status="skipped", reason=str(reason))
     except (OutOfMemory, MemoryError) as error:
-        outcome = record.replace(status="oom", reason=_one_line(error))
+        outcome = record.replace(status="oom", reason=described(error))
     except Exception as error:
         status = "oom" if _NO_MEMORY.search(str(error)) else "failed"
-        outcome = record.replace(status=status, reason=_one_line(error))
+        outcome = record.replace(status=status, reason=described(error))
     ended = time.perf_counter()
-    known = device.surroundings(workload.device) if workload is not None else {}
-    own = workload.provenance() if workload is not None else {}
+    surroundings = device.surroundings(workload.device) if workload is not None else {}
+    of_workload = workload.provenance() if workload is not None else {}
     return outcome.replace(
         setup_duration=(built or ended) - began,
         duration=ended - built if built is not None else 0.0,
-        provenance={**record.provenance, **known, **own, **told},
+        provenance={**record.provenance, **surroundings, **of_workload, **facts},
     )
 
 
 def _faults(workload: Workload, spec: MeasureSpec) -> dict[str, float]:
-    """Page faults of a step and the cost of one, of the host, where the step runs there."""
+    """Page faults of a step, and the time of one, if the step runs on the CPU."""
     if not spec.runs or workload.device.type != "cpu":
         return {}
     return {"page_faults": page_faults(workload.step), "fault_time": fault_time()}
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    shown = text if len(text) <= 300 else text[:299] + "…"
-    return (
-        shown
-        if isinstance(error, BenchsuiteError | MemoryError)
-        else f"{type(error).__name__}: {shown}"
-    )
 
 
 @contextmanager
@@ -138,8 +128,8 @@ def _nothing() -> Iterator[None]:
 def _watchdog(record: Record, file: RecordFile | None) -> Iterator[None]:
     """End the process with a `timeout` record when the limit has passed.
 
-    A thread, and not asv's own limit, which kills without leaving a word. It sleeps on a lock until
-    then and so takes no time from the measurement.
+    A thread does this because asv's limit kills the process without a record. The thread sleeps on
+    a lock until then and so takes no time from the measurement.
     """
     assert record.timeout is not None
     limit = record.timeout

@@ -1,4 +1,4 @@
-"""Page faults of a step, and what one costs on this machine."""
+"""Page faults of a step, and the time of one page fault on this machine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-#: Steps at most, and seconds after which no further one begins.
+#: Most steps, and the seconds after which no further step starts.
 _STEPS, _SECONDS = 5, 0.2
-#: Bytes taken from the kernel and given back to see what a fault costs.
+#: Bytes taken from the kernel and returned to measure the time of a fault.
 _REGION = 1 << 24
 _REPEATS = 3
 
 
 def page_faults(step: Callable[[], object]) -> float:
-    """Minor page faults of one step, the median of a few that follow what was measured."""
+    """Minor page faults of one step: the median of a few steps after the measurement."""
     counts: list[int] = []
     end = time.perf_counter() + _SECONDS
     while not counts or (len(counts) < _STEPS and time.perf_counter() < end):
@@ -29,9 +29,9 @@ def page_faults(step: Callable[[], object]) -> float:
 
 
 def fault_time() -> float:
-    """Seconds to take a page from the kernel at first touch and to give it back, the best of a few.
+    """Seconds to take a page from the kernel at first touch and to return it, the best of a few.
 
-    What touching the same pages takes a second time is taken off.
+    The time of touching the same pages a second time is subtracted.
     """
     return min(_cycle() for _ in range(_REPEATS))
 

@@ -1,10 +1,10 @@
-"""The heap during one step: every block that malloc hands out, whoever asks for it.
+"""The heap during one step: every block that malloc returns, to any caller.
 
 Autograd's nodes are C++ objects and a library's scratch is not a tensor either, so a count of
-tensors misses both. memray puts its own functions in the place of `malloc`, `calloc`, `realloc`,
-`posix_memalign`, `aligned_alloc`, `memalign` and `free` in every loaded library, while the step
-runs and no longer. Mapped files do not count, and neither do Python's arenas, which are mapped too
-and hold its objects of up to 512 bytes.
+tensors misses both. While the step runs, memray replaces `malloc`, `calloc`, `realloc`,
+`posix_memalign`, `aligned_alloc`, `memalign` and `free` in every loaded library. Mapped files do
+not count, and neither do Python's arenas, which are mapped too and hold its objects of up to 512
+bytes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Blocks above this are a whole number of pages or nearly so: what was asked for is what is held.
+from benchsuite.allocator import collector_paused
+
+#: Bytes above which a block is held with its requested size: nearly a whole number of pages.
 _LARGE = 1 << 16
-#: An array of so many bytes, which nothing else asks for, marks the step's start and end.
+#: Size of the array that marks the step's start and end; nothing else has this size.
 _MARK = 999_983
 
 
@@ -30,8 +32,8 @@ class Held:
     """Memory of one step, in bytes, beyond what was live before it.
 
     Attributes:
-        peak: Most that was held at once; releasing what the step did not allocate does not count.
-        left: What the step has allocated and not released when it ends.
+        peak: Most bytes held at once.
+        left: Bytes allocated and not released when the step ends.
     """
 
     peak: int
@@ -41,37 +43,37 @@ class Held:
 def heap(step: Callable[[], object]) -> Held:
     """Run `step` twice and follow the heap during the second time.
 
-    A block counts with the size that the allocator grants, which is above what was asked for.
-    Python's collector of cycles runs after the step and not inside. What other threads allocate
-    meanwhile counts too.
+    A block counts with the size that the allocator grants, which exceeds the requested size.
+    Releasing blocks from before the step does not count. Python's collector of cycles runs after
+    the step and not during it. Allocations of other threads during the step count too.
 
     Raises:
         RuntimeError: if a tracker of memray is active already.
     """
     import memray
 
-    with _watched_by_python():  # code objects get their tables of lines, which memray looks into
+    with _watched_by_python():  # code objects get their line tables, which memray reads
         step()
-    with tempfile.TemporaryDirectory(prefix="benchsuite-") as directory, _no_collection():
+    with tempfile.TemporaryDirectory(prefix="benchsuite-") as directory, collector_paused():
         path = Path(directory) / "heap"
-        # The interval is of resident sizes, which are not read.
+        # The interval is that of sampling resident sizes, which are not used.
         with memray.Tracker(path, memory_interval_ms=60_000):
             size = _mark()
             step()
-            gc.collect(0)  # while the collector rests, all that the step made is of this generation
+            gc.collect(0)  # while it is paused, all new objects are of this generation
             _mark()
         with memray.FileReader(path) as reader:
-            found = _follow(reader.get_allocation_records(), size, memray.AllocatorType)
-    return found
+            held = _follow(reader.get_allocation_records(), size, memray.AllocatorType)
+    return held
 
 
 def _mark() -> int:
-    """Allocate and release an array of an unusual size; its bytes as the allocator sees them."""
+    """Allocate and release an array of `_MARK` bytes, and return its size for the allocator."""
     return bytearray(_MARK).__alloc__()
 
 
 def _follow(records: Iterator[Any], mark: int, kinds: Any) -> Held:
-    """The running sum between the two marks."""
+    """Peak and end of the running sum between the two marks."""
     free, mapped = int(kinds.FREE), {int(kinds.MMAP), int(kinds.MUNMAP)}
     granted = _Granted()
     held: dict[int, int] = {}
@@ -94,11 +96,11 @@ def _follow(records: Iterator[Any], mark: int, kinds: Any) -> Held:
             total += size
             if total > peak:
                 peak = total
-    raise RuntimeError("the tracker has not seen the end of the step")
+    raise RuntimeError("the tracker did not record the end of the step")
 
 
 class _Granted(dict[int, int]):
-    """What the allocator of this process grants to a request of so many bytes."""
+    """Requested size → size that the allocator of this process grants."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,21 +127,10 @@ class _Granted(dict[int, int]):
 
 @contextmanager
 def _watched_by_python() -> Iterator[None]:
-    """With a profile function that does nothing."""
+    """Run a block with a profile function that does nothing."""
     before = sys.getprofile()
     sys.setprofile(lambda *_: None)
     try:
         yield
     finally:
         sys.setprofile(before)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

@@ -1,8 +1,8 @@
-"""What the machine itself does at best: the two ceilings of a roofline.
+"""Best rates of the machine: the two ceilings of a roofline.
 
 Williams, Waterman & Patterson, "Roofline: an insightful visual performance model for multicore
-architectures", CACM 52 (4), 2009: no program computes faster than the arithmetic units do, or than
-its bytes arrive.
+architectures", CACM 52 (4), 2009: the speed of a program is limited by the rate of the arithmetic
+units and by the rate at which its bytes arrive.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from benchsuite.runtime import device
 from benchsuite.runtime.workload import Workload
 from benchsuite.stats import summarise
 
-#: Rows and columns of the product, large enough for all of a processor's arithmetic to be busy …
+#: Rows and columns of the product, large enough to keep all arithmetic units busy.
 _SIDE = {"cpu": 1024, "cuda": 8192}
-#: … and bytes of the copy's source, more than caches hold.
+#: Bytes of the copy's source, more than caches hold.
 _BYTES = {"cpu": 1 << 29, "cuda": 1 << 31}
 
 Step = tuple[Callable[[], object], float]
 
 
 def matmul_rate(workload: Workload, budget: Budget) -> Reading:
-    """FLOP/s of a square matrix product of the case's dtype, on its device and threads."""
+    """FLOP/s of a square matrix product in the case's dtype, on its device and threads."""
     return _rate(workload, budget, product(workload.device, workload.dtype))
 
 
 def copy_bandwidth(workload: Workload, budget: Budget) -> Reading:
-    """Bytes a second, read and written, of a copy on the case's device and threads."""
+    """Bytes per second, read and written, of a copy on the case's device and threads."""
     return _rate(workload, budget, copy(workload.device, workload.dtype))
 
 
 def product(where: torch.device, dtype: torch.dtype) -> Step:
-    """A square matrix product, and its FLOP."""
+    """A function that multiplies two square matrices, and its FLOP."""
     side = _SIDE[where.type]
-    # Random, and not constant: processors clock higher where few bits change.
+    # Random and not constant: processors run at a higher clock if few bits change.
     random = torch.Generator().manual_seed(0)
     a = torch.randn(side, side, generator=random).to(where, dtype)
     out = torch.empty_like(a)
@@ -47,16 +47,16 @@ def product(where: torch.device, dtype: torch.dtype) -> Step:
 
 
 def copy(where: torch.device, dtype: torch.dtype, size: int | None = None) -> Step:
-    """A copy from one place of the device's memory to another, and the bytes that it moves.
+    """A function that copies within the device's memory, and the bytes that it moves.
 
     Args:
         where: The device.
-        dtype: Of what is copied.
+        dtype: Type of the elements.
         size: Bytes of the source; by default more than caches hold.
     """
     size = size or _BYTES[where.type]
     source = torch.ones(size // dtype.itemsize, device=where, dtype=dtype)
-    target = torch.zeros_like(source)  # zeros, and not empty: its pages exist before it is timed
+    target = torch.zeros_like(source)  # zeros and not empty, so that its pages exist before timing
     return lambda: target.copy_(source), 2.0 * source.nbytes
 
 

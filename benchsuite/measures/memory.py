@@ -1,9 +1,10 @@
-"""Memory of one step: peaks, and what the forward pass keeps for the backward pass."""
+"""Memory of one step: its peaks, and what the forward pass keeps for the backward pass."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,80 +15,116 @@ from benchsuite.measures.reading import Reading
 from benchsuite.runtime import device
 from benchsuite.runtime.workload import Workload
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its chatter on stderr has nothing for users
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its messages on stderr are not for users
 
-#: Bytes of Python's own that a step may renew without keeping anything.
+#: Bytes of Python objects that a step may replace without retaining anything.
 _RENEWED = 1 << 14
+
+
+class Change(NamedTuple):
+    """One allocation or release of tensor memory.
+
+    Attributes:
+        at: Nanoseconds on the profiler's clock.
+        address: Of the block.
+        size: Bytes; negative for a release.
+    """
+
+    at: int
+    address: int
+    size: int
 
 
 def peak_memory(workload: Workload, _: Budget) -> Reading:
     """Most bytes that a step holds at once beyond what was live before it.
 
-    Parameters and input were, so they are not counted.
+    Parameters and input were live, so they do not count.
 
     On CPU the peak of the heap: tensors, autograd's nodes, a library's scratch (see `heap`). On
-    CUDA the peak of the caching allocator's blocks on the device; what the host holds meanwhile is
-    not counted there.
+    CUDA the peak of the caching allocator's blocks on the device; the host's memory does not count
+    there.
     """
-    workload.step()  # lazily made buffers are not the step's
+    workload.step()  # buffers that are made on first use are not the step's
     if workload.device.type == "cuda":
         return Reading(value=device.peak_bytes(workload.device, workload.step))
-    found = heap(workload.step)
-    # A few kilobytes are always renewed: Python's own frames and tables.
-    told = found.left > max(_RENEWED, MEASURES.get("peak_memory").tolerance * found.peak)
-    return Reading(value=found.peak, warning=_retained(found) if told else "")
+    held = heap(workload.step)
+    # A few kilobytes are always replaced: Python's own frames and tables.
+    allowed = max(_RENEWED, MEASURES.get("peak_memory").tolerance * held.peak)
+    return Reading(value=held.peak, warning=retained(held.left) if held.left > allowed else "")
 
 
 def tensor_memory(workload: Workload, _: Budget) -> Reading:
-    """Most bytes that the tensors of a step hold at once, parameters and input not counted.
+    """Most bytes that the tensors of a step hold at once, without parameters and input.
 
     On CPU the exact running sum of every allocation of torch's allocator, from the profiler's
-    memory events. On CUDA every block comes from the caching allocator, so it is the same as
+    memory events. On CUDA every block comes from the caching allocator, so the value is that of
     `peak_memory`.
     """
     workload.step()
     if workload.device.type == "cuda":
         return Reading(value=device.peak_bytes(workload.device, workload.step))
-    found = tensors(workload.step)
-    return Reading(value=found.peak, warning=_retained(found) if found.left else "")
+    held = tensors(workload.step)
+    return Reading(value=held.peak, warning=retained(held.left) if held.left else "")
 
 
-def _retained(found: Held) -> str:
+def retained(size: int) -> str:
+    """The warning about a step that leaves `size` bytes behind."""
     return (
-        f"retained: {found.left:,} B are still allocated when the step ends, as where a model keeps"
+        f"retained: {size:,} B are still allocated when the step ends, as where a model keeps"
         " its state"
     )
 
 
 def tensors(step: Callable[[], object]) -> Held:
-    """Follow the tensors of `step`: the running sum of torch's allocations and releases."""
+    """Memory of the tensors of `step` on the CPU."""
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
+    ) as traced:
         step()
-    kineto = profile.profiler
-    assert kineto is not None
-    assert kineto.kineto_results is not None
-    events = [event for event in kineto.kineto_results.events() if event.name() == "[memory]"]
+    return held_over(tensor_changes(traced, "cpu"))
+
+
+def tensor_changes(traced: torch.profiler.profile, device_type: str) -> list[Change]:
+    """Allocations and releases of tensor memory on one kind of device, in order of time.
+
+    Args:
+        traced: A profile that has ended, taken with `profile_memory=True`.
+        device_type: "cpu" or "cuda".
+    """
+    profiler: Any = traced.profiler
+    changes: list[Change] = []
+    waiting = list(profiler.kineto_results.experimental_event_tree())
+    while waiting:
+        event = waiting.pop()
+        waiting.extend(event.children)
+        if event.tag == torch._C._profiler._EventType.Allocation:
+            fields = event.extra_fields
+            if fields.device.type == device_type:
+                changes.append(Change(event.start_time_ns, fields.ptr, fields.alloc_size))
+    return sorted(changes, key=lambda change: change.at)
+
+
+def held_over(changes: Iterable[Change]) -> Held:
+    """Peak and end of the running sum of changes, in order of time."""
     total = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        total += event.nbytes()
+    for change in changes:
+        total += change.size
         peak = max(peak, total)
     return Held(peak, total)
 
 
 def warm_profiler() -> None:
-    """Pay the profiler's start-up once; children forked afterwards start with it warm.
+    """Start the profiler once, so that children forked afterwards need not.
 
-    Does nothing in a CUDA build, whose profiler may touch the driver, which must not happen before
-    a fork.
+    Does nothing in a CUDA build of torch, whose profiler may call the driver, which must not happen
+    before a fork.
     """
     if not torch.backends.cuda.is_built():
         tensors(lambda: None)
 
 
 def saved_activations(workload: Workload, _: Budget) -> Reading:
-    """Bytes that autograd keeps between forward and backward, parameters and input not counted.
+    """Bytes that autograd keeps between forward and backward, without parameters and input.
 
     Counted by storage, so that views of one tensor count once. Zero in inference mode.
     """
@@ -100,7 +137,7 @@ def saved_activations(workload: Workload, _: Budget) -> Reading:
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
-            storages[storage.data_ptr()] = storage  # kept alive: addresses must not be used twice
+            storages[storage.data_ptr()] = storage  # kept alive, so that no address is used twice
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -1,4 +1,4 @@
-"""Measures: `function(workload, budget) -> Reading`, one line each in the registry."""
+"""The result of a measure, which is a `function(workload, budget) -> Reading`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a measure found.
+    """Result of a measure.
 
     Attributes:
-        value: In the measure's base unit; the median where there are samples.
+        value: Value in the measure's base unit; the median if there are samples.
         samples: Raw values per step, in the order taken; empty for exact values.
         number: Steps averaged in each sample.
-        warning: What to know about the value, or nothing.
-        provenance: Columns of `records.SCHEMA` that are known better than from the workload.
+        warning: A remark on the value; empty if there is none.
+        provenance: Columns of `records.SCHEMA` that replace those of the workload.
     """
 
     value: float

@@ -1,4 +1,4 @@
-"""Time of one step: on the wall, by `torch.utils.benchmark`, and on the device's own clock."""
+"""Time of one step: wall time by `torch.utils.benchmark`, and time on the device's clock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchsuite.runtime import device
 from benchsuite.runtime.workload import Workload
 from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, summarise
 
-#: Blocks on the device's clock are about this long, so that the events' own cost does not show.
+#: Seconds of a block on the device's clock, long enough for the cost of events not to matter.
 _BLOCK_SECONDS = 0.01
 
 
 def latency(workload: Workload, budget: Budget) -> Reading:
-    """Seconds of wall time per step, the device waited for at both edges of each block."""
+    """Seconds of wall time per step, with the device synchronised before and after each block."""
     warm_up(workload.step, budget.warmup)
     return time_step(
         workload.step, device.clock(workload.device), workload.case.num_threads, budget
@@ -27,10 +27,10 @@ def latency(workload: Workload, budget: Budget) -> Reading:
 
 
 def device_time(workload: Workload, budget: Budget) -> Reading:
-    """Seconds per step between CUDA events: what the device was busy or waiting, not the wall.
+    """Seconds per step between CUDA events: the time that the device was busy or waiting.
 
-    Launches are queued without waiting in between; a launch-bound loop shows as a device time near
-    the wall's, a saturated device as one below it by the launch overhead only.
+    Launches are queued without waiting in between. The device time of a launch-bound loop is close
+    to its wall time; that of a saturated device is below it by the launch overhead only.
 
     Raises:
         Unsupported: if the device is not a CUDA device.
@@ -52,7 +52,7 @@ def device_time(workload: Workload, budget: Budget) -> Reading:
 def warm_up(
     step: Callable[[], object], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> None:
-    """Run `step` for so long: clocks rise and cuDNN's choice of algorithms settles."""
+    """Run `step` for `seconds`, until clocks have risen and cuDNN has chosen its algorithms."""
     end = clock() + seconds
     while clock() < end:
         step()
@@ -64,8 +64,8 @@ def time_step(
     """Time `step` by blocks until the samples settle.
 
     Args:
-        step: What is timed.
-        clock: Reads seconds, and has waited for the device when it returns.
+        step: The function to time.
+        clock: Returns seconds, after the device has finished its work.
         num_threads: Intra-op threads while timing.
         budget: Timing stops after `min_run_time` once IQR/median is below 10 %, and after
             `max_run_time` in any case.
@@ -80,11 +80,13 @@ def time_step(
 
 
 def reading_of(samples: list[float], number: int) -> Reading:
-    """Median of the samples, with a word of warning where they spread."""
+    """Median of the samples, with a warning if they are few or spread widely."""
     summary = summarise(samples)
     warning = ""
     if summary.n < INTERVAL_SAMPLES:
-        warning = f"few: {summary.n} samples, whose range is no 95 % interval; raise max_run_time"
+        warning = (
+            f"few: {summary.n} samples, whose range is not a 95 % interval; raise max_run_time"
+        )
     elif summary.spread > UNSTABLE_SPREAD:
         warning = f"unstable: IQR is {summary.spread:.0%} of the median of {summary.n} samples"
     return Reading(value=summary.median, samples=tuple(samples), number=number, warning=warning)

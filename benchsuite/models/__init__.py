@@ -1,1 +1,1 @@
-"""The models: files free of devices, timing and tasks; the registry names their factories."""
+"""The models, without devices, timing or tasks; `catalog.models` names their factories."""

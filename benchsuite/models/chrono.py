@@ -17,20 +17,20 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def chrono_(module: nn.Module, longest: int) -> int:
-    """Set the biases of every LSTM and GRU inside of `module`, in place.
+    """Set the biases of every LSTM and GRU inside `module`, in place.
 
-    Two biases are added, torch's and ours alike: the drawn values go to the input's, the state's
-    become zero.
+    Each gate adds two biases, in torch's layers and the hand-written ones: the drawn values go to
+    the one of the input, and the one of the state becomes zero.
 
     Args:
-        module: Any module; torch's own layers and the hand-written ones are known.
+        module: Any module; torch's layers and the hand-written ones are recognised.
         longest: T_max, in timesteps; below 3 it counts as 3, which leaves one more than [1, 1].
 
     Returns:
-        The number of layers and directions that were set; 0 if there is no known gate.
+        The number of layers and directions that were set; 0 if there is no such layer.
     """
     longest = max(longest, 3)
-    found = 0
+    count = 0
     for part in module.modules():
         if not isinstance(part, nn.RNNBase) or part.mode not in {"LSTM", "GRU"}:
             continue
@@ -44,12 +44,12 @@ def chrono_(module: nn.Module, longest: int) -> int:
             else:
                 rows = slice(part.hidden_size, 2 * part.hidden_size)
                 b_ih[rows], b_hh[rows] = drawn_H, 0
-        found += len(inputs)
-    return found
+        count += len(inputs)
+    return count
 
 
 def _set_rows(bias: Tensor, b_H: Tensor) -> None:
-    """Rows i and f of a bias in torch's order i, f, g, o."""
+    """Set rows i and f of a bias in torch's order i, f, g, o."""
     size = len(b_H)
     bias[:size], bias[size : 2 * size] = -b_H, b_H
 

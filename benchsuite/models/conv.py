@@ -26,13 +26,13 @@ def receptive_field(kernel_size: int, levels: int) -> int:
 
 
 def levels_to_cover(seq_len: int, kernel_size: int) -> int:
-    """The least number of blocks whose receptive field is at least `seq_len`."""
+    """The smallest number of blocks whose receptive field is at least `seq_len`."""
     steps = math.ceil((seq_len - 1) / (CONVS_PER_BLOCK * (kernel_size - 1)))
     return max(1, steps.bit_length())
 
 
 class CausalConv1d(nn.Conv1d):
-    """A convolution that sees no future: padded on the left only; (B, C, T) → (B, C', T)."""
+    """A convolution without future inputs: padded on the left only; (B, C, T) → (B, C', T)."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1
@@ -45,7 +45,7 @@ class CausalConv1d(nn.Conv1d):
         return self.convolve(F.pad(x_BCT, (self.left, 0)))
 
     def convolve(self, x_BCT: Tensor) -> Tensor:
-        """Without padding: (B, C, left + T) → (B, C', T)."""
+        """Convolve without padding: (B, C, left + T) → (B, C', T)."""
         return super().forward(x_BCT)
 
 
@@ -93,7 +93,7 @@ class TCN(nn.Module):
 
 
 class CausalCNN(nn.Module):
-    """Causal convolutions of dilation 1 with ReLUs between; arguments as in `TCN`."""
+    """Causal convolutions of dilation 1, each followed by a ReLU; arguments as in `TCN`."""
 
     def __init__(
         self,
@@ -117,12 +117,12 @@ class CausalCNN(nn.Module):
 
 
 def tcn(input_size: int, hidden_size: int, seq_len: int) -> TCN:
-    """A TCN just deep enough for its receptive field to cover `seq_len`."""
+    """A TCN with as few blocks as its receptive field needs to cover `seq_len`."""
     return TCN(input_size, hidden_size, levels_to_cover(seq_len, KERNEL_SIZE))
 
 
 def tcn_fixed(input_size: int, hidden_size: int) -> TCN:
-    """A TCN of four blocks: receptive field 61, however long the sequence."""
+    """A TCN of four blocks: receptive field 61 at any sequence length."""
     return TCN(input_size, hidden_size, FIXED_LEVELS)
 
 

@@ -1,4 +1,4 @@
-r"""A GRU written by hand, a drop-in for `torch.nn.GRU`.
+r"""A GRU written by hand, a drop-in replacement for `torch.nn.GRU`.
 
 One step (Cho et al. 2014, in torch's and cuDNN's form with the reset gate after the product):
 
@@ -22,14 +22,14 @@ from benchsuite.models.recurrence import Cell, Recurrence, State, Weights, linea
 
 
 class Gate(NamedTuple):
-    """One gate's two Linears."""
+    """The two Linears of a gate."""
 
     from_input: nn.Linear
     from_hidden: nn.Linear
 
 
 class Gates(NamedTuple):
-    """A cell's gates, in torch's order of rows."""
+    """The gates of a cell, in torch's order of rows."""
 
     r: Gate
     z: Gate
@@ -37,10 +37,10 @@ class Gates(NamedTuple):
 
 
 class GRUCell(Cell[Gates]):
-    """Two Linears per gate, six a step; the biases of r and z are added before the loop."""
+    """Two Linears per gate, six per step; the biases of r and z are added before the loop."""
 
     def prepare(self, weights: Weights) -> Gates:
-        """Views of each gate's rows, made once and not in the loop."""
+        """Views of each gate's rows, made once before the loop."""
         rows = zip(weights.weight_ih.chunk(3), weights.weight_hh.chunk(3), strict=True)
         biases: tuple[tuple[Tensor | None, Tensor | None], ...] = ((None, None),) * 3
         if weights.bias_ih is not None and weights.bias_hh is not None:
@@ -57,7 +57,7 @@ class GRUCell(Cell[Gates]):
         )
 
     def project(self, x_TBF: Tensor, weights: Gates) -> Tensor:  # noqa: ARG002
-        """Nothing is done before the loop: (…, F) → (…, F)."""
+        """Return the input unchanged: (…, F) → (…, F)."""
         return x_TBF
 
     def step(self, x_BG: Tensor, state: State, weights: Gates) -> State:
@@ -70,10 +70,10 @@ class GRUCell(Cell[Gates]):
 
 
 class GRU(Recurrence):
-    """A drop-in for `torch.nn.GRU`, unrolled in Python; arguments as there.
+    """A drop-in replacement for `torch.nn.GRU`, unrolled in Python, with the same arguments.
 
     Parameters, state dict, outputs, gradients, errors and warnings are those of `torch.nn.GRU`:
-    from the same seed the two start equal, and the same training keeps them equal up to rounding.
+    from the same seed both start equal, and the same training keeps them equal up to rounding.
     Differences:
 
     - It is an `nn.RNNBase` and not an `nn.GRU`, which `torch.compile` refuses to trace.
@@ -122,8 +122,8 @@ class GRU(Recurrence):
     ) -> tuple[Any, Tensor]:
         """(T, B, F) and optional h_0 → output (T, B, D·H) and h_n.
 
-        Shapes follow `torch.nn.GRU`: `batch_first`, inputs without a batch and a `PackedSequence`,
-        which gives another.
+        Shapes follow `torch.nn.GRU`: `batch_first`, inputs without a batch, and a `PackedSequence`,
+        whose output is one too.
 
         Raises:
             ValueError: if the input is not 2-D or 3-D, or not of the parameters' dtype.

@@ -1,4 +1,4 @@
-"""The recurrent layers that torch brings; which kernel library runs them depends on the device."""
+"""torch's recurrent layers; the kernel library that runs them depends on the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""LSTMs written by hand, a drop-in for `torch.nn.LSTM`, with and without peepholes.
+r"""LSTMs written by hand, drop-in replacements for `torch.nn.LSTM`, some with peepholes.
 
 With σ the logistic function and ⊙ the elementwise product, one step is
 
@@ -11,7 +11,7 @@ With σ the logistic function and ⊙ the elementwise product, one step is
 
 where the peephole p is absent (Hochreiter & Schmidhuber 1997 with forget gates; `torch.nn.LSTM`), a
 full matrix W_c c (Adaloglou & Karagiannakos 2020), or diagonal, w ⊙ c (Graves 2013, arXiv
-1308.0850, equations 7 to 11). Input and forget gate see the old cell state, the output gate the
+1308.0850, equations 7 to 11). Input and forget gate read the old cell state, the output gate the
 new one.
 
 Shape suffixes: T timesteps, B batch, F features, H hidden units, P features of the output.
@@ -30,7 +30,8 @@ from benchsuite.models.recurrence import Cell, Recurrence, State, Weights, linea
 
 Variant = Literal["plain", "fused", "peephole", "peephole_diag"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
-_SEEING = (0, 1, 3)  # which of the gates i, f, g, o (torch's order of rows) see the cell state
+#: Indices of the gates with a peephole, in torch's order of rows: i, f, g, o.
+_WITH_PEEPHOLE = (0, 1, 3)
 
 
 class Diagonal(nn.Module):
@@ -47,20 +48,20 @@ _DIAGONAL = Diagonal()
 
 
 class Gate(NamedTuple):
-    """One gate's two Linears, and what it sees of the cell state."""
+    """The two Linears of a gate, and its peephole, if it has one."""
 
     from_input: nn.Linear
     from_hidden: nn.Linear
     from_cell: nn.Module | None = None
 
     def __call__(self, x_BF: Tensor, h_BP: Tensor, c_BH: Tensor) -> Tensor:
-        """What the gate's nonlinearity gets: (B, H)."""
+        """The input of the gate's nonlinearity: (B, H)."""
         total: Tensor = self.from_input(x_BF) + self.from_hidden(h_BP)
         return total if self.from_cell is None else total + self.from_cell(c_BH)
 
 
 class Gates(NamedTuple):
-    """A cell's gates, and the projection of its hidden state."""
+    """The gates of a cell, and the projection of its hidden state."""
 
     i: Gate
     f: Gate
@@ -70,10 +71,10 @@ class Gates(NamedTuple):
 
 
 class LSTMCell(Cell[Gates]):
-    """The cell as it is taught: two Linears per gate, eight a step, and peepholes if there are."""
+    """The textbook cell: two Linears per gate, eight per step, and peepholes if there are any."""
 
     def prepare(self, weights: Weights) -> Gates:
-        """Views of each gate's rows, made once and not in the loop."""
+        """Views of each gate's rows, made once before the loop."""
         bias = weights.bias()
         rows = zip(
             weights.weight_ih.chunk(4),
@@ -83,15 +84,15 @@ class LSTMCell(Cell[Gates]):
         )
         gates = [Gate(linear(w_x, b), linear(w_h)) for w_x, w_h, b in rows]
         if weights.weight_ch is not None:
-            for index, w_c in zip(_SEEING, weights.weight_ch.chunk(3), strict=True):
-                seen = linear(w_c) if w_c.dim() == 2 else rebound(_DIAGONAL, weight=w_c)
-                gates[index] = gates[index]._replace(from_cell=seen)
+            for index, w_c in zip(_WITH_PEEPHOLE, weights.weight_ch.chunk(3), strict=True):
+                peephole = linear(w_c) if w_c.dim() == 2 else rebound(_DIAGONAL, weight=w_c)
+                gates[index] = gates[index]._replace(from_cell=peephole)
         projection = weights.weight_hr
         i, f, g, o = gates
         return Gates(i, f, g, o, None if projection is None else linear(projection))
 
     def project(self, x_TBF: Tensor, weights: Gates) -> Tensor:  # noqa: ARG002
-        """Nothing is done before the loop: (…, F) → (…, F)."""
+        """Return the input unchanged: (…, F) → (…, F)."""
         return x_TBF
 
     def step(self, x_BG: Tensor, state: State, weights: Gates) -> State:
@@ -106,7 +107,7 @@ class LSTMCell(Cell[Gates]):
 
 
 class Stacked(NamedTuple):
-    """All gates in one: W_ih, W_hh and the bias, and the projection."""
+    """All gates stacked: W_ih with the bias, W_hh, and the projection."""
 
     from_input: nn.Linear
     from_hidden: nn.Linear
@@ -114,10 +115,10 @@ class Stacked(NamedTuple):
 
 
 class FusedLSTMCell(Cell[Stacked]):
-    """The same maths with stacked gates: one product a step, the input's before the loop."""
+    """The same equations with stacked gates: one product per step, the input's before the loop."""
 
     def prepare(self, weights: Weights) -> Stacked:
-        """As they are, but for the bias."""
+        """The stacked parameters, with the two biases added."""
         projection = weights.weight_hr
         return Stacked(
             linear(weights.weight_ih, weights.bias()),
@@ -126,7 +127,7 @@ class FusedLSTMCell(Cell[Stacked]):
         )
 
     def project(self, x_TBF: Tensor, weights: Stacked) -> Tensor:
-        """The input's share of all gates at once: (…, F) → (…, 4H)."""
+        """The input's part of all gates at once: (…, F) → (…, 4H)."""
         x_TBG: Tensor = weights.from_input(x_TBF)
         return x_TBG
 
@@ -140,23 +141,23 @@ class FusedLSTMCell(Cell[Stacked]):
 
 
 def _emit(o_BH: Tensor, c_BH: Tensor, projection: nn.Linear | None) -> State:
-    """h = o ⊙ tanh(c), projected if asked."""
+    """The next state: h = o ⊙ tanh(c), projected if there is a projection, and c."""
     h_BP = o_BH * torch.tanh(c_BH)
     return (h_BP if projection is None else projection(h_BP)), c_BH
 
 
 class LSTM(Recurrence):
-    """A drop-in for `torch.nn.LSTM`, unrolled in Python.
+    """A drop-in replacement for `torch.nn.LSTM`, unrolled in Python.
 
     Parameters, state dict, outputs, gradients, errors and warnings are those of `torch.nn.LSTM`:
-    from the same seed the two start equal, and the same training keeps them equal up to rounding.
+    from the same seed both start equal, and the same training keeps them equal up to rounding.
     Differences:
 
     - It is an `nn.RNNBase` and not an `nn.LSTM`, which `torch.compile` refuses to trace.
     - `flatten_parameters` does nothing: no kernel reads the parameters as one buffer.
     - The peephole variants have one more parameter per layer and direction, `weight_ch_l0` (gates
-      i, f and o; 3H × H, or 3H if diagonal). It comes after all of torch's in `parameters()` and is
-      drawn after them; it is not in `all_weights`. `load_torch` takes a state dict without
+      i, f and o; 3H × H, or 3H if diagonal). It comes after all of torch's in `parameters()` and
+      is drawn after them; it is not in `all_weights`. `load_torch` takes a state dict without
       peepholes, `load_state_dict` one with them.
     - Under autocast products are computed in the lower precision. On CPU the state keeps the
       input's dtype (float32 in, float32 out), as torch's does without oneDNN; with oneDNN torch's
@@ -224,8 +225,8 @@ class LSTM(Recurrence):
     ) -> tuple[Any, tuple[Tensor, Tensor]]:
         """(T, B, F) and optional (h_0, c_0) → output (T, B, D·P) and (h_n, c_n).
 
-        Shapes follow `torch.nn.LSTM`: `batch_first`, inputs without a batch and a `PackedSequence`,
-        which gives another.
+        Shapes follow `torch.nn.LSTM`: `batch_first`, inputs without a batch, and a
+        `PackedSequence`, whose output is one too.
 
         Raises:
             ValueError: if the input is not 2-D or 3-D, or not of the parameters' dtype.
@@ -237,18 +238,18 @@ class LSTM(Recurrence):
         return output, (h_n, c_n)
 
     def extra_repr(self) -> str:
-        """As torch's, and the variant unless it is the plain one."""
+        """torch's text, and the variant unless it is the plain one."""
         words = super().extra_repr()
         return words if self.variant == "plain" else f"{words}, variant={self.variant!r}"
 
 
 def lstm_cell(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
-    """The tutorial's cell: (batch, time, F) → (batch, time, D·H)."""
+    """The textbook cell: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "plain")
 
 
 def lstm_fused(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
-    """Stacked gates, hoisted input projection: (batch, time, F) → (batch, time, D·H)."""
+    """Stacked gates, input projection before the loop: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "fused")
 
 

@@ -1,7 +1,7 @@
 """Recurrence in time and space: any cell, unrolled over steps and stacked in layers.
 
 `Recurrence` is an `nn.RNNBase`: parameters, their names and their initialisation, the checks of the
-arguments, copying, pickling and the repr are torch's own code. Only the loop over time is ours.
+arguments, copying, pickling and the repr are torch's code. Only the loop over time is not.
 
 Shape suffixes: T timesteps, B batch, F features, G features of the projected input, H hidden units,
 D directions, L layers, N timesteps of all sequences of a packed batch together.
@@ -26,8 +26,8 @@ Module = TypeVar("Module", bound=nn.Module)
 class Weights(NamedTuple):
     """The parameters of one layer and direction; each field is the stem of torch's name for it.
 
-    Rows are stacked by gate, in torch's order. Biases and projection are None where there are none,
-    `weight_ch` (the peepholes, which torch does not have) in all but two variants of the LSTM.
+    Rows are stacked by gate, in torch's order. Biases and projection are None if the layer has
+    none, as is `weight_ch` (the peepholes, which torch does not have) except in two LSTM variants.
     """
 
     weight_ih: Tensor
@@ -38,7 +38,7 @@ class Weights(NamedTuple):
     weight_ch: Tensor | None
 
     def bias(self) -> Tensor | None:
-        """The sum of the two biases, where the equations need no more than that."""
+        """The sum of the two biases, for equations in which only the sum occurs."""
         if self.bias_ih is None or self.bias_hh is None:
             return None
         return self.bias_ih + self.bias_hh
@@ -48,17 +48,17 @@ _LINEAR = nn.Linear(1, 1, device="meta")
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    """A Linear over tensors that exist, for the rows of one gate.
+    """A Linear over existing tensors, for the rows of one gate.
 
-    The cells that call each gate separately stand for code as it is usually written: modules, whose
-    calls and attributes cost about as much as a small product. The instance is made as torch's
-    `replicate` makes one, without `__init__`, which would cost as much again as the call.
+    The cells that call each gate separately represent code as it is usually written: with modules,
+    whose calls and attributes cost about as much as a small product. The instance is made as in
+    torch's `replicate`, without `__init__`, which would double the cost of the call.
     """
     return rebound(_LINEAR, weight=weight, bias=bias)
 
 
 def rebound(module: Module, **parameters: Tensor | None) -> Module:
-    """A shallow copy of a module with other tensors for its parameters."""
+    """A shallow copy of a module with other tensors as its parameters."""
     copy = module.__new__(type(module))
     vars(copy).update(vars(module), _parameters=parameters)
     return copy
@@ -67,8 +67,8 @@ def rebound(module: Module, **parameters: Tensor | None) -> Module:
 class Cell(ABC, Generic[Prepared]):
     """One step of a recurrence, without parameters: these belong to the `Recurrence`.
 
-    A cell splits its work into `prepare`, once per forward pass, `project`, which sees the whole
-    sequence before the loop, and `step`, which is run in Python once per timestep.
+    A cell splits its work into `prepare`, once per forward pass, `project`, over the whole sequence
+    before the loop, and `step`, which runs in Python once per timestep.
     """
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Cell(ABC, Generic[Prepared]):
 
     @abstractmethod
     def step(self, x_BG: Tensor, state: State, weights: Prepared) -> State:
-        """One timestep: projected input (B, G) and state to the next state, the output first."""
+        """One timestep: projected input (B, G) and state → next state, the output first."""
 
     def scan(
         self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
@@ -123,7 +123,7 @@ class Cell(ABC, Generic[Prepared]):
         steps: Sequence[Tensor] = self.project(x_NF, prepared).split(batch_sizes)
         outputs = []
         rows = batch_sizes[-1 if reverse else 0]
-        state, waiting = _split(state, rows)  # waiting: not yet begun, or already ended
+        state, waiting = _split(state, rows)  # waiting: not started yet, or ended
         for x_BG in reversed(steps) if reverse else steps:
             if len(x_BG) > rows:
                 begun, waiting = _split(waiting, len(x_BG) - rows)
@@ -147,7 +147,7 @@ def _join(first: State, rest: State) -> State:
 
 
 class Recurrence(nn.RNNBase):
-    """Layers (and directions) of one kind of cell, called as `torch.nn.LSTM` and `GRU` are.
+    """Layers (and directions) of one kind of cell, called like `torch.nn.LSTM` and `GRU`.
 
     Args:
         mode: "LSTM" or "GRU", which decides the parameters.
@@ -174,21 +174,21 @@ class Recurrence(nn.RNNBase):
         return (self.hidden_size,)
 
     def flatten_parameters(self) -> None:
-        """Nothing, on any device: no kernel reads these parameters as one buffer."""
+        """Do nothing, on any device: no kernel reads these parameters as one buffer."""
 
     def weights(self, suffix: str) -> Weights:
-        """The parameters of one layer and direction as they are now, pruned or not."""
+        """The current parameters of one layer and direction, pruned or not."""
 
-        def own(name: str, present: bool = True) -> Any:
+        def parameter(name: str, present: bool = True) -> Any:
             return getattr(self, f"{name}_{suffix}") if present else None
 
         return Weights(
-            own("weight_ih"),
-            own("weight_hh"),
-            own("bias_ih", self.bias),
-            own("bias_hh", self.bias),
-            own("weight_hr", self.proj_size > 0),
-            own("weight_ch", self.peepholes),
+            parameter("weight_ih"),
+            parameter("weight_hh"),
+            parameter("bias_ih", self.bias),
+            parameter("bias_hh", self.bias),
+            parameter("weight_hr", self.proj_size > 0),
+            parameter("weight_ch", self.peepholes),
         )
 
     def run(
@@ -199,7 +199,7 @@ class Recurrence(nn.RNNBase):
         Args:
             x: (T, B, F), (B, T, F) with `batch_first`, (T, F) without a batch, or a packed batch.
             initial: State tensors of (L·D, B, size) each, or (L·D, size) without a batch;
-                zeros if left out.
+                zeros if omitted.
 
         Returns:
             The output, D·H features wide and laid out as `x`, and the last states, laid out as
@@ -207,7 +207,7 @@ class Recurrence(nn.RNNBase):
 
         Raises:
             ValueError: if the input has another dtype than the parameters, or is not 2-D or 3-D.
-            RuntimeError: if a shape does not fit, with the words that torch uses.
+            RuntimeError: if a shape does not fit, with torch's message.
         """
         if isinstance(x, PackedSequence):
             return self._run_packed(x, initial)
@@ -231,7 +231,7 @@ class Recurrence(nn.RNNBase):
     def _run_packed(
         self, packed: PackedSequence, initial: State | None
     ) -> tuple[PackedSequence, State]:
-        """As `run`: states are in the order that the sequences had before they were sorted."""
+        """As `run`; states are in the order of the sequences before sorting."""
         x_NF, batch_sizes, to_sorted, from_sorted = packed
         if initial is not None and to_sorted is not None and all(s.dim() == 3 for s in initial):
             initial = tuple(given.index_select(1, to_sorted) for given in initial)
@@ -286,7 +286,7 @@ class Recurrence(nn.RNNBase):
     def _checked(
         self, x: Tensor, initial: State | None, batch_sizes: Tensor | None
     ) -> tuple[Tensor, State | None]:
-        """Input and state if they fit, in the dtype that a library's kernel would compute in."""
+        """Check input and state; return them in the dtype that a library's kernel computes in."""
         self.check_input(x, batch_sizes)
         lower = _autocast(x.device.type)
         if initial is not None:
@@ -306,12 +306,12 @@ class Recurrence(nn.RNNBase):
         return x.to(lower), initial and tuple(given.to(lower) for given in initial)
 
     def to_torch(self) -> dict[str, Tensor]:
-        """These weights as a state dict for torch's layer of the same arguments.
+        """These weights as a state dict for torch's layer with the same arguments.
 
-        Without peepholes `state_dict()` is one, too.
+        Without peepholes `state_dict()` is equivalent.
 
         Raises:
-            ValueError: if there are peepholes that are not zero: torch has none.
+            ValueError: if peepholes are not zero: torch has none.
         """
         found = {}
         for suffix in self.suffixes:
@@ -324,12 +324,12 @@ class Recurrence(nn.RNNBase):
 
     @torch.no_grad()
     def load_torch(self, state: dict[str, Tensor]) -> None:
-        """Take over a state dict of torch's layer; peepholes, which it lacks, become zero.
+        """Load a state dict of torch's layer; peepholes, which it lacks, become zero.
 
         Without peepholes `load_state_dict(state)` does the same.
 
         Raises:
-            ValueError: naming the first difference, if it is of other arguments than this layer.
+            ValueError: naming the first difference, if it belongs to a layer with other arguments.
         """
         own = self.state_dict()
         zeros = {k: torch.zeros_like(v) for k, v in own.items() if k.startswith("weight_ch_")}
@@ -338,7 +338,7 @@ class Recurrence(nn.RNNBase):
 
 
 def _autocast(device_type: str) -> torch.dtype | None:
-    """The dtype that autocast computes products in, None where it is off."""
+    """The dtype in which autocast computes products; None if it is off."""
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         return torch.get_autocast_dtype(device_type)
     return None
@@ -347,9 +347,9 @@ def _autocast(device_type: str) -> torch.dtype | None:
 def _check_state_dict(given: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     for name in sorted({*given, *own}):
         if name not in own:
-            raise ValueError(f"{name} has no place here: other layers, directions or biases")
+            raise ValueError(f"{name} is unexpected: other layers, directions or biases")
         if name not in given:
             raise ValueError(f"{name} is missing: other layers, directions or biases")
         if given[name].shape != own[name].shape:
             shapes = f"{tuple(given[name].shape)}; needed: {tuple(own[name].shape)}"
-            raise ValueError(f"{name} is of shape {shapes}")
+            raise ValueError(f"{name} has shape {shapes}")

@@ -1,4 +1,5 @@
-"""Where the time and memory of one case go: traces, and what they say in words.
+"""Where the time and memory of one case go: traces, and their explanation.
 
-`record` and `memory` run a case and so need torch; the rest reads files and needs none.
+`trace_case`, `recorder`, `ranges`, `pace` and `allocations` run a case and need torch; the other
+modules read files without it.
 """

@@ -1,8 +1,8 @@
-"""What an operator or kernel is, by its name, and what it must do, by its shapes.
+"""Category of an operator or kernel, by its name, and its work, by its shapes.
 
-Categories are what a step's time is divided into. Work is counted where shapes tell it: floating
+A step's time is divided into categories. Work is counted where it follows from the shapes: floating
 point operations of products, convolutions and library recurrences (1 MAC = 2 FLOP), and for all
-others the bytes of their arguments, as each is at least read once.
+others the bytes of their arguments, as each is read at least once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-#: In the order in which they are told.
+#: Categories, in the order in which they are reported.
 CATEGORIES = (
     "python",
     "dispatch",
@@ -25,11 +25,11 @@ CATEGORIES = (
     "memory",
     "other",
 )
-#: Categories that do no arithmetic of the model: they are what calling costs.
+#: Categories that do no arithmetic of the model: the cost of calling.
 CALLING = frozenset({"python", "dispatch"})
 
 _PATTERNS = (
-    # Views, shells around other operators and autograd's bookkeeping.
+    # Views, wrappers of other operators, and autograd's bookkeeping.
     (
         "dispatch",
         r"autograd::|AccumulateGrad|(Backward\d*|Grad)$|^(cuda|cu|hip)[A-Z]|^Optimizer\."
@@ -65,7 +65,7 @@ def category_of(name: str) -> str:
     return next((category for category, rule in _RULES if rule.search(name)), "other")
 
 
-#: Library by what appears in the names of operators and kernels; the first that fits is it.
+#: Library by a pattern in the names of operators and kernels; the first that matches counts.
 _LIBRARIES = (
     ("cuDNN", re.compile(r"cudnn|RNN_blockPersist|elemWiseRNN|LSTM_elementWise")),
     ("oneDNN", re.compile(r"mkldnn|onednn", re.IGNORECASE)),
@@ -78,7 +78,7 @@ def library_of(name: str, *, kernel: bool) -> str:
     """The library that an operator or kernel belongs to, such as "oneDNN", "cuDNN" or "ATen".
 
     Args:
-        name: Of the operator or kernel.
+        name: Name of the operator or kernel.
         kernel: Whether it ran on a device.
     """
     for library, rule in _LIBRARIES:
@@ -104,7 +104,7 @@ Dims = Sequence[Any]
 
 
 def argument_bytes(dims: Dims, types: Sequence[str]) -> int:
-    """Bytes of all tensor arguments; one of unknown type counts four bytes an element."""
+    """Bytes of all tensor arguments; an unknown type counts as four bytes per element."""
     total = 0
     for shape, kind in zip(dims, types, strict=False):
         if not shape:
@@ -117,16 +117,16 @@ def argument_bytes(dims: Dims, types: Sequence[str]) -> int:
 
 
 def flops(name: str, dims: Dims) -> int:
-    """Floating-point operations of one call, or 0 where the shapes do not tell.
+    """Floating-point operations of one call, or 0 where they do not follow from the shapes.
 
     Args:
-        name: Of the operator.
-        dims: Shapes of its arguments, an empty one for each that is no tensor.
+        name: Name of the operator.
+        dims: Shapes of its arguments, empty for each that is not a tensor.
     """
     try:
         return int(_flops(name, dims))
     except (IndexError, TypeError, ValueError):
-        return 0  # a foreign trace may have any shapes
+        return 0  # a trace of another tool may have any shapes
 
 
 def _flops(name: str, dims: Dims) -> Any:

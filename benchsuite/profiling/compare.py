@@ -1,4 +1,4 @@
-"""Two models' steps side by side, per timestep: where one spends what the other does not."""
+"""Two models' steps side by side, per timestep: in which categories their times differ."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchsuite.profiling.words import number, percent
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two explanations against each other.
+    """Difference of two explanations.
 
     Attributes:
         first, second: Ids of their cases.
-        rows: By category: seconds per timestep in each, the difference, and its share of the whole
-            difference; the largest difference first.
-        calls: Operators called per timestep in each.
-        sentences: The same in words.
+        rows: For each category the seconds per timestep of both, the difference, and its share of
+            the whole difference; the largest difference first.
+        calls: Operators called per timestep, of both.
+        sentences: The comparison in words.
     """
 
     first: str
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def compare(first: Explanation, second: Explanation) -> Comparison:
-    """Compare two explanations; each counts by its own number of timesteps, as one may be cut."""
+    """Compare two explanations per timestep, as one of the traces may be cut."""
     steps = [explained.timesteps or 1 for explained in (first, second)]
     a, b = (e.seconds / n for e, n in zip((first, second), steps, strict=True))
     rows: list[dict[str, Any]] = []
@@ -53,10 +53,11 @@ def compare(first: Explanation, second: Explanation) -> Comparison:
             )
     rows.sort(key=lambda row: -abs(row["difference"]))
     calls = first.calls / steps[0], second.calls / steps[1]
-    return Comparison(first.case, second.case, rows, calls, _told(first, second, a, b, rows, calls))
+    words = _sentences(first, second, a, b, rows, calls)
+    return Comparison(first.case, second.case, rows, calls, words)
 
 
-def _told(
+def _sentences(
     first: Explanation,
     second: Explanation,
     a: float,

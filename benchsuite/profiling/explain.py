@@ -1,7 +1,7 @@
-"""What a trace says: shares of a step's time, calls per timestep, what bounds it, and why.
+"""Explanation of a trace: shares of a step's time, calls per timestep, and what bounds it.
 
-On a CPU a step's time is the self time of what runs on its thread. With a device it is the time of
-the kernels, and where none runs, that of the host that has yet to launch the next one.
+On a CPU a step's time is the self time of the calls on its thread. With a device it is the time of
+the kernels and, while none runs, that of the host, which has yet to launch the next one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchsuite.profiling.categories import CALLING, CATEGORIES, library_of
 from benchsuite.profiling.nesting import PHASES
 from benchsuite.profiling.words import bound_of, sentences
 
-#: Where a trace does not say what its machine can do, its operators' bound goes by category.
+#: Categories bound by arithmetic in a trace without its machine's rates.
 _COMPUTE = frozenset({"matmul", "convolution", "recurrence"})
 _TOP = 12
 
@@ -31,27 +31,28 @@ class Explanation:
         case: Id of the case, or "trace" for a trace of another tool.
         model: The case's model; empty for a trace of another tool.
         device: "cpu", or "gpu" where kernels ran on one.
-        seconds: Of one traced step, the fastest of them.
-        untraced_seconds: Of the same step without the profiler, where known.
-        page_faults: Of that step, where known.
-        fault_share: Of that step's time, what page faults take; 0 where it is not known.
-        shares: Of the step's time by category; they sum to 1.
-        phases: Of the step's time by phase; what is outside of all is left out.
+        seconds: Duration of the fastest traced step.
+        untraced_seconds: Duration of the same step without the profiler, where known.
+        page_faults: Page faults of the untraced step, where known.
+        fault_share: Share of the untraced step's time that page faults take; 0 where unknown.
+        shares: Shares of the step's time by category; they sum to 1.
+        phases: Shares of the step's time by phase; time outside of all phases is left out.
         bound: "overhead", "arithmetic" or "memory": the largest of `bounds` if it is clearly more
             than half of the time (`words.CLEARLY`), else "mixed".
         bounds: Share of the step's time that each of these accounts for.
-        timesteps: Of the sequence; None where the trace does not tell.
-        calls: Operators called per step, views and autograd's own included.
-        works: Of these, those that touch data.
-        products: Of these, matrix products of the forward pass.
+        timesteps: Length of the sequence; None where the trace does not contain it.
+        calls: Operators called per step, including views and autograd's.
+        works: Number of these that touch data.
+        products: Number of these that are matrix products of the forward pass.
         kernels: Kernels launched on the device per step.
         unrolled: Whether Python called the model timestep by timestep.
         idle: Share of the step in which the device ran nothing; None without a device.
         libraries: Library → share of the time spent in operators that do arithmetic.
-        top: The operators with most self (or device) time: name, category, calls, seconds, share.
-        flops_rate: Achieved FLOP/s where products, convolutions and recurrences ran; 0 unknown.
-        cut: What was cut to keep the trace small.
-        sentences: All of this in words.
+        top: The operators with the most self (or device) time: name, category, calls, seconds,
+            share.
+        flops_rate: FLOP/s reached in products, convolutions and recurrences; 0 where unknown.
+        cut: What was left out to keep the trace small.
+        sentences: The explanation in words.
     """
 
     case: str
@@ -84,11 +85,11 @@ class Explanation:
 
 
 def explain(frame: pd.DataFrame) -> Explanation:
-    """Explain a frame as `load_frame` gives it."""
+    """Explain a frame of `load_frame`."""
     notes: Mapping[str, Any] = frame.attrs.get("notes", {})
     steps = frame[(frame["kind"] == "range") & frame["op"].astype(str).str.match("ProfilerStep")]
     inside = frame
-    if len(steps):  # the fastest of them: what else the machine does only ever adds
+    if len(steps):  # the fastest: other work on the machine only adds time
         steps = steps.nsmallest(1, "total_time")
         inside = frame[frame["step"] == steps["step"].iloc[0]]
     on_device = inside[inside["kind"] == "kernel"]
@@ -137,7 +138,7 @@ def explain(frame: pd.DataFrame) -> Explanation:
 
 
 def _of_main_thread(inside: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the thread that runs the step; backward, which waits for none, may have its own."""
+    """Rows of the thread that runs the step; on a device the backward pass has another thread."""
     calls = inside[inside["kind"] != "kernel"]
     steps = calls[(calls["kind"] == "range")]
     busiest = (steps if len(steps) else calls)["thread"].value_counts()
@@ -145,7 +146,7 @@ def _of_main_thread(inside: pd.DataFrame) -> pd.DataFrame:
 
 
 def _host_shares(host: pd.DataFrame, wall: float) -> dict[str, float]:
-    """By category; what no operator accounts for is Python."""
+    """Shares by category; time that no operator accounts for is Python's."""
     spent = host[host["kind"] != "range"].groupby("category", observed=True)["self_time"].sum()
     found = {str(category): float(spent.get(category, 0.0)) / wall for category in CATEGORIES}
     found["python"] = max(0.0, 1.0 - sum(found.values()))
@@ -155,7 +156,10 @@ def _host_shares(host: pd.DataFrame, wall: float) -> dict[str, float]:
 def _device_shares(
     kernels: pd.DataFrame, host: pd.DataFrame, wall: float
 ) -> tuple[dict[str, float], float]:
-    """By category of kernel, scaled to when any ran; the idle rest is the host's."""
+    """Shares by category of kernel, scaled to the time in which any ran, and the idle share.
+
+    Idle time counts as the host's Python and dispatch.
+    """
     begin, end = kernels["start"].to_numpy(), (kernels["start"] + kernels["total_time"]).to_numpy()
     idle = max(0.0, 1.0 - covered(begin, end) / wall)
     spent = kernels.groupby("category", observed=True)["total_time"].sum()
@@ -185,16 +189,16 @@ def _bounds(
 ) -> dict[str, float]:
     """Shares of overhead, arithmetic and memory traffic.
 
-    Overhead is all calling, and of each working operator on the host the machine's least time for
-    one. The rest of an operator's time is arithmetic or memory, whichever it needs longer for at
-    the machine's best rates. What is little enough for a cache, or has moved faster than memory
-    can, came out of one, and is moved at its rate.
+    Overhead is the time of all calling, and for each operator on the host that touches data the
+    machine's least time of an operator. The rest of an operator's time is arithmetic or memory,
+    whichever needs longer at the machine's best rates. Data that fits in a cache, or that has moved
+    faster than memory can move it, counts at the cache's rate.
     """
     work = work[~work["category"].isin(CALLING)]
     kernels = bool(len(work)) and bool((work["kind"] == "kernel").all())
     seconds = work["total_time" if kernels else "self_time"].to_numpy(float)
     fixed = np.zeros(len(work)) if kernels else np.minimum(seconds, pace.get("floor", 0.0))
-    # A kernel's work is that of the operator which launched it.
+    # A kernel's work is that of the operator that launched it.
     rows = work["parent"].to_numpy() if kernels else work.index.to_numpy()
     known = rows >= 0
     operations, moved = (
@@ -228,7 +232,7 @@ def _phases(inside: pd.DataFrame, wall: float) -> dict[str, float]:
 
 
 def _libraries(work: pd.DataFrame) -> dict[str, float]:
-    """By library, of what does arithmetic: products, convolutions and recurrences if there are."""
+    """Shares by library: of products, convolutions and recurrences or, without any, of all work."""
     chosen = work[work["category"].isin(_COMPUTE)]
     chosen = chosen if len(chosen) else work[~work["category"].isin(CALLING)]
     spent: dict[str, float] = {}

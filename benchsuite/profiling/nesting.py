@@ -1,7 +1,7 @@
-"""Who called whom in a trace: nesting of intervals, launches of kernels, phases and timesteps.
+"""Structure of a trace: nesting of calls, launches of kernels, phases and timesteps.
 
-Rows are sorted by thread, then by start, then the longer first: a call comes before all that
-is nested in it. Times are nanoseconds.
+Rows are sorted by thread, then by start, then the longer first: a call comes before all calls
+nested in it. Times are nanoseconds.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Ints = NDArray[np.int64]
 PHASES = ("forward", "backward", "optimiser")
 _TIMESTEP = re.compile(r"timestep (\d+)")
 _NODE = "autograd::engine::evaluate_function"
-#: A microsecond with three decimals does not quite fit a float; ends may be off by this many ns.
+#: Tolerance in ns: microseconds with three decimals are not exact in a float.
 _SLACK = 2
 
 
 def parents(thread: NDArray[Any], start: Ints, end: Ints, device: NDArray[Any]) -> Ints:
-    """For each row the one it is nested in, or -1; kernels are nested in none."""
+    """For each row the row it is nested in, or -1; kernels are not nested."""
     parents = np.full(len(start), -1, np.int64)
     stack: list[int] = []
     current: object = None
@@ -40,18 +40,18 @@ def parents(thread: NDArray[Any], start: Ints, end: Ints, device: NDArray[Any]) 
 
 
 def twins(name: NDArray[Any], parent: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    """Calls that do nothing but call their own name, and what is kept of them.
+    """Calls whose only call is to the same name, as overloads of an operator make.
 
-    An operator may have several overloads, one of which calls the other; torch counts both as one.
+    torch counts both as one call.
 
     Returns:
-        For each row the one it is counted in, and whether that is itself.
+        For each row the row it is counted in, and whether that is the row itself.
     """
     nested = parent >= 0
     children = np.bincount(parent[nested], minlength=len(parent))
     twin = nested & (children[parent] == 1) & (name == name[parent])
     same = np.arange(len(parent))
-    for row in np.flatnonzero(twin).tolist():  # a parent comes before what is nested in it
+    for row in np.flatnonzero(twin).tolist():  # a parent comes before its children
         same[row] = same[parent[row]]
     return same, ~twin
 
@@ -72,7 +72,7 @@ def launchers(kind: NDArray[Any], parent: Ints, correlation: Ints, external: Int
 def inside(
     name: NDArray[Any], start: Ints, length: Ints, is_range: NDArray[Any], rule: re.Pattern[str]
 ) -> Ints:
-    """By time, on all threads, the number in the name of the range that each row began in."""
+    """For each row, the number in the name of the range in which it began, on any thread."""
     matches = {int(row): rule.fullmatch(str(name[row])) for row in np.flatnonzero(is_range)}
     rows = sorted((row for row, match in matches.items() if match), key=lambda row: start[row])
     numbers = [int(match[1]) for row in rows if (match := matches[row])]
@@ -80,14 +80,17 @@ def inside(
 
 
 def phases(name: NDArray[Any], start: Ints, length: Ints, is_range: NDArray[Any]) -> Ints:
-    """By time, on all threads (backward has its own on a GPU), one more than the phase's number."""
+    """For each row, one more than the index of its phase, by time and on all threads.
+
+    On a GPU the backward pass has a thread to itself.
+    """
     rows = [int(row) for row in np.flatnonzero(is_range) if name[row] in PHASES]
     rows.sort(key=lambda row: start[row])
     return _by_time(start, length, rows, [PHASES.index(name[row]) + 1 for row in rows], 0)
 
 
 def _by_time(start: Ints, length: Ints, rows: list[int], values: list[int], none: int) -> Ints:
-    """The value of the last of `rows`, which do not overlap, that each row began in."""
+    """For each row the value of the range in which it began; `rows` do not overlap."""
     if not rows:
         return np.full(len(start), none, np.int64)
     begins, ends = start[rows], start[rows] + length[rows]
@@ -99,10 +102,10 @@ def _by_time(start: Ints, length: Ints, rows: list[int], values: list[int], none
 def timesteps(
     name: NDArray[Any], start: Ints, parent: Ints, is_range: NDArray[Any], sequence: Ints
 ) -> Ints:
-    """The timestep of each row: by nesting in the forward pass, by autograd's number in backward.
+    """The timestep of each row: by nesting in the forward pass, by sequence number in backward.
 
-    A node of the backward pass carries the number of the forward operator that made it; of several
-    operators that saw the same number the last one made the node.
+    A node of the backward pass carries autograd's sequence number of the forward operator that made
+    it; of several operators with the same number the last one made the node.
     """
     own = np.full(len(name), -1, np.int64)
     for row in np.flatnonzero(is_range).tolist():
@@ -111,7 +114,7 @@ def timesteps(
             own[row] = int(match[1])
     rows, parents = range(len(name)), parent.tolist()
     found = own.tolist()
-    for row in rows:  # a parent comes before what is nested in it
+    for row in rows:  # a parent comes before its children
         if found[row] < 0 and parents[row] >= 0:
             found[row] = found[parents[row]]
     node = np.array([str(n).startswith(_NODE) for n in name], bool)
@@ -129,7 +132,7 @@ def timesteps(
 
 
 def _descend(node: NDArray[Any], parents: list[int]) -> NDArray[Any]:
-    """Which rows are one of these or nested in one."""
+    """Whether each row is a node or nested in one."""
     inside = node.tolist()
     for row, parent in enumerate(parents):
         if parent >= 0 and inside[parent]:

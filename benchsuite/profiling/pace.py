@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured in a moment, for judging what a trace shows."""
+"""Best rates of this machine, measured within a second, which a trace is compared with."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from benchsuite.measures.machine import copy, product
 from benchsuite.runtime import device
 
 _REPEATS = 5
-#: Bytes that a processor's own cache holds: what moves no more seldom waits for memory.
+#: Bytes that a processor's cache holds: operators that move less rarely wait for memory.
 _NEAR = 1 << 20
 
 
 def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Best rates of this device at this type, and the least time that a traced call takes.
+    """Best rates of a device for a dtype, and the least time of a traced call.
 
     Returns:
-        `flops` (FLOP/s, of a matrix product), `bandwidth` (B/s, of a copy that no cache holds), on
-        a CPU `near_bandwidth` (B/s, of one that moves `near_bytes`, which a cache holds) and
-        `fault_time` (s, of one page fault), and
-        `floor` (s, median self time on the host of an operator that has next to nothing to do,
-        while it is being traced).
+        `flops` (FLOP/s of a matrix product), `bandwidth` (B/s of a copy that no cache holds) and
+        `floor` (s, median self time on the host of a traced operator that has almost nothing to
+        do); on a CPU also `near_bandwidth` (B/s of a copy that moves `near_bytes`, which a cache
+        holds) and `fault_time` (s per page fault).
     """
     with torch.inference_mode():
         found = {
@@ -42,7 +41,7 @@ def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
 
 def _best(call: Callable[[], object], work: float, where: torch.device) -> float:
-    """Work a second in the fastest of some repeats, the device waited for at both edges."""
+    """Work per second of the fastest repeat, with the device synchronised before and after."""
     clock = device.clock(where)
     call()
     times = []

@@ -1,7 +1,7 @@
 """One step with its parts labelled: forward, backward, optimiser, and each timestep of a loop.
 
-Models know nothing of this: while a block is traced, what they call once per timestep is wrapped
-from outside, and put back afterwards. Nothing is left behind, so it costs nothing elsewhere.
+Models contain no labels: while a block is traced, the method that a model calls once per timestep
+is wrapped from outside, and restored afterwards, so that it costs nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchsuite.runtime.workload import Workload
 
 
 def cells_of(module: nn.Module) -> list[Cell[Any] | nn.RNNCellBase]:
-    """What is called once per timestep: our own cells, and torch's in models that loop."""
+    """Cells called once per timestep: those of `Recurrence`, and torch's in models that loop."""
     found: list[Cell[Any] | nn.RNNCellBase] = []
     for part in module.modules():
         if isinstance(part, Recurrence):
@@ -35,17 +35,18 @@ def cells_of(module: nn.Module) -> list[Cell[Any] | nn.RNNCellBase]:
 def timesteps(module: nn.Module) -> Iterator[Callable[[], None]]:
     """Label each timestep of an unrolled model: "timestep 3", with several cells "…, cell 1".
 
-    Timesteps are numbered as they are run; a reversed direction begins at the sequence's end.
+    Timesteps are numbered in the order in which they run; a reversed direction starts at the end of
+    the sequence.
 
     Yields:
-        A function that starts the numbering anew, to be called before each forward pass.
+        A function that restarts the numbering, to be called before each forward pass.
     """
     cells = cells_of(module)
     counters = [itertools.count() for _ in cells]
     for index, cell in enumerate(cells):
         name = "step" if isinstance(cell, Cell) else "forward"
         suffix = f", cell {index}" if len(cells) > 1 else ""
-        # The instance's own attribute hides the method of its class, until it is deleted.
+        # The instance's attribute hides the method of its class until it is deleted.
         setattr(cell, name, _labelled(getattr(cell, name), counters, index, suffix))
 
     def restart() -> None:
@@ -73,8 +74,8 @@ def labelled_step(workload: Workload) -> Iterator[Callable[[int], None]]:
     """A step of the workload with labels, as a function of its number.
 
     It is `Workload.step` in parts, followed in training by plain SGD, which the workload leaves
-    out. All is inside the range that TensorBoard knows as a step. SGD's learning rate is zero: it
-    does all its work and leaves the weights as they are.
+    out. All of it lies inside the range that TensorBoard recognises as a step. SGD's learning rate
+    is zero: it does all its work and leaves the weights unchanged.
     """
     module, x_BTF = workload.module, workload.x_BTF
     with timesteps(module) as restart:

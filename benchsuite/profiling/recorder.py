@@ -1,8 +1,8 @@
 """Records traces of one case: a short one whose times count, and a shorter one with call stacks.
 
-Call stacks slow Python down two- or threefold and make a trace five times as large, so that what is
-explained is recorded without them. Both are Chrome's JSON, gzipped, which Perfetto and
-`chrome://tracing` open; the one with stacks, memory and modules bears the name that TensorBoard's
+Call stacks slow Python down two- or threefold and make a trace five times as large, so the trace to
+be explained is recorded without them. Both are Chrome's JSON, gzipped, which Perfetto and
+`chrome://tracing` open; the one with stacks, memory and modules has the name that TensorBoard's
 plugin looks for.
 """
 
@@ -33,29 +33,29 @@ from benchsuite.runtime.workload import Workload
 
 TRACE = "trace.json.gz"
 STACKS = "stacks.pt.trace.json.gz"
-#: A timestep of the hand-written cell makes some 230 events; so many calls of a cell stay below
-#: 5 MB and half a minute, and so few below what TensorBoard loads in seconds.
+#: Most calls of a cell in a trace. A timestep of the hand-written cell makes some 230 events: 512
+#: of them stay below 5 MB and half a minute, and 16 with stacks load in TensorBoard in seconds.
 _MAX_CALLS = 512
 _MAX_CALLS_WITH_STACKS = 16
 _MAX_STEPS = 3
 _PROBE_TIMESTEPS = 64
 _PLAIN_SECONDS = 1.0
-#: What Perfetto, TensorBoard and we make nothing of.
+#: Arguments of events that neither Perfetto, TensorBoard nor this package uses.
 _DROPPED = ("Record function id", "Ev Idx", "Concrete Inputs", "finished")
-
-#: Calls, instants (memory), names of threads, and the arrows between launches and kernels.
+#: Phases of events that are kept: calls, instants (memory), names of threads, and the arrows
+#: between launches and kernels.
 _READ = frozenset("XiMsf")
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was recorded.
+    """The two traces of a case.
 
     Attributes:
-        trace: The trace whose times count.
-        stacks: The one with call stacks, memory and modules.
-        workload: What ran in the former, cut if need be.
-        content: What was written to it: events and notes (case, step's time, machine's pace, cuts).
+        trace: File of the trace whose times count.
+        stacks: File of the trace with call stacks, memory and modules.
+        workload: The workload of `trace`, cut if necessary.
+        content: Content of `trace`: events and notes (case, step's time, machine's rates, cuts).
     """
 
     trace: Path
@@ -68,7 +68,7 @@ def record(case: Case, directory: Path) -> Recording:
     """Trace a few steps of a case into `directory`.
 
     A model that is unrolled in Python over more timesteps than a trace can hold is traced over
-    fewer; the notes say so.
+    fewer, which the notes report.
 
     Raises:
         Unsupported: if this machine has no such device or the model no such option.
@@ -103,7 +103,7 @@ def record(case: Case, directory: Path) -> Recording:
         "page_faults": faults,
         "pace": pace(workload.device, workload.dtype),
         "cut": [
-            _told(name, case, cut)
+            _cut_note(name, case, cut)
             for name, cut in (("trace", traced), ("trace with call stacks", stacks_case))
             if cut != case
         ],
@@ -124,20 +124,26 @@ def record(case: Case, directory: Path) -> Recording:
 
 
 def _cut(case: Case, calls: int, limit: int) -> Case:
-    """The case with as many timesteps as a trace can hold, `calls` of a cell each (0: no loop)."""
+    """The case with at most as many timesteps as a trace can hold.
+
+    Args:
+        case: The case to trace.
+        calls: Calls of a cell per timestep; 0 for a model without a loop.
+        limit: Most calls of a cell in the trace.
+    """
     if not calls or case.seq_len * calls <= limit:
         return case
     return case.replace(seq_len=max(1, limit // calls))
 
 
-def _told(name: str, case: Case, cut: Case) -> str:
+def _cut_note(name: str, case: Case, cut: Case) -> str:
     return f"{name}: cut from {case.seq_len} to {cut.seq_len} timesteps, to keep it small"
 
 
 def _plain_step(workload: Workload) -> tuple[float, float]:
-    """Least seconds, and page faults, of a step that is not traced; slow ones are run less.
+    """Least seconds, and page faults, of an untraced step, with the optimiser.
 
-    The optimiser is included.
+    Slow steps are repeated less often.
     """
     with labelled_step(workload) as step:
         times: list[float] = []
@@ -152,19 +158,19 @@ def _plain_step(workload: Workload) -> tuple[float, float]:
 def _write(
     workload: Workload, path: Path, steps: int, notes: dict[str, Any], *, stacks: bool
 ) -> dict[str, Any]:
-    """Warm up, trace so many steps, and write them with our notes; returns what was written."""
+    """Warm up, trace `steps` steps, write them with the notes, and return the file's content."""
     workload.build()
     options: dict[str, Any] = {"record_shapes": True}
     if stacks:
         options |= {"profile_memory": True, "with_stack": True, "with_modules": True}
-        # Without it the stacks stay empty.
+        # Without this option the stacks stay empty.
         options["experimental_config"] = torch._C._profiler._ExperimentalConfig(verbose=True)
     activities = [ProfilerActivity.CPU]
     if workload.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with tempfile.TemporaryDirectory() as scratch:
         raw = Path(scratch) / "trace.json"
-        # Not by a schedule: with one, torch warns, or builds every event in Python for minutes.
+        # Without a schedule, with which torch warns, or builds every event in Python for minutes.
         profiler = profile(activities=activities, **options)
         with labelled_step(workload) as step:
             profiler.prepare_trace()
@@ -189,7 +195,7 @@ def _write(
 
 
 def _shrink(content: dict[str, Any]) -> None:
-    """Drop what nobody reads, and let time begin at zero, which is shorter and exact to the ns."""
+    """Drop unused events and arguments, and start time at zero: shorter, and exact to the ns."""
     events = [event for event in content["traceEvents"] if event.get("ph") in _READ]
     first = min(event["ts"] for event in events if event["ph"] == "X")
     for event in events:

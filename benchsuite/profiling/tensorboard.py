@@ -1,8 +1,8 @@
-"""TensorBoard with its profiler plugin, on this machine alone and without network.
+"""TensorBoard with its profiler plugin, on the loopback interface and without network access.
 
 The plugin (torch-tb-profiler 0.4.3) is no longer maintained, and its pages load two scripts from
-elsewhere; here they get ours. Nothing else of the suite knows of it: delete this file, `static/`
-and the command, and it is gone.
+the web; here they load local ones. No other module depends on it: to remove it, delete this file,
+`static/` and the command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchsuite.errors import BenchsuiteError, UsageError
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 6006
-#: What the plugin's pages load from elsewhere, and what they get instead.
+#: Page of the plugin → (the script that it loads from the web, the local one instead).
 _REPLACED = {
     "index.html": ("https://www.gstatic.com/charts/loader.js", "charts.js"),
     "trace_embedding.html": (
@@ -37,7 +37,7 @@ class Server:
 
     Attributes:
         url: TensorBoard's first page.
-        profiler_url: The plugin's own.
+        profiler_url: The plugin's first page.
     """
 
     url: str
@@ -48,8 +48,8 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
     """Start TensorBoard on the loopback interface.
 
     Args:
-        directory: With traces of `benchsuite trace`, at any depth.
-        port: 0 for any that is free.
+        directory: Contains traces of `benchsuite trace`, at any depth.
+        port: 0 for any free port.
 
     Raises:
         UsageError: if there are no traces, the port is in use, or TensorBoard is not installed.
@@ -61,7 +61,7 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
         )
     _require_free(port)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of their own imports
+        with warnings.catch_warnings(action="ignore"):  # from their own imports
             program = importlib.import_module("tensorboard.program")
             core = importlib.import_module("tensorboard.plugins.core.core_plugin")
             plugin = _offline(importlib.import_module("torch_tb_profiler.plugin"))
@@ -81,31 +81,31 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
 
 
 def _require_free(port: int) -> None:
-    """Ask for the port ourselves: TensorBoard's own words on it go to a log."""
+    """Check that the port is free: TensorBoard reports a used one only in its log."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise UsageError(
-                f"port {port} on {HOST} cannot be had ({error}); choose another with --port, 0 for"
-                " any"
+                f"port {port} on {HOST} is not available ({error}); choose another with --port, or"
+                " 0 for any free port"
             ) from error
 
 
 def _offline(module: Any) -> Any:
-    """The plugin with our scripts in its pages."""
+    """The plugin with local scripts in its pages."""
     import werkzeug
 
-    own = resources.files("benchsuite.profiling") / "static"
-    theirs = resources.files("torch_tb_profiler") / "static"
+    local = resources.files("benchsuite.profiling") / "static"
+    plugin = resources.files("torch_tb_profiler") / "static"
 
     def page(name: str) -> Callable[..., Any]:
         def respond(environ: Any, start_response: Any) -> Any:
             if name in _REPLACED:
-                text = (theirs / name).read_text("utf-8").replace(*_REPLACED[name])
+                text = (plugin / name).read_text("utf-8").replace(*_REPLACED[name])
             else:
-                text = (own / name).read_text("utf-8")
+                text = (local / name).read_text("utf-8")
             kind = _TYPES[Path(name).suffix]
             response = werkzeug.Response(text, content_type=f"{kind}; charset=utf-8")
             return response(environ, start_response)

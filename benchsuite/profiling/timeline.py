@@ -1,4 +1,4 @@
-"""A trace as one page that draws itself, without network or server."""
+"""A trace as one self-contained HTML page, which needs neither network nor server."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def timeline_page(frame: pd.DataFrame, title: str) -> str:
     """A self-contained HTML page: a flame chart of a frame of `load_frame`, a lane per thread.
 
     Args:
-        frame: Of one trace.
-        title: Shown above; any text.
+        frame: The frame of one trace.
+        title: Heading of the page; any text.
     """
     depth, parents = [0] * len(frame), frame["parent"].tolist()
     kernels = (frame["kind"] == "kernel").tolist()
-    for row, parent in enumerate(parents):  # a parent comes before what is nested in it
+    for row, parent in enumerate(parents):  # a parent comes before its children
         if parent >= 0 and not kernels[row]:
             depth[row] = depth[parent] + 1
     threads = frame["thread"].cat.codes.to_numpy()
     columns = (
-        np.rint(frame["start"].to_numpy() * 1e8).astype("<u4"),  # tens of nanoseconds: 42 s in all
+        np.rint(frame["start"].to_numpy() * 1e8).astype("<u4"),  # in 10 ns: 42 s at most
         np.rint(frame["total_time"].to_numpy() * 1e8).astype("<u4"),
         frame["op"].cat.codes.to_numpy().astype("<u2"),
         np.minimum(depth, 255).astype("u1"),

@@ -1,15 +1,15 @@
-"""Trace, explanation, memory and timeline of one case, each a file of one directory."""
+"""Trace, explanation, memory and timeline of one case, as files of one directory."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
-from benchsuite.profiling.allocations import record_memory
-from benchsuite.profiling.drawing import memory_figure
+from benchsuite.measures.memory import retained
+from benchsuite.profiling.allocations import memory_figure, record_memory
 from benchsuite.profiling.explain import Explanation, explain
 from benchsuite.profiling.recorder import record
 from benchsuite.profiling.timeline import timeline_page
@@ -17,20 +17,27 @@ from benchsuite.profiling.trace_frame import frame_of
 from benchsuite.profiling.written import EXPLANATION, MEMORY, TIMELINE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Traced:
-    """What tracing one case gave: the explanation, and what was written, by name."""
+    """Result of tracing one case.
+
+    Attributes:
+        explanation: Where the time of its step goes.
+        files: The written files by name: trace, stacks, explanation, timeline, memory.
+    """
 
     explanation: Explanation
     files: dict[str, Path]
 
 
 def trace_case(case: Case, root: Path) -> Traced:
-    """Record and explain a case into a directory of its own, `root`/CASE.
+    """Record and explain a case into the directory `root`/CASE.
+
+    Memory that a step retains is reported in the last sentence of the explanation.
 
     Args:
-        case: What to run.
-        root: Created if need be; what an earlier trace of the case left there is replaced.
+        case: The case to run.
+        root: Created if missing; files of an earlier trace of the case are replaced.
 
     Raises:
         Unsupported: if this machine has no such device or the model no such option.
@@ -42,6 +49,10 @@ def trace_case(case: Case, root: Path) -> Traced:
     frame = frame_of(recording.content)
     explanation = explain(frame)
     memory = record_memory(recording.workload)
+    if memory.retained:
+        words = retained(memory.retained)
+        note = f"{words[0].upper()}{words[1:]}."
+        explanation = dataclasses.replace(explanation, sentences=[*explanation.sentences, note])
     texts = {
         "explanation": (EXPLANATION, json.dumps(explanation.to_dict(), indent=1) + "\n"),
         "timeline": (TIMELINE, timeline_page(frame, explanation.case)),

@@ -1,28 +1,28 @@
-"""Trace files: plain or gzipped Chrome JSON, read whole, with errors that name what is wrong."""
+"""Trace files: Chrome's JSON, plain or gzipped, with errors that name what is wrong."""
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import zlib
 from pathlib import Path
 from typing import Any
 
+from benchsuite.allocator import collector_paused
 from benchsuite.errors import UsageError
 
 _GZIP = b"\x1f\x8b"
-#: Our own notes in a trace: the case, what was cut, the machine's pace (see `record`).
+#: Key of benchsuite's notes in a trace: the case, cuts, the machine's rates (see `recorder`).
 NOTES = "benchsuite"
 
 
 def read_trace(path: str | Path) -> dict[str, Any]:
-    """The JSON object of a trace: its `traceEvents`, and what else was written beside them.
+    """Read the JSON object of a trace, which holds `traceEvents` and other entries.
 
     A bare list of events, which the format allows too, becomes such an object.
 
     Raises:
-        UsageError: if it cannot be read, is empty or cut off, or is no trace.
+        UsageError: if the file cannot be read, is empty or cut off, or is not a trace.
     """
     path = Path(path)
     try:
@@ -41,23 +41,22 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     content = content if isinstance(content, dict) else {}
     events = content.get("traceEvents")
     if not isinstance(events, list):
-        raise UsageError(f"{path} is no trace: it has no list 'traceEvents'")
+        raise UsageError(f"{path} is not a trace: it has no list 'traceEvents'")
     if not any(isinstance(event, dict) and event.get("ph") == "X" for event in events):
         raise UsageError(
-            f"{path} holds no timed event ('ph': 'X'), of {len(events)}; record it again"
+            f"{path} holds no timed event ('ph': 'X') among its {len(events)}; record it again"
         )
     return dict(content)
 
 
 def _parse(data: bytes, path: Path) -> Any:
-    # A hundred megabytes make millions of objects, none of them garbage: the collector would only
-    # walk them again and again.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        return json.loads(data)
+        # A hundred megabytes become millions of objects, none of them garbage, which the collector
+        # would only walk again and again.
+        with collector_paused():
+            return json.loads(data)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no trace: neither JSON nor gzip") from error
+        raise UsageError(f"{path} is not a trace: neither JSON nor gzip") from error
     except json.JSONDecodeError as error:
         if error.pos >= len(error.doc.rstrip()) - 1 or "Unterminated" in error.msg:
             raise UsageError(
@@ -65,14 +64,11 @@ def _parse(data: bytes, path: Path) -> Any:
                 " record it again"
             ) from error
         raise UsageError(
-            f"{path} is no trace: line {error.lineno} is not JSON ({error.msg})"
+            f"{path} is not a trace: line {error.lineno} is not JSON ({error.msg})"
         ) from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def notes_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Our own notes in a trace; empty for one that another tool has written."""
+    """benchsuite's notes in a trace; empty for a trace of another tool."""
     notes = content.get(NOTES)
     return notes if isinstance(notes, dict) else {}

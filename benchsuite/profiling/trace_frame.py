@@ -1,8 +1,8 @@
 """A trace as a tidy frame: one row per call of an operator, range, driver function or kernel.
 
-`COLUMNS` is the one table of what a row holds. Times are seconds, sizes bytes. Self time is a
-call's own, without the calls nested in it on the same thread; it is found from the nesting of
-intervals, as torch's `key_averages` does, and sums to the same.
+`COLUMNS` describes the columns. Times are in seconds, sizes in bytes. Self time is the time of a
+call without the calls nested in it on the same thread; it is derived from the nesting of intervals,
+as in torch's `key_averages`, and has the same sums.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COLUMNS = {
     "step": "number of the traced step; -1 outside",
     "phase": "forward, backward or optimiser; empty outside",
     "timestep": "timestep of an unrolled model; -1 where there is none",
-    "start": "since the first event, s",
-    "total_time": "with all that is nested in it, s",
-    "self_time": "without what is nested in it on its thread, s",
-    "device_time": "busy time of the kernels it launched itself, s",
+    "start": "time since the first event, s",
+    "total_time": "time with all nested calls, s",
+    "self_time": "time without the calls nested in it on its thread, s",
+    "device_time": "busy time of the kernels that it launched directly, s",
     "launches": "number of these kernels",
     "shape": "shapes of the arguments",
-    "bytes": "of the arguments, B",
-    "flops": "floating-point operations, where the shapes tell them, FLOP",
+    "bytes": "size of the arguments, B",
+    "flops": "floating-point operations, where they follow from the shapes, FLOP",
     "parent": "row of the call it is nested in, or that launched the kernel; -1 for none",
 }
 _KINDS = {
@@ -62,17 +62,17 @@ def load_frame(path: str | Path) -> pd.DataFrame:
     """Read a trace file into a frame with the columns of `COLUMNS`.
 
     Returns:
-        The frame, in order of time by thread; `frame.attrs["notes"]` holds our own notes.
+        The frame, sorted by thread and time; `frame.attrs["notes"]` holds benchsuite's notes.
 
     Raises:
-        UsageError: if the file is no readable trace, or holds no operator.
+        UsageError: if the file is not a readable trace, or holds no operator.
     """
     content = read_trace(path)
     frame = frame_of(content)
     if not (frame["kind"].isin(("op", "kernel"))).any():
         raise UsageError(
-            f"{path} is no trace of PyTorch: none of its {len(content['traceEvents'])} events is an"
-            " operator or a kernel"
+            f"{path} is not a trace of PyTorch: none of its {len(content['traceEvents'])} events is"
+            " an operator or a kernel"
         )
     return frame
 
@@ -85,7 +85,7 @@ def frame_of(content: dict[str, Any]) -> pd.DataFrame:
 
 
 def to_frame(events: Iterable[Any]) -> pd.DataFrame:
-    """The frame of Chrome trace events; those that are no calls are passed over."""
+    """The frame of Chrome trace events; events that are not calls are skipped."""
     rows = _Rows()
     for event in events:
         if isinstance(event, dict) and event.get("ph") == "X":
@@ -96,7 +96,7 @@ def to_frame(events: Iterable[Any]) -> pd.DataFrame:
 
 
 class _Rows:
-    """Columns in the making."""
+    """Columns of a frame under construction."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -112,7 +112,7 @@ class _Rows:
         self._known: dict[tuple[str, str, str], tuple[int, int]] = {}
 
     def add(self, kind: str, event: dict[str, Any]) -> None:
-        """Note one event; one without times is passed over."""
+        """Add one event; one without times is skipped."""
         try:
             start, length = round(event["ts"] * 1e3), round(event.get("dur", 0) * 1e3)
         except (KeyError, TypeError):
@@ -133,20 +133,20 @@ class _Rows:
         self.sizes.append(self._work(name, shape, dims, args.get("Input type") or ()))
 
     def _work(self, name: str, shape: str, dims: Any, types: Any) -> tuple[int, int]:
-        """(bytes, FLOP) of a call; equal ones come by the thousand and are counted once."""
+        """(bytes, FLOP) of a call; computed once for the thousands of equal calls."""
         if not shape:
             return 0, 0
         key = (name, shape, str(types))
         if key not in self._known:
             try:
                 size = argument_bytes(dims, types)
-            except TypeError:  # a foreign trace may have any shapes
+            except TypeError:  # a trace of another tool may have any shapes
                 size = 0
             self._known[key] = size, flops(name, dims)
         return self._known[key]
 
     def frame(self) -> pd.DataFrame:
-        """All columns, rows sorted by thread and time."""
+        """The frame, rows sorted by thread and time."""
         thread = pd.Categorical(self.threads)
         start, length = np.array(self.starts, np.int64), np.array(self.lengths, np.int64)
         order = np.lexsort((-length, start, thread.codes))
@@ -160,7 +160,7 @@ class _Rows:
         np.subtract.at(own, parent[nested], length[nested])
         same, keep = twins(name, parent)
         np.add.at(own, same[~keep], own[~keep])
-        # Of a kernel: what launched it, by the driver's call or, without one, by the operator.
+        # A kernel's launcher is found by the driver's call or, without one, by the operator.
         launcher = launchers(
             kind, parent, np.array(self.correlation)[order], np.array(self.external)[order]
         )
@@ -184,8 +184,8 @@ class _Rows:
         sizes = np.array(self.sizes, np.int64).reshape(-1, 2)[order]
         first = start.min() if len(start) else 0
         caller = np.where(kind == "kernel", launcher, np.where(nested, same[parent], -1))
-        place = np.cumsum(keep) - 1
-        caller = np.where(caller >= 0, place[caller], -1)
+        new_row = np.cumsum(keep) - 1
+        caller = np.where(caller >= 0, new_row[caller], -1)
         every = pd.DataFrame(
             {
                 "op": pd.Categorical(name),

@@ -1,4 +1,4 @@
-"""An explanation in two or three sentences."""
+"""An explanation in sentences."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from benchsuite import units
 from benchsuite.allocator import NOTABLE, fault_words
 
-#: Share of a step's time from which one thing bounds it. Well above one half: between two traces of
-#: the same step shares move by several per cent, which must not turn one answer into another.
+#: Share of a step's time from which a single cause bounds it. It is well above one half: between
+#: two traces of one step shares vary by several per cent, which must not change the answer.
 CLEARLY = 0.6
-#: Name of what no single thing bounds.
+#: The bound of a step that no single cause bounds.
 MIXED = "mixed"
 
 _NAMES = {
@@ -23,22 +23,22 @@ _NAMES = {
     "memory": "memory traffic",
     "other": "other operators",
 }
-#: Shares below this are not told.
+#: Shares below this are not mentioned.
 _LEAST = 0.02
 
 
 def bound_of(bounds: Mapping[str, float]) -> str:
-    """What a step is bound by: the largest share if it is clearly more than half, else "mixed"."""
+    """The bound of a step: its largest share if that is clearly more than half, else "mixed"."""
     name = max(bounds, key=lambda key: bounds[key])
     return name if bounds[name] >= CLEARLY else MIXED
 
 
 def sentences(found: Mapping[str, Any], notes: Mapping[str, Any]) -> list[str]:
-    """Where the time goes, what bounds it, what would help; and what was cut."""
-    told = [_where(found), _bound(found), _help(found, notes)]
+    """Where the time goes, what bounds it, what would reduce it, and what was cut."""
+    words = [_where(found), _bound(found), _help(found, notes)]
     if found["fault_share"] >= NOTABLE:
-        told.append(f"{fault_words(found['fault_share'], found['page_faults'])}.")
-    return [*told, *(f"Not all of it was traced: {words}." for words in found["cut"])]
+        words.append(f"{fault_words(found['fault_share'], found['page_faults'])}.")
+    return [*words, *(f"Not everything was traced: {cut}." for cut in found["cut"])]
 
 
 def _where(found: Mapping[str, Any]) -> str:
@@ -70,9 +70,12 @@ def _where(found: Mapping[str, Any]) -> str:
 def _bound(found: Mapping[str, Any]) -> str:
     bounds, bound = found["bounds"], found["bound"]
     calls, works, timesteps = found["calls"], found["works"], found["timesteps"]
-    unit = "kernels" if found["kernels"] else "of them touching data"
     second = found["kernels"] or works
-    per = f"{calls:,.0f} operators, {second:,.0f} {unit}, a step"
+    per = (
+        f"It calls {calls:,.0f} operators and launches {second:,.0f} kernels per step"
+        if found["kernels"]
+        else f"It calls {calls:,.0f} operators per step, of which {second:,.0f} touch data"
+    )
     if timesteps:
         per += f" ({number(calls / timesteps)} and {number(second / timesteps)} per timestep)"
     libraries = " and ".join(
@@ -86,11 +89,11 @@ def _bound(found: Mapping[str, Any]) -> str:
     return (
         f"{verdict}: {percent(bounds['overhead'])} of the time is overhead (the cost of calling),"
         f" {percent(bounds['arithmetic'])} arithmetic, {percent(bounds['memory'])} memory traffic."
-        f" It calls {per}{ran}."
+        f" {per}{ran}."
     )
 
 
-#: A recurrent cell with so few products a timestep has nothing left to stack.
+#: Most matrix products per timestep of a cell whose gates are stacked already.
 _STACKED = 1.5
 
 
@@ -106,15 +109,15 @@ def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         )
         return (
             f"Fewer calls per timestep would help most: {first}"
-            + ("" if stacked else " take the input's projection out of the loop, or ")
-            + f"hand the whole loop to a library's kernel; {batch} costs little more"
+            + ("" if stacked else " move the input's projection out of the loop, or ")
+            + f"use a library's kernel for the whole loop; {batch} costs little more"
             " time, as each call has room for more work."
         )
     if largest == "overhead":
         return (
-            f"Fewer and larger calls would help: {batch} or longer sequences fill"
-            " them, and capturing the step as a graph"
-            " (torch.compile, CUDA graphs) saves the calling."
+            f"Fewer and larger calls would help: {batch} or longer sequences make"
+            " them larger, and capturing the step as a graph"
+            " (torch.compile, CUDA graphs) avoids the cost of calling."
         )
     if largest == "memory":
         return (
@@ -126,10 +129,10 @@ def _help(found: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
 
 
 def percent(share: float) -> str:
-    """`0.1234` is "12 %"; what is not nothing is never shown as 0 %."""
+    """A share in per cent: `0.1234` is "12 %"; a positive share is never shown as 0 %."""
     return "<1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
 
 
 def number(value: float) -> str:
-    """Two digits below ten, none above."""
+    """A number with two digits below ten, and as an integer above."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""Explanations as they lie on disk, for reports; needs no torch."""
+"""Explanations on disk, read for reports without torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _UNKNOWN = {"fault_share": 0.0, "page_faults": 0.0}
 
 
 def read_explanations(root: Path) -> list[dict[str, Any]]:
-    """All explanations below a directory, by case; `path` is the directory of each.
+    """Explanations below a directory, sorted by case, each with its directory as `path`.
 
-    Unreadable ones are passed over: a report is not held up by a trace that was interrupted.
+    Unreadable ones are skipped, so that an interrupted trace does not prevent a report.
     """
     found = []
     for file in sorted(root.glob(f"*/{EXPLANATION}")):
@@ -38,7 +38,7 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     Earlier ones have no `model`, which their case's id begins with, no page faults, and other names
     of the bounds; their sentences follow from their numbers.
     """
-    content = {"model": content["case"].partition("-T")[0], "fault_share": 0.0, **content}
+    content = {"model": content["case"].partition("-T")[0], **content}
     if "launch" not in content.get("bounds", ()):
         return content
     bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}

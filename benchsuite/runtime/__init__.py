@@ -1,1 +1,1 @@
-"""A case made live: device, module, input and step."""
+"""From a case to its device, module, input and step."""

@@ -1,4 +1,4 @@
-"""The one place that turns a case into a live module."""
+"""Build the module of a case; every module of a case is built here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def assemble(case: Case, sizes: Sizes | None = None) -> SequenceModel:
 
     Args:
         case: Model, sizes, match, threads and seed.
-        sizes: What to build instead of the case's matched sizes, where they are known already.
+        sizes: The case's matched sizes, if they are known already.
 
     Returns:
         The model in training mode, on the CPU, in float32.
 
     Raises:
-        Unsupported: if a size means nothing to the model, or no width comes near the match.
-        UsageError: if the model is unknown or its factory returns no module.
+        Unsupported: if the model does not have a size, or no width comes near the match.
+        UsageError: if the model is unknown or its factory does not return a module.
         BenchsuiteError: if the factory fails.
     """
     torch.set_num_threads(case.num_threads)

@@ -1,4 +1,4 @@
-"""From a case's sizes to a module, whoever wrote the model."""
+"""Build modules from sizes, for built-in models and models from outside alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchsuite.grid.case import Case
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes that a factory may ask for by name."""
+    """The sizes that a factory may have as parameters."""
 
     input_size: int
     hidden_size: int
@@ -28,17 +28,17 @@ class Sizes:
 
     @classmethod
     def of(cls, case: Case) -> Sizes:
-        """Those of a case."""
+        """The sizes of a case, before matching."""
         return cls(
             case.input_size, case.hidden_size, case.num_layers, case.bidirectional, case.seq_len
         )
 
 
 class SequenceModel(nn.Module):
-    """A model as the suite sees it: (batch, time, features) → (batch, time, features).
+    """A model in the form that the suite uses: (batch, time, features) → (batch, time, features).
 
-    Modules that return `(output, state)`, as torch's recurrent ones do, are unwrapped; the state of
-    the last call can be had from `with_state`.
+    Only the output is kept of modules that return `(output, state)`, as torch's recurrent ones do;
+    `with_state` returns both.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -56,7 +56,7 @@ class SequenceModel(nn.Module):
         return self.with_state(x_BTF)[0]
 
     def with_state(self, x_BTF: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output, and the tensors of the state that the module returns (none: an empty tuple).
+        """The output, and the tensors of the state that the module returns (empty if it has none).
 
         Raises:
             UsageError: if the output is not (batch, time, features) of the input's batch and time.
@@ -67,11 +67,11 @@ class SequenceModel(nn.Module):
         return output, (state,) if isinstance(state, Tensor) else tuple(state)
 
     def continued(self, x_BTF: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Go on from a state that an earlier call gave.
+        """Continue from the state of an earlier call.
 
         Args:
             x_BTF: The next timesteps.
-            state: What the module returned beside its last output; None to start anew.
+            state: The state that the module returned last; None to start a sequence.
 
         Returns:
             The output, and the state in the module's own form (None where it returns none).
@@ -95,11 +95,11 @@ class SequenceModel(nn.Module):
 
 
 def build(model: str, sizes: Sizes) -> SequenceModel:
-    """Call a model's factory with those of the sizes that its signature names.
+    """Call a model's factory with the sizes that its signature names.
 
     Raises:
-        Unsupported: if a size that is not the default means nothing to the model.
-        UsageError: if the model is unknown or its factory returns no module.
+        Unsupported: if the model does not have a size whose value is not the default.
+        UsageError: if the model is unknown or its factory does not return a module.
         BenchsuiteError: if the factory fails.
     """
     spec = MODELS.get(model)
@@ -107,7 +107,7 @@ def build(model: str, sizes: Sizes) -> SequenceModel:
     for name, default in (("num_layers", 1), ("bidirectional", False)):
         value = getattr(sizes, name)
         if value != default and name not in accepted:
-            raise Unsupported(f"{model} has no {name}; {name}={value} means nothing to it")
+            raise Unsupported(f"{model} has no {name}; {name}={value} does not apply to it")
     given = {name: getattr(sizes, name) for name in accepted}
     try:
         module = spec.factory()(**given)
@@ -115,11 +115,8 @@ def build(model: str, sizes: Sizes) -> SequenceModel:
         raise
     except Exception as error:
         call = ", ".join(f"{name}={value}" for name, value in given.items())
-        words = " ".join(str(error).split())[:200]
-        raise BenchsuiteError(
-            f"{spec.target}({call}) raised {type(error).__name__}: {words}"
-            + (_adapter(spec.target) if re.search(_ARGUMENTS, words) else "")
-        ) from error
+        advice = _adapter(spec.target) if re.search(_ARGUMENTS, str(error)) else ""
+        raise BenchsuiteError(f"{spec.target}({call}) raised {described(error)}{advice}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec.target} returned a {type(module).__name__}, not an nn.Module")
     return SequenceModel(module)
@@ -148,6 +145,6 @@ def _accepted(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def build_on_meta(model: str, sizes: Sizes) -> SequenceModel:
-    """The same module without memory or data: for counting, whatever its size."""
+    """The same module on the meta device, without memory or data: for counting at any size."""
     with torch.device("meta"):
         return build(model, sizes)

@@ -1,6 +1,6 @@
-"""The one place that knows devices: what there is, how to wait for it, what it holds.
+"""Devices: availability, synchronisation, clocks and memory. No other module names torch.cuda.
 
-No function here touches CUDA for a CPU case: a forkserver's parent may call those safely.
+No function here touches CUDA for a CPU device, so a forkserver's parent may call it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ OutOfMemory = torch.OutOfMemoryError
 
 
 def cuda_problem() -> str:
-    """Why torch cannot use a CUDA device here, found out by asking it; empty where it can.
+    """Why torch cannot use a CUDA device on this machine; empty if it can.
 
-    This may initialise CUDA; `host.cuda_problem` gives the same answer without.
+    This may initialise CUDA; `host.cuda_problem` returns the same answer without doing so.
     """
     if torch.cuda.is_available():
         return ""
@@ -35,7 +35,7 @@ def require(name: str) -> torch.device:
     """The torch device of that name.
 
     Raises:
-        Unsupported: if this machine has none.
+        Unsupported: if this machine does not have it.
     """
     if name == "cuda" and (why := cuda_problem()):
         raise Unsupported(f"device cuda is not available on this machine: {why}")
@@ -43,13 +43,13 @@ def require(name: str) -> torch.device:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def clock(device: torch.device) -> Callable[[], float]:
-    """A wall clock whose every reading has first waited for the device, for the edges of blocks."""
+    """A wall clock that waits for the device before each reading."""
     if device.type != "cuda":
         return time.perf_counter
 
@@ -61,7 +61,7 @@ def clock(device: torch.device) -> Callable[[], float]:
 
 
 class EventTimer:
-    """Times blocks on the device's own clock, by pairs of events; waits only once, at the end."""
+    """Times blocks on the device's clock, by pairs of events; waits only once, at the end."""
 
     def __init__(self, device: torch.device) -> None:
         if device.type != "cuda":
@@ -71,7 +71,7 @@ class EventTimer:
 
     @contextmanager
     def block(self) -> Iterator[None]:
-        """Put an event before and after what is launched inside."""
+        """Record an event before and after the work launched inside."""
         with torch.cuda.device(self._device):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
@@ -86,7 +86,7 @@ class EventTimer:
 
 
 def peak_bytes(device: torch.device, step: Callable[[], object]) -> int:
-    """Most bytes that the caching allocator held during `step`, beyond what it held before."""
+    """Most bytes that the caching allocator held during `step`, beyond those held before."""
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -96,7 +96,7 @@ def peak_bytes(device: torch.device, step: Callable[[], object]) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a new tensor could take on the device."""
+    """Bytes that new tensors can take on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return host.free_memory()
@@ -125,7 +125,7 @@ def _driver_version() -> str:
 
 
 def tf32_flags() -> dict[str, bool]:
-    """Which float32 kernels may round to TF32; it only matters on CUDA."""
+    """Whether float32 kernels may round to TF32, which only matters on CUDA."""
     return {
         "tf32_matmul": torch.backends.cuda.matmul.fp32_precision == "tf32",
         "tf32_cudnn": getattr(torch.backends.cudnn, "rnn").fp32_precision == "tf32",  # noqa: B009
@@ -133,7 +133,7 @@ def tf32_flags() -> dict[str, bool]:
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """Device, flags and load at this moment, as columns of `records.SCHEMA`."""
+    """Device, flags and current load, as columns of `records.SCHEMA`."""
     return {
         **tf32_flags(),
         **describe(device),

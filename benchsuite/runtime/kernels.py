@@ -1,4 +1,4 @@
-"""Which kernel libraries a forward pass really ends in."""
+"""The kernel libraries that a forward pass calls."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-#: What names a library in an operator's name, or in that of a convolution's backend.
+#: Part of the name of an operator, or of a convolution's backend → library.
 _LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen"}
 
 
 class KernelWatch(TorchDispatchMode):
-    """Records which kernel libraries the dispatched operators end in.
+    """Records the kernel libraries that the dispatched operators call.
 
-    A library's recurrent layer is dispatched under its own name. A convolution is dispatched under
-    a common one; torch is asked which backend it selects for those very arguments.
+    The operator of a library's recurrent layer names the library. That of a convolution does not;
+    torch is asked which backend it selects for the same arguments.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class KernelWatch(TorchDispatchMode):
 
     @property
     def kernel(self) -> str:
-        """The libraries in words, such as "oneDNN"; "ATen" where no other one was called."""
+        """The libraries by name, such as "oneDNN"; "ATen" if no other one was called."""
         return " + ".join(sorted(self.libraries)) or "ATen"
 
     def looped(self, module: nn.Module, seq_len: int) -> bool:

@@ -13,27 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.models.conv import CausalConv1d
+from benchsuite.runtime.rounding import same_but_for_rounding
 
 
 class Streamable(Protocol):
-    """A module over (B, T, F) that may continue from a state; `SequenceModel` is one."""
+    """A module over (B, T, F) that may continue from a state, such as `SequenceModel`."""
 
     @property
     def takes_state(self) -> bool:
-        """Whether `continued` may pass a state on."""
+        """Whether `continued` accepts a state."""
 
     def __call__(self, x_BTF: Tensor) -> Tensor:
         """(B, T, F) → (B, T, O)."""
 
     def continued(self, x_BTF: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """The output (B, T, O), and the state after it; see `SequenceModel.continued`."""
+        """The output (B, T, O) and the state after it; see `SequenceModel.continued`."""
 
     def modules(self) -> Iterator[nn.Module]:
         """As of `nn.Module`."""
 
 
 class Stream(ABC):
-    """A causal model that gets its input piece by piece."""
+    """Feeds a causal model its input piece by piece."""
 
     def __init__(self, model: Streamable) -> None:
         self.model = model
@@ -44,7 +45,7 @@ class Stream(ABC):
 
 
 class Carried(Stream):
-    """Carries the state that the module returns and takes, as recurrent ones do."""
+    """Passes the state that the module returns to its next call, as for recurrent modules."""
 
     def __init__(self, model: Streamable) -> None:
         super().__init__(model)
@@ -62,7 +63,7 @@ class Carried(Stream):
 
 
 class Buffered(Stream):
-    """Keeps the last (k-1)·d inputs of every causal convolution, in place of its zero padding."""
+    """Keeps the last (k-1)·d inputs of every causal convolution instead of its zero padding."""
 
     def __init__(self, model: Streamable) -> None:
         super().__init__(model)
@@ -70,7 +71,7 @@ class Buffered(Stream):
 
     @staticmethod
     def fits(model: Streamable) -> bool:
-        """Whether there are such convolutions."""
+        """Whether the module has causal convolutions."""
         return any(isinstance(part, CausalConv1d) for part in model.modules())
 
     def feed(self, x_BTF: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class Buffered(Stream):
 
 
 class Recomputed(Stream):
-    """Keeps the whole input and runs all of it every time: slow, and right for any model."""
+    """Keeps the whole input and runs all of it in every call: slow, but right for any model."""
 
     def __init__(self, model: Streamable) -> None:
         super().__init__(model)
@@ -113,13 +114,12 @@ class Recomputed(Stream):
 
 @torch.no_grad()
 def stream_of(model: Streamable, x_BTF: Tensor) -> Stream:
-    """A stream that has yet to be fed: the cheapest kind that gives what the model gives.
+    """A new stream of the cheapest kind whose outputs are those of the model.
 
-    Tried on `x_BTF`, of two timesteps at least: a module from outside may return a state that
-    does not tell all, or mix convolutions with what looks further back.
+    Each kind is tried on `x_BTF`, of at least two timesteps: the state of a module from outside may
+    be incomplete, or its convolutions mixed with operations that look further back.
     """
     whole_BTO = model(x_BTF)
-    tolerance = 1e4 * torch.finfo(whole_BTO.dtype).eps * (1 + float(whole_BTO.abs().max()))
     for kind in (Carried, Buffered):
         if not kind.fits(model):
             continue
@@ -128,7 +128,7 @@ def stream_of(model: Streamable, x_BTF: Tensor) -> Stream:
         try:
             parts = [stream.feed(part_BTF) for part_BTF in (x_BTF[:, :cut], x_BTF[:, cut:])]
         except (RuntimeError, TypeError, ValueError):
-            continue  # its second argument or second result is no state
-        if torch.allclose(torch.cat(parts, 1), whole_BTO, rtol=0, atol=tolerance):
+            continue  # its second argument or second result is not a state
+        if same_but_for_rounding(whole_BTO, torch.cat(parts, 1)):
             return kind(model)
     return Recomputed(model)

@@ -22,14 +22,14 @@ from benchsuite.runtime.match import matched
 
 
 class TooLargeError(MemoryError):
-    """The case cannot fit in memory, known before anything was allocated."""
+    """The case cannot fit in memory; raised before anything is allocated."""
 
 
 class Workload:
     """Module, input and step function of a case.
 
-    Creating one checks the device and solves the match; `build` allocates. Exact measures, which
-    count on the meta device, need no building.
+    The constructor checks the device and solves the match; `build` allocates. Exact measures, which
+    count on the meta device, do not need `build`.
 
     Attributes:
         case: The case.
@@ -41,7 +41,7 @@ class Workload:
         output_size: Features of the output per timestep, known after `build`.
 
     Raises:
-        Unsupported: if this machine has no such device or engine, or the model no such option.
+        Unsupported: if this machine lacks the device or engine, or the model lacks an option.
     """
 
     def __init__(self, case: Case) -> None:
@@ -74,11 +74,11 @@ class Workload:
         return self._x_BTF
 
     def build(self) -> None:
-        """Allocate module and input, run the forward pass once and see which kernels it takes.
+        """Allocate module and input, and run the forward pass once to record its kernels.
 
         Raises:
-            TooLargeError: if it cannot fit in free memory.
-            Unsupported: if this process cannot have the case's allocator.
+            TooLargeError: if the case cannot fit in free memory.
+            Unsupported: if this process cannot apply the case's policy of the allocator.
         """
         if self._module is not None:
             return
@@ -104,7 +104,7 @@ class Workload:
 
         infer: the forward pass in inference mode. train: forward, mean square of the output,
         backward; gradients are dropped at the end, so that nothing is alive between steps. The
-        optimiser is left out: its cost is one of parameters, not of sequence length or kernel.
+        optimiser is left out: its cost depends on parameters, not on sequence length or kernel.
         """
         module, x_BTF = self.module, self.x_BTF
         run = self._run
@@ -132,7 +132,7 @@ class Workload:
             )
 
     def provenance(self) -> dict[str, Any]:
-        """What is known of this workload, as columns of `records.SCHEMA`."""
+        """Facts about this workload, as columns of `records.SCHEMA`."""
         return {
             "kernel": self.kernel,
             "looped": self.looped,

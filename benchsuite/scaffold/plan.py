@@ -25,6 +25,7 @@ from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import Value
 from benchsuite.grid.study import Budget, Study
+from benchsuite.sweep import suite
 
 #: Models that a user's models are compared with.
 _REFERENCE_MODELS = ("lstm", "tcn")
@@ -231,12 +232,13 @@ def _files(project: str, study: Study, requirements: Mapping[str, str]) -> dict[
         path: templates.get_template(f"{Path(path).name}.j2").render(values)
         for path in (
             "asv.conf.json",
-            "benchmarks/measures.py",
             "benchmarks/study.toml",
             ".github/workflows/benchmark.yml",
         )
     }
     return {
+        "asv.conf.json": rendered["asv.conf.json"],
+        "benchmarks/measures.py": suite.BENCHMARK_MODULE,
         **rendered,
         "benchmarks/__init__.py": '"""The benchmarks that asv runs."""\n',
         ".asv/.gitignore": _IGNORE,

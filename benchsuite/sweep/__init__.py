@@ -1,1 +1,1 @@
-"""Sweeps: asv runs the benchmark classes over a study, and `driver` runs asv."""
+"""Sweeps: `driver` starts asv, which runs the benchmark classes of `suite` over a study."""

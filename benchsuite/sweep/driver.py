@@ -1,7 +1,7 @@
-"""Drives asv over a study and follows the record file.
+"""Runs asv over a study and follows the record file.
 
-What is done, what is left and what failed is read from the records, which the benchmark processes
-append; asv's own output goes to a log. Nothing here imports torch.
+Progress, failures and the rest are read from the records, which the benchmark processes append;
+asv's output goes to a log. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkou
 from benchsuite.sweep.launchers import asv
 from benchsuite.sweep.remaining import Remaining
 
-_FINE = {"ok", "skipped", "remaining"}
+_NO_FAILURE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands, for whoever shows it.
+    """Progress of a run, for display.
 
     Attributes:
         total: Measurements of the study (cases × measures).
-        reused: Of these, finished by an earlier run.
-        done: Of these, ended in this run.
-        failed: Of these, neither ok nor skipped.
-        current: What is being measured.
-        failure: What has just failed, reported once.
-        eta: Seconds to go, estimated; None before anything has ended.
+        reused: Number of these that an earlier run has finished.
+        done: Number of these that have ended in this run.
+        failed: Number of ended ones that are neither ok nor skipped.
+        current: Case and measure that are being measured.
+        failure: The record of the measurement that has just failed, reported once.
+        eta: Estimated seconds to the end; None before any measurement has ended.
     """
 
     total: int
@@ -57,24 +57,24 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a run came to.
+    """Outcome of a run.
 
     Attributes:
-        study: Its name.
-        cases: Grid points; the next three count these.
-        ok: All that makes sense on this machine was measured.
-        skipped: Nothing of it makes sense on this machine.
-        failed: Something failed, ran out of memory or time, or left no record.
-        remaining: Not measured yet, because the run was interrupted.
-        measure_seconds: Inside measurements, this run.
-        setup_seconds: Building workloads, this run.
-        wall_seconds: On the clock, this run.
-        records: The record file.
+        study: Name of the study.
+        cases: Number of cases, each of which counts in one of the next four.
+        ok: Cases of which every measure that this machine supports was measured.
+        skipped: Cases of which this machine supports no measure.
+        failed: Cases of which a measure failed, ran out of memory or time, or left no record.
+        remaining: Cases not measured yet, because the run was interrupted.
+        measure_seconds: Seconds of this run inside measurements.
+        setup_seconds: Seconds of this run spent on building workloads.
+        wall_seconds: Seconds of this run on the clock.
+        records: Path of the record file.
         reused: Measurements that an earlier run had finished.
         measured: Measurements that have ended in this run.
         interrupted: Whether the run was stopped before its end.
         failures: Status → number of measurements, over the whole study.
-        notes: What else to tell.
+        notes: Other remarks on the run, a sentence each.
     """
 
     study: str
@@ -106,12 +106,12 @@ def run_study(
     Args:
         study: With its device resolved.
         root: The root of all results.
-        fresh: Measure finished ones again too; old records stay in the file.
-        on_progress: Called whenever something began or ended.
+        fresh: Measure finished cases again too; old records stay in the file.
+        on_progress: Called whenever a measurement has begun or ended.
 
     Raises:
         UsageError: if results cannot be written there, or are of another machine of this name.
-        BenchsuiteError: if the study is being run already, or asv could not run at all.
+        BenchsuiteError: if the study is being run already, or asv could not run.
     """
     began = time.monotonic()
     place = StudyHome.of(root, study.name)
@@ -180,7 +180,7 @@ def _has_asv_results(place: StudyHome, commit: str) -> bool:
 
 def _follow(process: subprocess.Popen[bytes], tail: _Tail, watch: _Watch) -> None:
     """Report what the benchmark processes append until asv ends."""
-    watch.begin()
+    watch.start()
     while True:
         ended = process.poll() is not None
         for record in map(Record.from_row, tail.rows()):
@@ -191,11 +191,11 @@ def _follow(process: subprocess.Popen[bytes], tail: _Tail, watch: _Watch) -> Non
 
 
 class _Watch:
-    """Keeps a run's progress by the records of it, and reports each change.
+    """Updates a run's progress from its records, and reports each change.
 
     Args:
-        progress: Where the run stands before it begins.
-        remaining: The estimate of what it has still to do.
+        progress: Progress before the run begins.
+        remaining: Estimate of the time of the remaining measurements.
         report: Called with the progress.
         clock: Monotonic seconds.
     """
@@ -210,18 +210,18 @@ class _Watch:
         self._progress, self._remaining, self._report = progress, remaining, report
         self._clock = clock
         self._under_way: Record | None = None
-        self._since = 0.0  # the end of the one before, or the start of the first
+        self._since = 0.0  # the end of the last measurement, or the start of the first
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Report the run's start."""
         self._report(self._progress)
 
     def take(self, record: Record) -> None:
-        """Take a record that was appended."""
+        """Update the progress with a record that was appended."""
         progress = self._progress
         progress.failure = None
         if record.status == "started":
-            if self._under_way is not None:  # the one before was killed
+            if self._under_way is not None:  # its process was killed
                 self._end(self._under_way.replace(status="crashed", reason=CRASHED))
             progress.current = f"{record.case.id} {record.measure}"
             self._since = self._since or self._clock()
@@ -243,7 +243,7 @@ class _Watch:
 
 
 class _Tail:
-    """Complete rows of a run that were appended to a record file since it was last asked."""
+    """Rows of a run that were appended to a record file since the last call."""
 
     def __init__(self, path: Path, offset: int, run: str) -> None:
         self._path, self._offset, self._run = path, offset, run
@@ -260,13 +260,13 @@ class _Tail:
                 try:
                     row = json.loads(line)
                 except ValueError:
-                    continue  # a line that an earlier run left torn; loading reports it
+                    continue  # a line that an earlier run wrote partially; loading reports it
                 if row.get("run") == self._run:
                     yield row
 
 
 def _close_interrupted(place: StudyHome, tail: _Tail) -> None:
-    """Give the attempt that was under way its end, if it was killed before it could."""
+    """Write the end of the attempt under way, if its process was killed before it could."""
     rows = list(tail.rows())
     if rows and rows[-1]["status"] == "started":
         record = Record.from_row(rows[-1])
@@ -274,7 +274,7 @@ def _close_interrupted(place: StudyHome, tail: _Tail) -> None:
 
 
 def _settled(tail: _Tail) -> dict[Key, Record]:
-    """Records of this run, dead attempts included, by key."""
+    """Records of this run by key, with attempts whose process died."""
     return {record.key: record for record in map(Record.from_row, settle(tail.rows()))}
 
 
@@ -287,7 +287,7 @@ def _balance(
     interrupted: bool,
     **rest: Any,
 ) -> Balance:
-    verdicts: dict[Case, set[str]] = {}
+    statuses_of: dict[Case, set[str]] = {}
     statuses: Counter[str] = Counter()
     for key, (case, _) in wanted.items():
         record = outcomes.get(key)
@@ -296,22 +296,22 @@ def _balance(
             status = "remaining"
         statuses[status] += 1
         if case.model != MACHINE:
-            verdicts.setdefault(case, set()).add(status)
-    remaining = sum("remaining" in found for found in verdicts.values())
-    skipped = sum(found == {"skipped"} for found in verdicts.values())
-    ok = sum(found <= {"ok", "skipped"} for found in verdicts.values()) - skipped
+            statuses_of.setdefault(case, set()).add(status)
+    remaining = sum("remaining" in found for found in statuses_of.values())
+    skipped = sum(found == {"skipped"} for found in statuses_of.values())
+    ok = sum(found <= {"ok", "skipped"} for found in statuses_of.values()) - skipped
     return Balance(
         study=study.name,
-        cases=len(verdicts),
+        cases=len(statuses_of),
         ok=ok,
         skipped=skipped,
-        failed=len(verdicts) - ok - skipped - remaining,
+        failed=len(statuses_of) - ok - skipped - remaining,
         remaining=remaining,
         measure_seconds=sum(record.duration or 0.0 for record in measured),
         setup_seconds=sum(record.setup_duration or 0.0 for record in measured),
         wall_seconds=rest.pop("wall"),
         measured=len(measured),
-        failures={s: n for s, n in sorted(statuses.items()) if s not in _FINE},
+        failures={s: n for s, n in sorted(statuses.items()) if s not in _NO_FAILURE},
         interrupted=interrupted,
         **rest,
     )

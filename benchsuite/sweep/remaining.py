@@ -1,10 +1,10 @@
-"""How long the rest of a run will take: a guess from each case's axes, corrected by what was seen.
+"""Time that the rest of a run will take: guessed from each case's axes, corrected by what was seen.
 
-asv measures one measure after the other, and they differ a thousandfold: the pace of the trainings
-that come first says nothing about the counts that follow. So each measurement gets a first guess in
-seconds, and the guesses of a group (measure, model, device) are scaled by the ratio of the seconds
-seen to the seconds guessed. A group of which little was seen leans on its measure, and a measure of
-which nothing was seen on the other measures of the device.
+asv takes one measure after the other, and their times differ a thousandfold: the pace of the
+trainings that come first does not predict the counts that follow. Each measurement therefore has a
+first guess in seconds, and the guesses of a group (measure, model, device) are scaled by the ratio
+of the seconds seen to the seconds guessed. A group with few ended measurements is scaled mostly by
+the ratio of its measure, and a measure without any by that of the device's other measures.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.records import Key
 
-#: First guesses of an ordinary CPU: seconds to fork, build and write; to measure a rate of the
+#: First guesses for an ordinary CPU: seconds to fork, build and write; to measure a rate of the
 #: machine; to call the operators of one timestep; and for one multiply-add of a product.
 _PROCESS_SECONDS = 0.1
 _MACHINE_SECONDS = 0.5
 _TIMESTEP_SECONDS = 40e-6
 _PRODUCT_SECONDS = 3e-11
-#: A model's products in one timestep, layer and sequence, in units of H².
+#: Multiply-adds of a model per timestep, layer and sequence, in units of H².
 _PRODUCTS = 8
-#: Forward and backward cost about as much as three times forward.
+#: Forward and backward together take about three times as long as forward.
 _TRAIN_FACTOR = 3.0
 
 
 @dataclass(slots=True)
 class _Sums:
-    """Guessed and seen seconds of the measurements of one group that have ended."""
+    """Guessed and seen seconds of the ended measurements of one group."""
 
     guessed: float = 0.0
     seen: float = 0.0
@@ -45,7 +45,7 @@ class _Sums:
         self.count += 1
 
     def factor(self, prior: float) -> float:
-        """Seen over guessed, where `prior` counts as one more measurement of average size."""
+        """Ratio of seen to guessed; `prior` counts as one more measurement of average size."""
         if not self.count:
             return prior
         mean = self.guessed / self.count
@@ -53,11 +53,11 @@ class _Sums:
 
 
 class Remaining:
-    """The seconds that the measurements not yet ended will take.
+    """Estimate of the seconds that the measurements not yet ended will take.
 
     Args:
-        wanted: Key → case and name of the measure, of all that this run will measure.
-        budget: The study's seconds per measurement.
+        wanted: Key → case and name of the measure, for every measurement of this run.
+        budget: The study's time limits.
     """
 
     def __init__(self, wanted: Mapping[Key, tuple[Case, str]], budget: Budget) -> None:
@@ -72,17 +72,17 @@ class Remaining:
         self._measures: dict[tuple[str, str], _Sums] = defaultdict(_Sums)
 
     def ended(self, key: Key, seconds: float) -> None:
-        """Take a measurement off, which took `seconds` on the clock; unknown ones are ignored."""
-        found = self._left.pop(key, None)
-        if found is None:
+        """Count a measurement as ended after `seconds` on the clock; unknown keys are ignored."""
+        measurement = self._left.pop(key, None)
+        if measurement is None:
             return
-        group, guessed = found
+        group, guessed = measurement
         self._to_go[group] -= guessed
         self._groups[group].add(guessed, seconds)
         self._measures[group[0], group[2]].add(guessed, seconds)
 
     def seconds(self) -> float:
-        """The estimate; 0 where nothing is left."""
+        """The estimate; 0 if no measurement is left."""
         if not self._left:
             return 0.0
         by_device = {device: self._device_factor(device) for _, _, device in self._to_go}
@@ -94,8 +94,9 @@ class Remaining:
         return max(total, 0.0)
 
     def _device_factor(self, device: str) -> float:
-        """Geometric mean over the measures seen, with one more that was guessed rightly."""
-        factors = [sums.factor(1.0) for (_, own), sums in self._measures.items() if own == device]
+        """Geometric mean of the ratios of the measures seen and of one more whose ratio is 1."""
+        measures = self._measures.items()
+        factors = [sums.factor(1.0) for (_, other), sums in measures if other == device]
         return math.exp(sum(map(math.log, factors)) / (len(factors) + 1))
 
 
@@ -104,7 +105,7 @@ def _group(case: Case, measure: str) -> tuple[str, str, str]:
 
 
 def step_seconds(case: Case) -> float:
-    """A first guess at one step of a case: calls per timestep, and products of T·B·H²."""
+    """A first guess at the seconds of one step: calls per timestep, and products of T·B·H²."""
     calls = case.seq_len * case.num_layers * _TIMESTEP_SECONDS
     products = case.seq_len * case.batch_size * case.hidden_size**2 * case.num_layers * _PRODUCTS
     seconds = calls + products * _PRODUCT_SECONDS
@@ -112,10 +113,10 @@ def step_seconds(case: Case) -> float:
 
 
 def guess(case: Case, spec: MeasureSpec, budget: Budget) -> float:
-    """A first guess at the seconds of one measurement, its process included."""
+    """A first guess at the seconds of one measurement, including its process."""
     if spec.of_machine:
         return _PROCESS_SECONDS + _MACHINE_SECONDS
     seconds = spec.steps * step_seconds(case)
-    if spec.unit == "s":  # timed until the samples settle, which is anywhere between the two
+    if spec.unit == "s":  # timed until the samples settle, between these two limits
         seconds += math.sqrt(budget.min_run_time * budget.max_run_time) + budget.warmup
     return _PROCESS_SECONDS + min(seconds, budget.timeout)

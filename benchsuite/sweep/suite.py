@@ -1,15 +1,11 @@
-"""The benchmark classes that asv runs: one per measure of the study, made from the registry.
+"""The benchmark classes that asv runs: one for each measure of the study, made from the registry.
 
-A benchmark directory needs three lines:
+A benchmark directory holds one module with the text of `BENCHMARK_MODULE`. Environment variables
+name the study and where records go; without them the study is the `study.toml` beside that module,
+or `tracked` where there is none, and records go to `.benchsuite` beside the benchmark directory.
 
-    from benchsuite.sweep import suite
-
-    globals().update(suite.benchmark_classes(__file__))
-
-Which study that is, and where records go, is told by environment variables; without them it is the
-`study.toml` beside that module, or `tracked` where there is none, and `.benchsuite` beside the
-benchmark directory. Importing this module imports no torch
-and touches no CUDA: asv's forkserver imports it before it forks.
+Importing this module imports no torch and touches no CUDA: asv's forkserver imports it before it
+forks.
 """
 
 from __future__ import annotations
@@ -31,17 +27,27 @@ from benchsuite.records.home import StudyHome
 from benchsuite.records.provenance import CHECKOUT
 from benchsuite.sweep.guards import resolve_device
 
+#: The text of a benchmark module, in this repository, in asv's directory of a study and in the
+#: repositories that `benchsuite init` sets up.
+BENCHMARK_MODULE = '''\
+"""The benchmarks that asv runs: one class for each measure of the study, made from the registry."""
+
+from benchsuite.sweep import suite
+
+globals().update(suite.benchmark_classes(__file__))
+'''
+
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
 RESUME = "BENCHSUITE_RESUME"
-#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it:
-#: the environments that asv makes must not see the checkout.
+#: Directory of models given as module:factory. Only `benchsuite run` sets it: the environments that
+#: asv makes must not see the checkout.
 MODELS_FROM = "BENCHSUITE_MODELS_FROM"
 
 TRACKED = "tracked"
-#: The study that a repository keeps the history of, beside its benchmark module.
+#: Definition of the study whose history a repository keeps, beside its benchmark module.
 STUDY_FILE = "study.toml"
-#: asv's limit is above our own, which leaves a record with the reason.
+#: Seconds by which asv's limit is above our own, which leaves a record with the reason.
 _GRACE_SECONDS = 30.0
 _ASV_UNITS = {"s": "seconds", "B": "bytes", "1": "count"}
 #: Share of free memory that a case may take before its allocations fail.
@@ -55,14 +61,14 @@ class CaseBenchmark:
     spec: ClassVar[MeasureSpec]
 
     def run(self, *point: Value) -> float | dict[str, Any]:
-        """Measure one point, or hand back what an interrupted run has measured already.
+        """Measure one point, or return what an earlier run has measured already.
 
         Returns:
             A number, or samples in the form that asv takes for a timing.
 
         Raises:
             SkipNotImplemented: where the case has no meaning here; asv keeps it as NaN.
-            RuntimeError: where it failed; the record says why, asv shows it.
+            RuntimeError: where it failed, with the record's reason, which asv shows.
         """
         record = self._record(*point)
         if record.status == "skipped":
@@ -101,22 +107,24 @@ def benchmark_classes(file: str) -> dict[str, type]:
     """The classes of the study by name: `Latency`, `PeakMemory` and so on.
 
     Args:
-        file: The benchmark module's own `__file__`. asv runs benchmarks in a directory that is
-            thrown away, so results and checkout are looked for beside that of the benchmarks.
+        file: The benchmark module's `__file__`. asv runs benchmarks in a temporary directory, so
+            results and checkout are looked for beside the benchmark directory.
     """
     beside = Path(file).absolute().parent.parent
     os.environ[home.VARIABLE] = str(beside / (os.environ.get(home.VARIABLE) or home.DEFAULT))
     os.environ.setdefault(CHECKOUT, str(beside))
-    own = Path(file).absolute().with_name(STUDY_FILE)
+    definition = Path(file).absolute().with_name(STUDY_FILE)
     if os.environ.get(STUDY, "").endswith(".toml"):
         os.environ[STUDY] = str(beside / os.environ[STUDY])
     elif not os.environ.get(STUDY):
-        os.environ[STUDY] = str(own) if own.exists() else TRACKED
+        os.environ[STUDY] = str(definition) if definition.exists() else TRACKED
     directory = os.environ.get(MODELS_FROM)
     if directory and directory not in sys.path:
         sys.path.append(directory)  # last: a copy.py there must not hide the standard library's
     chosen = _chosen_study()
-    if "run_server" in sys.argv:  # this process is asv's forkserver: children inherit what is warm
+    if (
+        "run_server" in sys.argv
+    ):  # this process is asv's forkserver, whose children inherit what is loaded
         _warm_up()
     return {
         _class_name(name): _benchmark_class(chosen, MEASURES.get(name)) for name in chosen.measures
@@ -153,7 +161,7 @@ def _class_name(measure: str) -> str:
 
 
 def _chosen_study() -> Study:
-    """The study, on the device that `auto` stands for here."""
+    """The study, with the device `auto` resolved."""
     return resolve_device(load_study(os.environ[STUDY]))
 
 
@@ -163,7 +171,7 @@ def _study_home(study: Study) -> StudyHome:
 
 @functools.cache
 def _finished() -> dict[Key, Record]:
-    """Measurements of the study with an outcome, by key."""
+    """Records of the study's finished measurements, by key."""
     return finished(_study_home(_chosen_study()).records.path)
 
 
@@ -189,7 +197,7 @@ def _warm_up() -> None:
 
 
 def _limit_memory() -> None:
-    """Let allocations fail before the machine runs out of memory: a case fails, alone."""
+    """Make allocations fail before the machine runs out of memory, so that one case fails alone."""
     with Path("/proc/self/status").open(encoding="ascii") as lines:
         used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
     limit = used + int(_MEMORY_SHARE * host.free_memory())

@@ -1,21 +1,21 @@
-"""Traces beside a sweep: one per model and mode, each in a process of its own.
+"""Traces beside a sweep: one for each model, mode and device, each recorded in a separate process.
 
-Of each model, mode and device the case at the largest sequence length is traced, there with the
-smallest batch and width, where the cost of each timestep shows most plainly.
+The traced case is the one with the longest sequence and, at that length, the smallest batch and
+width, where the cost of each timestep shows most plainly.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchsuite.grid.axes import AXES
+from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.profiling.written import EXPLANATION
 from benchsuite.records.home import StudyHome
+from benchsuite.sweep.launchers.child import call_in_child
 
 #: A trace may take this much longer than a measurement of the same case.
 _RECORDING_SECONDS = 120.0
@@ -42,13 +42,13 @@ def trace_study(
     fresh: bool = False,
     on_case: Callable[[Case, int, int], None] = lambda *_: None,
 ) -> list[str]:
-    """Trace the selected cases into HOME/STUDY/traces; those that are there are kept.
+    """Trace the selected cases into HOME/STUDY/traces; existing traces are kept.
 
     Args:
         study: With its device resolved.
         root: The root of all results.
-        fresh: Trace again what is there too.
-        on_case: Called before each, with its number, from 1, and how many there are to trace.
+        fresh: Replace existing traces too.
+        on_case: Called before each case, with its number, from 1, and how many there are to trace.
 
     Returns:
         A note for each case that could not be traced.
@@ -62,26 +62,16 @@ def trace_study(
     ]
     for number, case in enumerate(cases, 1):
         on_case(case, number, len(cases))
-        settings = [
-            word
-            for name in AXES
-            if name != "model"
-            for word in ("-a", f"{name}={str(getattr(case, name)).lower()}")
-        ]
-        # In the directory this process is in, where models as module:factory are found.
-        command = [sys.executable, "-m", "benchsuite", "trace", case.model, *settings]
         try:
-            done = subprocess.run(
-                [*command, "-o", str(directory), "--json"],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=limit,
-            )
-        except subprocess.TimeoutExpired:
-            notes.append(f"no trace of {case.id}: given up after {limit:g} s")
-            continue
-        if done.returncode:
-            words = done.stderr.strip().splitlines() or ["no output"]
-            notes.append(f"no trace of {case.id}: {words[-1].removeprefix('error: ')}")
+            call_in_child(_trace, case, directory, limit=limit)
+        except BenchsuiteError as error:
+            notes.append(f"no trace of {case.id}: {error}")
     return notes
+
+
+def _trace(case: Case, directory: Path) -> None:
+    """Body of the child process; the parent imports no torch."""
+    from benchsuite.profiling.trace_case import trace_case
+
+    sys.path.append("")  # models given as module:factory may live in the working directory
+    trace_case(case, directory)

@@ -143,7 +143,7 @@ def test_tensor_memory_is_the_highest_point_and_not_the_sum():
     assert 1000 <= tensors(step).peak < 1200
 
 
-def test_tensors_that_a_step_leaves_behind_are_told():
+def test_tensors_that_a_step_leaves_behind_are_counted():
     kept = []
     found = tensors(lambda: kept.append(torch.empty(1000)))
     assert found.left == found.peak >= 4000
@@ -450,7 +450,7 @@ def test_a_match_is_recorded():
         ({"model": "lstm_fused"}, ("ATen", True)),
     ],
 )
-def test_the_kernel_that_ran_is_told(axes, kernel):
+def test_the_kernel_that_ran_is_recorded(axes, kernel):
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this torch is built without oneDNN")
     workload = Workload(Case(**axes, seq_len=8))
@@ -541,7 +541,7 @@ def test_a_value_that_is_not_finite_is_a_failure(monkeypatch):
     assert "not a finite number" in record.reason
 
 
-def test_an_unknown_measure_is_told():
+def test_an_unknown_measure_is_an_error():
     with pytest.raises(UsageError, match="unknown measure 'latensy': did you mean 'latency'"):
         measure(Case(model="lstm"), "latensy")
 

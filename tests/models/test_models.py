@@ -67,7 +67,7 @@ def test_recurrent_models_take_layers_and_directions(name):
 
 
 @pytest.mark.parametrize(("option", "value"), [("num_layers", 2), ("bidirectional", True)])
-def test_convolutions_say_what_means_nothing_to_them(option, value):
+def test_convolutions_refuse_options_that_do_not_apply(option, value):
     sizes = {"num_layers": 1, "bidirectional": False, option: value}
     with pytest.raises(Unsupported, match=f"tcn has no {option}"):
         build("tcn", Sizes(F, H, **sizes, seq_len=T))
@@ -99,12 +99,12 @@ def test_a_factory_from_outside_may_name_none_of_the_sizes():
         (f"{__name__}:T", "is a int, not a callable"),
     ],
 )
-def test_a_bad_factory_is_told(target, words):
+def test_a_bad_factory_is_an_error(target, words):
     with pytest.raises(UsageError, match=words):
         build(target, Sizes(F, H, 1, bidirectional=False, seq_len=T))
 
 
-def test_an_output_of_another_shape_is_told():
+def test_an_output_of_another_shape_is_an_error():
     model = build(f"{__name__}:flat_factory", Sizes(F, H, 1, bidirectional=False, seq_len=T))
     with pytest.raises(UsageError, match=r"Flatten returned \(3, 60\)"):
         model(torch.randn(B, T, F))

@@ -170,12 +170,12 @@ def test_nonzero_peepholes_have_no_torch_form():
 @pytest.mark.parametrize(
     ("ours", "theirs", "words"),
     [
-        (LSTM(4, 5), nn.LSTM(4, 5, 2), "bias_hh_l1 has no place here"),
-        (LSTM(4, 5), nn.LSTM(4, 5, bidirectional=True), "l0_reverse has no place here"),
+        (LSTM(4, 5), nn.LSTM(4, 5, 2), "bias_hh_l1 is unexpected"),
+        (LSTM(4, 5), nn.LSTM(4, 5, bidirectional=True), "l0_reverse is unexpected"),
         (LSTM(4, 5, 2), nn.LSTM(4, 5), "bias_hh_l1 is missing"),
-        (LSTM(4, 5, bias=False), nn.LSTM(4, 5), "bias_hh_l0 has no place here"),
-        (LSTM(4, 5), nn.LSTM(4, 6), r"bias_hh_l0 is of shape \(24,\); needed: \(20,\)"),
-        (GRU(4, 5), nn.GRU(4, 5, 2), "bias_hh_l1 has no place here"),
+        (LSTM(4, 5, bias=False), nn.LSTM(4, 5), "bias_hh_l0 is unexpected"),
+        (LSTM(4, 5), nn.LSTM(4, 6), r"bias_hh_l0 has shape \(24,\); needed: \(20,\)"),
+        (GRU(4, 5), nn.GRU(4, 5, 2), "bias_hh_l1 is unexpected"),
     ],
 )
 def test_weights_of_another_layer_are_refused(ours, theirs, words):

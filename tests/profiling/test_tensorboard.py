@@ -134,7 +134,7 @@ def test_the_timeline_draws_from_its_file_alone(browsed, traces):
     assert browsed.colours(page.locator("canvas")) >= 5
     box = page.locator("canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 24)
-    assert "ProfilerStep" in page.locator("#told").text_content()
+    assert "ProfilerStep" in page.locator("#details").text_content()
     for _ in range(12):
         page.mouse.wheel(0, -100)
     page.wait_for_timeout(200)
@@ -156,7 +156,7 @@ def test_it_listens_on_loopback_only(url):
     assert listening == [f"0100007F:{port:04X}"]
 
 
-def test_a_port_in_use_is_told(traces):
+def test_a_port_in_use_is_an_error(traces):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -166,13 +166,13 @@ def test_a_port_in_use_is_told(traces):
 
 
 @pytest.mark.parametrize("missing", ["tensorboard.program", "torch_tb_profiler.plugin"])
-def test_a_missing_tensorboard_is_told(traces, monkeypatch, missing):
+def test_a_missing_tensorboard_is_an_error(traces, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UsageError, match=r"pip install 'benchsuite\[trace\]'"):
         serve(traces, 0)
 
 
-def test_a_directory_without_traces_is_told(tmp_path):
+def test_a_directory_without_traces_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"no trace for TensorBoard in .*benchsuite trace"):
         serve(tmp_path, 0)
 

@@ -39,7 +39,7 @@ def test_torchs_layers_run_on_cudnn(model):
 
 
 @pytest.mark.parametrize("model", NAMES)
-def test_peak_memory_is_what_the_allocator_says(model):
+def test_peak_memory_is_that_of_the_allocator(model):
     case = Case(model=model, mode="train", device="cuda", seq_len=64, batch_size=8)
     values = {measure(case, "peak_memory").value for _ in range(2)}
     assert len(values) == 1

@@ -62,7 +62,7 @@ def test_records_of_two_machines_are_never_one_number(make_record, tmp_path, run
         assert err.count("\n") == 1
 
 
-def test_records_of_a_changed_tree_say_so_and_replace_nothing(tmp_path, monkeypatch, tiny):
+def test_records_of_a_changed_tree_are_marked_and_replace_nothing(tmp_path, monkeypatch, tiny):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@localhost"]
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "model.py").write_text("width = 3\n")
@@ -112,7 +112,7 @@ exec "$3" -m benchsuite run quick -a seq_len=4 --home "$1"
 """
 
 
-def test_read_only_storage_is_told(tmp_path):
+def test_read_only_storage_is_an_error(tmp_path):
     """Permissions do not stop root; a read-only mount does."""
     place, work = tmp_path / "results", tmp_path / "work"
     place.mkdir()
@@ -131,7 +131,9 @@ def test_read_only_storage_is_told(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_storage_that_becomes_read_only_during_a_run_is_told(make_record, tmp_path, monkeypatch):
+def test_storage_that_becomes_read_only_during_a_run_is_reported(
+    make_record, tmp_path, monkeypatch
+):
     def refuse(*_):
         raise OSError(30, "Read-only file system")
 

@@ -20,7 +20,7 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
-from benchsuite.sweep import driver, remaining, trace_study
+from benchsuite.sweep import driver, remaining, suite, trace_study
 from benchsuite.sweep.remaining import Remaining
 
 HERE = Path(__file__).parents[1]
@@ -142,7 +142,7 @@ def test_asvs_own_results_load_into_the_same_frame(swept):
     pd.testing.assert_series_equal(ours["ci_high"], theirs["ci_high"], rtol=1e-4)
 
 
-def test_what_is_not_asvs_is_told(tmp_path):
+def test_a_directory_without_asvs_results_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="no results directory of asv"):
         load_asv_results(tmp_path)
     (tmp_path / "benchmarks.json").write_text("{}")
@@ -150,7 +150,7 @@ def test_what_is_not_asvs_is_told(tmp_path):
         load_asv_results(tmp_path)
 
 
-def test_records_say_where_they_come_from(swept):
+def test_records_carry_their_provenance(swept):
     path, _, balance = swept
     head = subprocess.run(
         ["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
@@ -206,15 +206,38 @@ def test_the_estimate_follows_the_axes():
     assert remaining.step_seconds(wider) > 10 * remaining.step_seconds(case)
 
 
+def test_the_repositorys_benchmark_module_is_the_one_text():
+    module = HERE.parent / "benchmarks" / "measures.py"
+    assert module.read_text("utf-8") == suite.BENCHMARK_MODULE
+
+
 def test_tracing_reports_its_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        trace_study.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "", "")
-    )
+    monkeypatch.setattr(trace_study, "call_in_child", lambda *_, **__: None)
     study = load_study("quick").derive({"device": ["cpu"], "model": ["lstm", "tcn"]})
     seen = []
     notes = trace_study.trace_study(study, tmp_path, on_case=lambda case, *of: seen.append(of))
     assert notes == []
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("model", "limit", "note"),
+    [
+        ("raises", 600.0, "ZeroDivisionError: planted over two lines"),
+        ("killed", 600.0, "its process was killed by SIGKILL"),
+        ("hangs", 0.5, "given up after 0.5 s"),
+    ],
+)
+def test_a_trace_that_fails_is_a_note(tmp_path, monkeypatch, model, limit, note):
+    """The model is found in the working directory alone."""
+    monkeypatch.chdir(HERE)
+    monkeypatch.setattr(trace_study, "_RECORDING_SECONDS", limit - 60)
+    study = load_study("quick").derive(
+        {"device": ["cpu"], "model": [f"faulty:{model}"], "mode": ["infer"], "seq_len": [8]}
+    )
+    assert study.budget.timeout == 60
+    notes = trace_study.trace_study(study, tmp_path)
+    assert notes == [f"no trace of {trace_study.selected(study)[0].id}: {note}"]
 
 
 def test_a_finished_study_is_not_measured_again(swept):
@@ -413,7 +436,7 @@ def test_two_runs_of_one_study_do_not_mix(project):
     assert first.returncode == 0
 
 
-def test_outside_a_repository_it_runs_and_says_so(tmp_path):
+def test_outside_a_repository_it_runs_with_a_note(tmp_path):
     done = benchsuite(
         tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
     )
@@ -426,7 +449,7 @@ def test_outside_a_repository_it_runs_and_says_so(tmp_path):
     assert "all 2 measurements were already there" in again.stdout
 
 
-def test_a_place_that_cannot_be_written_is_told(project):
+def test_a_directory_that_cannot_be_written_is_an_error(project):
     done = benchsuite(project, "run", "quick", *TINY, "--home", "/dev/null/results")
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write to /dev/null/results")

@@ -26,11 +26,11 @@ class Engine(Protocol):
         ...
 
     def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:
-        """What runs the module on inputs like `x_BTF`; prepared once, outside of any timing.
+        """Return a function that runs the module on inputs like `x_BTF`; called once, untimed.
 
         Args:
-            module: On its device, in its dtype and mode.
-            x_BTF: An input as it will come, (batch, time, features).
+            module: The module on its device, in its dtype and mode.
+            x_BTF: An example input, (batch, time, features).
             train: Whether outputs have to carry gradients.
 
         Raises:

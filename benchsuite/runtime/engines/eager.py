@@ -1,4 +1,4 @@
-"""PyTorch as it is: operators called one by one from Python."""
+"""Plain PyTorch: operators called one by one from Python."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class Eager:
         return ""
 
     def prepare(self, module: nn.Module, x_BTF: Tensor, *, train: bool) -> Run:  # noqa: ARG002
-        """The module."""
+        """Return the module itself."""
         return module

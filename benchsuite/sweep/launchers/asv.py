@@ -25,11 +25,6 @@ from benchsuite.sweep import suite
 
 _STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
-_SUITE = """\
-from benchsuite.sweep import suite
-
-globals().update(suite.benchmark_classes(__file__))
-"""
 
 
 @contextmanager
@@ -117,7 +112,8 @@ def _write_configuration(study: Study, study_home: StudyHome) -> None:
     directory = study_home.asv
     (directory / "benchmarks").mkdir(exist_ok=True)
     (directory / "benchmarks" / "__init__.py").touch()
-    (directory / "benchmarks" / "measures.py").write_text(_SUITE, encoding="utf-8")
+    module = directory / "benchmarks" / "measures.py"
+    module.write_text(suite.BENCHMARK_MODULE, encoding="utf-8")
     (directory / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
 
 
