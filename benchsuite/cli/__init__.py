@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from benchsuite.cli._app import EXIT_INTERRUPTED, app, say
+from benchsuite.cli._app import EXIT_INTERRUPTED, app, message
 from benchsuite.errors import BenchsuiteError, UsageError
 
 __all__ = ["app", "main"]
@@ -36,19 +36,19 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="benchsuite", standalone_mode=False) or 0)
     except _Misread as error:
-        say(_misread(error))
+        message(_misread(error))
         sys.exit(2)
     except typer.Abort:
-        say("interrupted")
+        message("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except UsageError as error:
-        say(f"error: {error}")
+        message(f"error: {error}")
         sys.exit(2)
     except BenchsuiteError as error:
-        say(f"error: {error}")
+        message(f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        say("interrupted")
+        message("interrupted")
         sys.exit(EXIT_INTERRUPTED)
 
 

@@ -13,10 +13,6 @@ from benchsuite import __version__, units
 
 #: Exit code after Ctrl-C, as shells have it.
 EXIT_INTERRUPTED = 130
-#: Width of a table where there is no terminal to ask.
-PLAIN_WIDTH = 120
-#: Least time between two lines of progress in a log.
-PLAIN_LINE_SECONDS = 5.0
 
 app = typer.Typer(
     name="benchsuite",
@@ -80,10 +76,10 @@ def _quantity(text: str, unit: str) -> float:
 
 
 def print_json(value: object) -> None:
-    """The one document on standard output."""
+    """Write the one JSON document of `--json` to standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say(text: str) -> None:
-    """A line for people, on standard error."""
+def message(text: str) -> None:
+    """Write a line for people to standard error."""
     print(text, file=sys.stderr, flush=True)

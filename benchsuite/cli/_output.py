@@ -7,22 +7,24 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from benchsuite.cli._app import PLAIN_WIDTH
-
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+#: Columns of output that goes to a pipe or a file, unless `COLUMNS` is set.
+PLAIN_WIDTH = 80
+
+
 def width() -> int:
-    """Columns of the terminal, of `COLUMNS`, or a fixed number where there is neither."""
+    """Columns of output: `COLUMNS`, else the terminal's width, else `PLAIN_WIDTH`."""
     return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
 
 
-def console() -> Console:
-    """A console of that width."""
+def console(columns: int | None = None) -> Console:
+    """Return a console on standard output, of so many columns or of `width()`."""
     from rich.console import Console
 
-    return Console(width=width())
+    return Console(width=columns or width())
 
 
 def paragraph(text: str, indent: str = "") -> str:

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchsuite.cli._app import (
-    PLAIN_WIDTH,
     AsJson,
     AxisSettings,
     Home,
     Machine,
     app,
+    message,
     print_json,
-    say,
+    size,
 )
-from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 _SHAPE = {"T": "seq_len", "B": "batch_size", "H": "hidden_size"}
 #: Columns that the tables need.
 _LEAST_WIDTH = 80
+#: Longer lines of sentences are hard to read.
+_MOST_WIDTH = 120
 #: Characters of a model's name in a table.
 _LONGEST_NAME = 20
 
@@ -48,7 +49,12 @@ def advise(
         ),
     ] = None,
     max_memory: Annotated[
-        float | None, typer.Option(min=1, help="Bytes a step may hold beyond parameters and input.")
+        float | None,
+        typer.Option(
+            parser=size,
+            metavar="SIZE",
+            help="Most memory a step may need beyond parameters and input: 200MB, 1GiB.",
+        ),
     ] = None,
     study: Annotated[
         str | None, typer.Option(help="A study that was run, or records; default: the last run.")
@@ -65,7 +71,7 @@ def advise(
     point = _point(axis or [], mode)
     frame = load_source(find_records(study, home_of(home))[0])
     for problem in frame.attrs["problems"]:
-        say(f"note: {problem}")
+        message(f"note: {problem}")
     chosen = analysis.newest(frame, machine=machine)
     found = analysis.advices(chosen, point, need_field=need_field, max_memory=max_memory)
     if as_json:
@@ -98,19 +104,12 @@ def _number(value: float) -> float | None:
 
 
 def _point(settings: list[str], mode: str) -> dict[str, Value]:
-    from benchsuite.grid.case import axis_named, parse_assignment, parse_values
+    """The value of each axis that was given."""
+    from benchsuite.grid.case import AXES, parse_single
 
-    point = {"mode": parse_values(axis_named("mode"), mode)[0]}
-    for text in settings:
-        name, values = parse_assignment(text)
-        if name == "model":
-            raise UsageError("axis 'model' is what is advised on; leave it out")
-        if len(values) > 1:
-            raise UsageError(
-                f"axis {name!r}: {text!r} gives {len(values)} values; advise takes one"
-            )
-        point[name] = values[0]
-    return point
+    refused = {"model": "advise ranks all measured models; leave it out"}
+    given = parse_single([f"mode={mode}"], AXES, "axis", "advise takes")
+    return {**given, **parse_single(settings, AXES, "axis", "advise takes", refused=refused)}
 
 
 def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
@@ -121,12 +120,10 @@ def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
         point: What was asked.
         named: Whether the answer has to name its match, as there is another one.
     """
-    from rich.console import Console
-
     from benchsuite.analysis import HELD
+    from benchsuite.cli import _output
 
-    console = Console()
-    width = max(min(console.width, PLAIN_WIDTH), _LEAST_WIDTH)
+    width = max(min(_output.width(), _MOST_WIDTH), _LEAST_WIDTH)
     answer = advice.answer
     prefix = f"At {HELD[advice.match]}: " if named else ""
     end = "; to be sure run:" if answer.command else "."
@@ -144,7 +141,7 @@ def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
     if advice.ranking:
         for table in _tables(advice.ranking):
             print()
-            Console(width=width).print(table)
+            _output.console(width).print(table)
     if math.isfinite(advice.median_abs_error):
         print()
         _print(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
+from benchsuite.cli._app import AsJson, AxisSettings, app, print_json
 
 if TYPE_CHECKING:
     from benchsuite.contract import Finding
@@ -62,9 +61,10 @@ def _given(axis: list[str]) -> dict[str, Value]:
 
 
 def _show(model: str, findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from benchsuite.cli._output import console
 
     styles = {"pass": "green", "note": "yellow", "fail": "bold red", "skipped": "dim"}
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -75,8 +75,7 @@ def _show(model: str, findings: list[Finding]) -> None:
         if finding.mend:
             told.append(f"\n→ {finding.mend}", "bold")
         table.add_row(Text(finding.status, styles[finding.status]), finding.check, told)
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    console.print(table)
+    console().print(table, highlight=False)
     words = {"pass": "passed", "note": "noted", "fail": "failed", "skipped": "skipped"}
     counts = {s: sum(finding.status == s for finding in findings) for s in words}
     print(f"{model}: " + ", ".join(f"{n} {words[s]}" for s, n in counts.items() if n))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, Machine, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, Machine, app, message, print_json
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _side(word: str, study: str | None, home: Path, machine: str | None) -> pd.D
     else:
         frame = _of_commit(word, load_source(find_records(study, home)[0], every_attempt=True))
     for problem in frame.attrs.get("problems", []):
-        say(f"note: {problem}")
+        message(f"note: {problem}")
     if machine is not None:
         frame = frame[frame["machine"] == machine]
         if not len(frame):
@@ -137,7 +137,7 @@ def _show(found: Comparison, measure: str, counts: dict[str, int]) -> None:
     print(f"{measure}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
     _print_noise(found)
     for note in found.notes:
-        say(f"note: {note}")
+        message(f"note: {note}")
 
 
 def _print_changes(verdict: str, rows: pd.DataFrame) -> None:

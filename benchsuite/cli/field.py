@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli._app import AsJson, AxisSettings, Home, app, message, print_json
+from benchsuite.cli._progress import State, progress
 from benchsuite.errors import BenchsuiteError, UsageError
 
 if TYPE_CHECKING:
@@ -79,17 +79,20 @@ def field(
         raise UsageError(f"--steps {steps} is of a training; add --train")
     exercise = _exercise(task, option or [], train=train, steps=steps, chrono=chrono)
     found: dict[str, ModelField | None] = {}
-    for case in _shown(cases):
-        try:
-            found[case.model] = _field(case, exercise, causal=causal)
-        except BenchsuiteError as error:
-            if len(cases) == 1:
-                raise
-            say(f"error: {case.model}: {error}")
-            found[case.model] = None
+    with progress() as display:
+        for number, case in enumerate(cases, 1):
+            if len(cases) > 1:
+                display.show(State(case.model, number, len(cases), always=True))
+            try:
+                found[case.model] = _field(case, exercise, causal=causal)
+            except BenchsuiteError as error:
+                if len(cases) == 1:
+                    raise
+                display.note(f"error: {case.model}: {error}")
+                found[case.model] = None
     for model, result in found.items():
         for note in result.notes if result is not None else ():
-            say(f"note: {model}: {note}")
+            message(f"note: {model}: {note}")
     rows = [{"model": model, **_plain(result)} for model, result in found.items()]
     what = f"; {'after training on ' if train else ''}{task}" if task else ""
     figure = _draw(found, cases[0], what, (output or home_of(home) / "field") / "field.svg")
@@ -216,8 +219,9 @@ def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path
 
 
 def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from benchsuite.cli._output import console
 
     table = Table(box=None, pad_edge=False)
     columns = ("field", "probed", "causal", "erf50/95", "squared", "centre", "half-life", "support")
@@ -237,9 +241,8 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
             *(_cell(row[name]) for name in ("centre_of_mass", "half_life", "support", "horizon")),
             f"{effective.relative_error:.1%}" if effective is not None else "–",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    console.print(table)
-    console.print(
+    console().print(table)
+    console().print(
         "In timesteps. squared: erf50/95 of the squared norm; error: greatest standard error of a"
         " norm within erf95; *: saturated, more may lie beyond the horizon",
         highlight=False,
@@ -252,23 +255,3 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _shown(cases: list[Case]) -> Iterator[Case]:
-    """The cases one by one, told on standard error: a bar on a terminal, a line each elsewhere."""
-    if not sys.stderr.isatty():
-        for number, case in enumerate(cases, 1):
-            if len(cases) > 1:
-                say(f"[{number}/{len(cases)}] {case.model}")
-            yield case
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(cases))
-        for case in cases:
-            bar.update(task, description=case.model)
-            yield case
-            bar.advance(task)

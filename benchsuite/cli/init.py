@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, AxisSettings, app, print_json, say
+from benchsuite.cli._app import AsJson, AxisSettings, app, message, print_json
 from benchsuite.errors import UsageError
 
 
@@ -43,7 +43,7 @@ def init(
         )
     written = planned.write()
     for note in planned.notes:
-        say(f"note: {note}")
+        message(f"note: {note}")
     if as_json:
         print_json(
             {

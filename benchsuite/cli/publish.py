@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, app, message, print_json
 from benchsuite.errors import UsageError
 
 
@@ -36,7 +36,7 @@ def publish(
 
     site = publish(_configuration(source, home_of(home)), output)
     for note in site.notes:
-        say(f"note: {note}")
+        message(f"note: {note}")
     if as_json:
         print_json({"index": str(site.index), "commits": site.commits, "notes": list(site.notes)})
     else:

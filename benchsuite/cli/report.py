@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, Machine, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, Machine, app, message, print_json
 
 
 @app.command(epilog="Example: benchsuite report quick -o quick-report")
@@ -38,7 +38,7 @@ def report(
     directory = place.report if place else Path("benchsuite-report")
     frame = load_source(path)
     for problem in frame.attrs["problems"]:
-        say(f"note: {problem}")
+        message(f"note: {problem}")
     traces = (path if path.is_dir() else path.parent) / "traces"
     written = write_report(
         frame, output or directory, machine=machine, traces=traces, compress=compress

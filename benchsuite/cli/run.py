@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchsuite.cli._app import (
     EXIT_INTERRUPTED,
-    PLAIN_LINE_SECONDS,
     AsJson,
     AxisSettings,
     Home,
     app,
+    message,
     print_json,
-    say,
 )
+from benchsuite.cli._progress import Display, State, progress
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
     from benchsuite.grid.case import Value
     from benchsuite.grid.study import Study
-    from benchsuite.records import Record
     from benchsuite.sweep.driver import Balance, Progress
 
 
@@ -60,20 +55,25 @@ def run(
     from benchsuite.sweep import driver
 
     chosen = _study(study, axis or [], device, measure or [], name)
-    with _shown_progress() as show:
-        balance = driver.run_study(chosen, home_of(home), fresh=fresh, on_progress=show)
+    with progress() as display:
+        balance = driver.run_study(
+            chosen, home_of(home), fresh=fresh, on_progress=lambda state: _show(display, state)
+        )
     notes = list(balance.notes)
     if trace and not balance.interrupted:
         from benchsuite.sweep.trace_study import trace_study
 
-        notes += trace_study(
-            chosen,
-            home_of(home),
-            fresh=fresh,
-            on_case=lambda case, number, total: say(f"[{number}/{total}] tracing {case.id}"),
-        )
+        with progress() as display:
+            notes += trace_study(
+                chosen,
+                home_of(home),
+                fresh=fresh,
+                on_case=lambda case, number, total: display.show(
+                    State(f"tracing {case.id}", number, total, always=True)
+                ),
+            )
     for note in notes:
-        say(f"note: {note}")
+        message(f"note: {note}")
     if as_json:
         print_json(
             {
@@ -86,7 +86,7 @@ def run(
         print(_sentence(balance))
     if balance.interrupted:
         again = "the same command without --fresh" if fresh else "the same command"
-        say(f"interrupted; {again} goes on from here")
+        message(f"interrupted; {again} goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED)
     if balance.failed:
         raise typer.Exit(1)
@@ -157,67 +157,18 @@ def _sentence(balance: Balance) -> str:
     return "; ".join([*parts, balance.records])
 
 
-@contextmanager
-def _shown_progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, a line now and then elsewhere; on standard error in both cases."""
-    if not sys.stderr.isatty():
-        yield _PlainProgress()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
+def _show(display: Display, state: Progress) -> None:
+    """Show where a run stands; a failure is a line that stays."""
     from benchsuite.units import show_clock
 
-    with Bar(
-        TextColumn("{task.fields[case]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("ETA {task.fields[eta]}  failed {task.fields[failed]}"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", case="starting asv", eta="–", failed=0)
-
-        def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                total=progress.total,
-                completed=progress.reused + progress.done,
-                case=progress.current or "starting asv",
-                eta="–" if progress.eta is None else show_clock(progress.eta),
-                failed=progress.failed,
-            )
-            if progress.failure is not None:
-                bar.console.print(_failure_line(progress.failure))
-
-        yield show
-
-
-class _PlainProgress:
-    """Lines for logs: at most one in five seconds, and one for each failure."""
-
-    def __init__(self) -> None:
-        self._last_line = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        from benchsuite.units import show_clock
-
-        if progress.failure is not None:
-            say(_failure_line(progress.failure))
-        if not progress.current:
-            there = f", {progress.reused} already there" if progress.reused else ""
-            say(f"starting asv for {progress.total} measurements{there}")
-            return
-        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS:
-            return
-        self._last_line = time.monotonic()
-        eta = "–" if progress.eta is None else show_clock(progress.eta)
-        say(
-            f"[{progress.reused + progress.done}/{progress.total}] {progress.current}"
-            f"  ETA {eta}  failed {progress.failed}"
-        )
-
-
-def _failure_line(record: Record) -> str:
-    return f"{record.status}: {record.case.id} {record.measure}: {record.reason}"
+    if (failure := state.failure) is not None:
+        display.note(f"{failure.status}: {failure.case.id} {failure.measure}: {failure.reason}")
+    if not state.current:
+        finished = f", {state.reused} already finished" if state.reused else ""
+        text = f"starting asv for {state.total} measurements{finished}"
+        display.show(State(text, always=True))
+        return
+    time_left = "–" if state.eta is None else show_clock(state.eta)
+    number = min(state.reused + state.done + 1, state.total)
+    detail = f"ETA {time_left}  failed {state.failed}"
+    display.show(State(state.current, number, state.total, detail=detail))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import app, say
+from benchsuite.cli._app import app, message
 
 
 @app.command(epilog="Example: benchsuite tensorboard .benchsuite/traces --port 6007")
@@ -25,5 +25,5 @@ def tensorboard(
 
     server = serve(directory, port)
     print(server.profiler_url, flush=True)
-    say("traces take some seconds to load; Ctrl-C ends it")
+    message("traces take some seconds to load; Ctrl-C ends it")
     threading.Event().wait()

@@ -70,16 +70,16 @@ def _case(model: str, axis: list[str]) -> Case:
 
 
 def _show(traced: Traced) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from benchsuite import units
+    from benchsuite.cli._output import console
 
     explanation = traced.explanation
-    console = Console()
-    console.print(explanation.case, style="bold")
+    out = console()
+    out.print(explanation.case, style="bold")
     for sentence in explanation.sentences:
-        console.print(sentence, highlight=False)
+        out.print(sentence, highlight=False)
     table = Table(box=None, pad_edge=False)
     for column in ("operator", "category", "calls", "self time", "share"):
         table.add_column(column, justify="left" if column in {"operator", "category"} else "right")
@@ -88,25 +88,25 @@ def _show(traced: Traced) -> None:
         table.add_row(
             row["op"], row["category"], f"{row['calls']:,}", seconds, f"{row['share']:.1%}"
         )
-    console.print(table)
+    out.print(table)
     for name, path in traced.files.items():
         print(f"{name}: {path}")
     print()
 
 
 def _show_comparison(comparison: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from benchsuite import units
+    from benchsuite.cli._output import console
 
-    console = Console()
+    out = console()
     for sentence in comparison.sentences:
-        console.print(sentence, highlight=False)
+        out.print(sentence, highlight=False)
     table = Table("per timestep", box=None, pad_edge=False)
     for column in (comparison.first, comparison.second, "difference"):
         table.add_column(column, justify="right", overflow="fold")
     for row in comparison.rows:
         cells = (units.show(row[key], "s") for key in ("first", "second", "difference"))
         table.add_row(row["category"], *cells)
-    console.print(table)
+    out.print(table)

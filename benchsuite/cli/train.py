@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,16 +18,17 @@ from benchsuite.cli._app import (
     Home,
     app,
     duration,
+    message,
     print_json,
-    say,
 )
-from benchsuite.cli._progress import Show, training_progress
+from benchsuite.cli._progress import Display, State, progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
 if TYPE_CHECKING:
     from benchsuite.catalog.tasks import TaskSpec
     from benchsuite.grid.case import Case, Value
     from benchsuite.learning.scores import Continuation
+    from benchsuite.learning.trainer import Progress
     from benchsuite.tasks.recipe import Recipe
     from benchsuite.tasks.task import Task
 
@@ -90,12 +93,15 @@ def train(
     place = home_of(home) / "train" / label
     runs, loops = [], {}
     try:
-        with training_progress(len(cases)) as show:
-            for case in cases:
+        with progress() as display:
+            for number, case in enumerate(cases, 1):
+                show = partial(_show, display, case.model, number, len(cases))
                 run, loops[case.model] = _run(case, made, recipe, place, resume=resume, show=show)
+                if run["status"] != "ok":
+                    display.note(f"{run['status']}: {case.model}: {run['reason']}")
                 runs.append(run)
     except KeyboardInterrupt:
-        say("interrupted; the same command with --resume goes on from the last point of the curve")
+        message("interrupted; add --resume to the same command to continue")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     document = {
         "task": task,
@@ -168,7 +174,13 @@ def _recipe(own: Recipe, optimizer: str | None, given: dict[str, Any]) -> Recipe
 
 
 def _run(
-    case: Case, task: Task, recipe: Recipe, place: Path, *, resume: bool, show: Show
+    case: Case,
+    task: Task,
+    recipe: Recipe,
+    place: Path,
+    *,
+    resume: bool,
+    show: Callable[[Progress], None],
 ) -> tuple[dict[str, Any], Continuation | None]:
     """Train one model; whatever happens becomes its result, which is also kept on disk."""
     from benchsuite.learning import trainer
@@ -191,7 +203,7 @@ def _run(
             recipe,
             path=directory / "checkpoint.pt",
             resume=resume,
-            on_progress=lambda progress: show(case.model, progress),
+            on_progress=show,
         )
         values, loop = result_of(outcome)
         result.update(values)
@@ -204,7 +216,19 @@ def _run(
     except Exception as error:  # a model from outside may fail in any way; the others go on
         words = " ".join(str(error).split())
         result.update(status="failed", reason=f"{type(error).__name__}: {words}"[:300])
-    if result["status"] != "ok":
-        say(f"{result['status']}: {case.model}: {result['reason']}")
     _train_output.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
     return result, loop
+
+
+def _show(display: Display, model: str, number: int, total: int, state: Progress) -> None:
+    """Show where the training of one of several models stands."""
+    from benchsuite.units import show_clock
+
+    of = f"/{state.steps}" if state.steps is not None else ""
+    left = state.seconds / state.share - state.seconds if state.share else 0.0
+    detail = (
+        f"step {state.step}{of}  loss {state.loss:.3g}  best {state.best:.3g}"
+        f"  ETA {show_clock(left)}"
+    )
+    share = state.share
+    display.show(State(model, number, total, share=share, detail=detail, always=share >= 1))

@@ -317,11 +317,11 @@ def test_words_for_people(cli):
     ("words", "told"),
     [
         ((*AT, "-a", "model=lstm"), "leave it out"),
-        ((*AT, "-a", "num_layers=1,2"), "gives 2 values; advise takes one"),
+        ((*AT, "-a", "num_layers=1,2"), "axis 'num_layers': 2 values; advise takes one"),
         ((*AT, "--mode", "both"), "unknown mode 'both'"),
         ((*AT, "--study", "absent"), "unknown study or path 'absent'"),
         (AT[:4], "axis hidden_size is missing; add -a hidden_size=…"),
-        ((*AT, "-a", "seq_len=9000"), "measure it: benchsuite run"),
+        (("-a", "seq_len=9000", *AT[2:]), "measure it: benchsuite run"),
     ],
 )
 def test_bad_questions_are_one_line(cli, words, told):
