@@ -1,7 +1,8 @@
-"""How wide output is, and how tables and long words are made to fit into it."""
+"""The width of output, and how sentences and tables are made to fit into it."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -27,15 +28,26 @@ def console(columns: int | None = None) -> Console:
     return Console(width=columns or width())
 
 
-def paragraph(text: str, indent: str = "") -> str:
-    """Text wrapped between words; all lines after the first are indented."""
-    return textwrap.fill(
-        text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+def paragraph(text: str, indent: str = "", columns: int | None = None) -> str:
+    """Wrap text between words; a number stays with its "%".
+
+    Args:
+        text: One paragraph.
+        indent: What all lines after the first begin with.
+        columns: The width, by default `width()`.
+    """
+    wrapped = textwrap.fill(
+        re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", text),
+        columns or width(),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return wrapped.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def fold(text: str, columns: int, separator: str) -> str:
-    """A long name in lines of at most so many columns, broken after separators only."""
+    """Break a long name into lines of at most so many columns, after separators only."""
     *pieces, last = text.split(separator)
     lines = [""]
     for piece in (*(piece + separator for piece in pieces), last):
@@ -46,6 +58,6 @@ def fold(text: str, columns: int, separator: str) -> str:
 
 
 def columns_left(rows: Iterable[Sequence[str]], of: int, heads: Sequence[str], gap: int = 2) -> int:
-    """Columns that a table leaves for its column number `of`, when all others have their text."""
+    """Width left for column number `of` of a table whose other columns are not folded."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return width() - sum(widths) + widths[of] - gap * (len(widths) - 1)

@@ -6,27 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, AxisSettings, app, print_json
+from benchsuite.cli._app import AsJson, AxisSetting, app, print_json
 
 if TYPE_CHECKING:
     from benchsuite.contract import Finding
     from benchsuite.grid.case import Value
 
-#: Axes that a factory may be called with.
+#: Axes that a factory can be called with.
 _AXES = ("input_size", "hidden_size", "num_layers", "bidirectional", "seq_len")
 
 
 @app.command(epilog="Example: benchsuite check mypackage.model:make -a hidden_size=16")
 def check(
     model: Annotated[
-        str, typer.Argument(help="package.module:factory, or a name of `benchsuite list models`.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="package.module:factory, or a name of `benchsuite list models`."
+        ),
     ],
-    axis: AxisSettings = None,
+    axis: AxisSetting = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find out by running whether a model keeps to what the suite asks of one.
+    """Check that a model meets what the suite requires of one.
 
-    Says what passes, what fails and how to adapt; exit code 1 if anything fails.
+    Runs the model at small sizes for a few seconds and reports what passes, what fails and how to
+    adapt it. Exit code 1 means that a check failed.
     """
     import dataclasses
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import AsJson, AxisSettings, Home, app, message, print_json
+from benchsuite.cli._app import AsJson, AxisSetting, Home, TaskOption, app, message, print_json
 from benchsuite.cli._progress import State, progress
 from benchsuite.errors import BenchsuiteError, UsageError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Exercise = Callable[[Case], tuple[nn.Module, int, Callable[[int, int], Tensor]]]
 
-#: Axes that change a model's field; the others are of how it is run.
+#: Axes that change a model's field.
 _AXES = (
     "seq_len",
     "hidden_size",
@@ -36,39 +36,43 @@ _AXES = (
 _BATCH = 32
 
 
-@app.command(epilog="Example: benchsuite field lstm tcn -a seq_len=512 -o fields")
+@app.command(epilog="Example: benchsuite field lstm tcn -a T=512 -o fields")
 def field(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL", help="Models, package.module:factory, or all."),
+        typer.Argument(metavar="MODEL", help="Names of models, package.module:factory, or all."),
     ],
-    axis: AxisSettings = None,
+    axis: AxisSetting = None,
     causal: Annotated[
-        bool, typer.Option("--causal", help="Fail for a model that sees the future.")
+        bool, typer.Option("--causal", help="Fail if an output depends on later inputs.")
     ] = False,
     task: Annotated[
-        str | None, typer.Option(help="Take this task's inputs, and its head on the model.")
+        str | None,
+        typer.Option(metavar="TASK", help="Use this task's inputs, and its head on the model."),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-t", "--task-option", metavar="NAME=N", help="Set an option of the task."),
-    ] = None,
+    option: TaskOption = None,
     train: Annotated[bool, typer.Option("--train", help="Train on the task first.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of that training.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Optimiser steps of that training.")
+    ] = None,
     chrono: Annotated[
-        bool, typer.Option("--chrono", help="Chrono initialisation of LSTM and GRU gates.")
+        bool, typer.Option("--chrono", help="Initialise LSTM and GRU gates for long lags (chrono).")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Directory of the figure (default: field in --home)."),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Directory of the figure (default: HOME/field)."
+        ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """What models can see and what they look at: by formula, as probed, and by gradient.
+    """Show how far back models can see, and how far they look.
 
-    Lags are counted in timesteps; erf50 and erf95 are the steps that hold half and 95 % of the
-    gradient norm (erf50_sq, erf95_sq: of its square) within the horizon.
+    The receptive field is the number of timesteps that one output may depend on: by formula
+    (field) and tested by running the model (probed). The effective field is the number of
+    timesteps that hold half (erf50) or 95 % (erf95) of the norm of an output's gradient. A figure
+    shows the gradient against the lag.
     """
     from benchsuite.records.home import home_of
 
@@ -76,7 +80,7 @@ def field(
     if task is None and (train or option or chrono):
         raise UsageError("--train, --task-option and --chrono need a --task; see `list tasks`")
     if steps is not None and not train:
-        raise UsageError(f"--steps {steps} is of a training; add --train")
+        raise UsageError(f"--steps {steps} needs a training; add --train")
     exercise = _exercise(task, option or [], train=train, steps=steps, chrono=chrono)
     found: dict[str, ModelField | None] = {}
     with progress() as display:
@@ -138,7 +142,7 @@ def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField
 def _exercise(
     task: str | None, options: list[str], *, train: bool, steps: int | None, chrono: bool
 ) -> Exercise | None:
-    """How a case's model is put to a task: its module with a head, features, and inputs."""
+    """Return a function from a case to its module with the task's head, features and inputs."""
     if task is None:
         return None
     from benchsuite.catalog.tasks import TASKS
@@ -174,7 +178,7 @@ def _exercise(
 
 
 def _module(case: Case) -> nn.Module:
-    """The case's model as it is before training."""
+    """The case's model before training."""
     import torch
 
     from benchsuite.runtime.build import build
@@ -191,7 +195,7 @@ def _plain(result: ModelField | None) -> dict[str, Any]:
 
 
 def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path) -> Path | None:
-    """Write the figure, if there is a gradient to draw."""
+    """Write the figure, if there is a gradient to show."""
     from benchsuite.cli._train_output import save
     from benchsuite.report.figures.gradient_by_lag import Curve, lag_figure
 
@@ -221,13 +225,21 @@ def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path
 def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]) -> None:
     from rich.table import Table
 
-    from benchsuite.cli._output import console
+    from benchsuite.cli._output import console, paragraph
 
-    table = Table(box=None, pad_edge=False)
-    columns = ("field", "probed", "causal", "erf50/95", "squared", "centre", "half-life", "support")
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("model", overflow="fold")
-    for column in (*columns, "horizon", "error"):
-        table.add_column(column, justify="right")
+    for head in (
+        "field",
+        "probed",
+        "causal",
+        "erf50/95",
+        "centre",
+        "half life",
+        "support",
+        "error",
+    ):
+        table.add_column(head, justify="right", min_width=max(map(len, head.split())))
     for row in rows:
         result = found[row["model"]]
         effective = result.effective if result is not None else None
@@ -237,16 +249,19 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
             _cell(row["probed_field"]),
             _cell(row["causal"]),
             f"{_cell(row['erf50'])}/{_cell(row['erf95'])}{'*' if row['saturated'] else ''}",
-            f"{_cell(row['erf50_sq'])}/{_cell(row['erf95_sq'])}",
-            *(_cell(row[name]) for name in ("centre_of_mass", "half_life", "support", "horizon")),
+            *(_cell(row[name]) for name in ("centre_of_mass", "half_life")),
+            f"{_cell(row['support'])}/{_cell(row['horizon'])}",
             f"{effective.relative_error:.1%}" if effective is not None else "–",
         )
     console().print(table)
-    console().print(
-        "In timesteps. squared: erf50/95 of the squared norm; error: greatest standard error of a"
-        " norm within erf95; *: saturated, more may lie beyond the horizon",
-        highlight=False,
+    note = (
+        "All in timesteps. centre: mean lag of the gradient; half life: lag at which it has halved;"
+        " support: timesteps with any gradient, of those looked at; error: standard error of the"
+        " gradient's norm within erf95, at most."
     )
+    if any(row["saturated"] for row in rows):
+        note += " *: more may lie beyond the timesteps looked at."
+    print(paragraph(note))
 
 
 def _cell(value: object) -> str:

@@ -25,32 +25,43 @@ if TYPE_CHECKING:
     from benchsuite.sweep.driver import Balance, Progress
 
 
-@app.command(epilog="Example: benchsuite run quick -a seq_len=64:1024:*2 --device cpu")
+@app.command(epilog="Example: benchsuite run quick -a T=64:1024:*2 --device cpu")
 def run(
     study: Annotated[
-        str, typer.Argument(help="A study's name, or the path of its TOML file.")
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A name of `benchsuite list studies`, or the path of a TOML file."
+        ),
     ] = "quick",
     axis: AxisSettings = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu or cuda; overrides the study's.")
+        str | None,
+        typer.Option(metavar="DEVICE", help="auto, cpu or cuda; overrides the study's."),
     ] = None,
     measure: Annotated[
-        list[str] | None, typer.Option(help="Measure only this; may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Take only this measure; repeatable."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of a study derived with -a or --measure.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the study that -a or --measure derive."),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure finished cases again too.")
+        bool, typer.Option("--fresh", help="Measure again what is finished; keep both.")
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help="Then trace each model and mode at the largest seq_len."),
+        typer.Option("--trace", help="Then trace each model and mode at its largest T."),
     ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a study; what an earlier run has finished is not measured again."""
+    """Measure a study, or continue one that was interrupted.
+
+    A study is a grid of cases (models, sequence lengths …) and the measures to take of each. Every
+    result is stored at once in HOME/STUDY/records.jsonl, and what an earlier run has finished is
+    not measured again. Exit code 1 means that a case failed, crashed or ran out of time or memory.
+    """
     from benchsuite.records.home import home_of
     from benchsuite.sweep import driver
 
@@ -85,8 +96,8 @@ def run(
     else:
         print(_sentence(balance))
     if balance.interrupted:
-        again = "the same command without --fresh" if fresh else "the same command"
-        message(f"interrupted; {again} goes on from here")
+        command = "the same command without --fresh" if fresh else "the same command"
+        message(f"interrupted; {command} continues from here")
         raise typer.Exit(EXIT_INTERRUPTED)
     if balance.failed:
         raise typer.Exit(1)
@@ -117,43 +128,43 @@ def _study(
 
 
 def _check_importable(study: Study) -> None:
-    """Refuse a model whose module is not there, before every case of it fails."""
+    """Refuse a model whose module cannot be imported, before every case of it fails."""
     from importlib.util import find_spec
 
     for model in map(str, study.axes["model"]):
         module = model.partition(":")[0]
         try:
-            found = ":" not in model or find_spec(module) is not None
-        except (ImportError, ValueError):  # a parent is not there, or it was made without a file
-            found = False
+            importable = ":" not in model or find_spec(module) is not None
+        except (ImportError, ValueError):  # a missing parent, or a module made without a file
+            importable = False
         except Exception as error:  # finding a module runs the packages it is in
             words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UsageError(f"cannot import {module!r} of model {model!r}: {words}") from error
-        if not found:
+        if not importable:
             raise UsageError(
-                f"cannot import {module!r} of model {model!r}; it must be installed, or in the"
-                " directory you are in"
+                f"cannot import {module!r} of model {model!r}; install it, or run"
+                " in the directory that contains it"
             )
 
 
 def _sentence(balance: Balance) -> str:
-    """The one-line balance."""
-    kinds = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
+    """One line about what was measured, and how long it took."""
+    failures = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
     parts = [
         f"{balance.study}: {balance.ok} of {balance.cases} cases ok, {balance.skipped} skipped,"
         f" {balance.failed} failed"
-        + (f" (measurements: {kinds})" if kinds else "")
+        + (f" (measurements: {failures})" if failures else "")
         + (f", {balance.remaining} not measured yet" if balance.remaining else "")
     ]
     if balance.measured:
         if balance.reused:
-            parts.append(f"{balance.reused} measurements were already there")
+            parts.append(f"{balance.reused} measurements were already finished")
         parts.append(
-            f"{balance.measure_seconds:.1f} s measuring + {balance.setup_seconds:.1f} s setting up"
-            f" of {balance.wall_seconds:.1f} s on the clock"
+            f"{balance.wall_seconds:.1f} s in all: {balance.measure_seconds:.1f} s measuring,"
+            f" {balance.setup_seconds:.1f} s setting up"
         )
     elif balance.reused:
-        parts.append(f"all {balance.reused} measurements were already there")
+        parts.append(f"all {balance.reused} measurements were already finished")
     return "; ".join([*parts, balance.records])
 
 

@@ -14,8 +14,9 @@ from benchsuite.cli import _train_output
 from benchsuite.cli._app import (
     EXIT_INTERRUPTED,
     AsJson,
-    AxisSettings,
+    AxisSetting,
     Home,
+    TaskOption,
     app,
     duration,
     message,
@@ -33,46 +34,57 @@ if TYPE_CHECKING:
     from benchsuite.tasks.task import Task
 
 
-@app.command(
-    epilog="Example: benchsuite train delay lstm tcn -t lag=64 -a match=params --steps 500"
-)
+@app.command(epilog="Example: benchsuite train delay lstm tcn -t lag=64 -a match=params")
 def train(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A name of `benchsuite list tasks`.")],
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Models, trained one after another.")
+        list[str], typer.Argument(metavar="MODEL", help="Models, trained one after another.")
     ],
-    axis: AxisSettings = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-t", "--task-option", metavar="NAME=N", help="Set an option of the task."),
+    axis: AxisSetting = None,
+    option: TaskOption = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Most optimiser steps, for each model.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps at most.")] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(
-            parser=duration, metavar="TIME", help="Time at most, for each model: 90, 2min."
-        ),
+        typer.Option(parser=duration, metavar="TIME", help="Most time, for each model: 90, 2min."),
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or lbfgs.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="adam or lbfgs.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.")] = None,
+    clip: Annotated[
+        float | None, typer.Option(metavar="X", help="Gradients are clipped to this norm.")
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many points of the curve without gain.")
+        int | None,
+        typer.Option(metavar="N", help="Stop after N points of the curve without improvement."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of parameters and data.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of parameters and data.")
+    ] = None,
     chrono: Annotated[
-        bool, typer.Option("--chrono", help="Chrono initialisation of LSTM and GRU gates.")
+        bool, typer.Option("--chrono", help="Initialise LSTM and GRU gates for long lags (chrono).")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Directory of scores and pictures.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Directory of scores and pictures (default: HOME/train/TASK).",
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from checkpoints, where there are any.")
+        bool, typer.Option("--resume", help="Continue from the checkpoints of an earlier run.")
     ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train models on a task: learning curves, scores beside baselines, generated sequences."""
+    """Train models on a task and compare their errors.
+
+    Writes a learning curve, scores next to those of trivial baselines and, for the sine tasks, a
+    picture of what a model generates from its own outputs. Options that are not given come from the
+    task's recipe. Exit code 1 means that a training failed.
+    """
     from benchsuite.catalog.models import MODELS
     from benchsuite.catalog.tasks import TASKS
     from benchsuite.grid.case import Case
@@ -87,16 +99,18 @@ def train(
         Case(**{**spec.axes, **settings, "model": name, "mode": "train"})  # type: ignore[arg-type]
         for name in names
     ]
-    made = _task(spec, cases[0], options)
-    recipe = _recipe(made.recipe, optimizer, {**given, "chrono": chrono or None})
-    label = "+".join([task, *(f"{name}={value}" for name, value in made.options.items())])
-    place = home_of(home) / "train" / label
+    built_task = _task(spec, cases[0], options)
+    recipe = _recipe(built_task.recipe, optimizer, {**given, "chrono": chrono or None})
+    label = "+".join([task, *(f"{name}={value}" for name, value in built_task.options.items())])
+    root = home_of(home) / "train" / label
     runs, loops = [], {}
     try:
         with progress() as display:
             for number, case in enumerate(cases, 1):
                 show = partial(_show, display, case.model, number, len(cases))
-                run, loops[case.model] = _run(case, made, recipe, place, resume=resume, show=show)
+                run, loops[case.model] = _run(
+                    case, built_task, recipe, root, resume=resume, show=show
+                )
                 if run["status"] != "ok":
                     display.note(f"{run['status']}: {case.model}: {run['reason']}")
                 runs.append(run)
@@ -105,14 +119,14 @@ def train(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     document = {
         "task": task,
-        "options": dict(made.options),
+        "options": dict(built_task.options),
         "seq_len": cases[0].seq_len,
         "batch_size": cases[0].batch_size,
         "match": cases[0].match,
-        "baselines": made.baseline_errors(),
+        "baselines": built_task.baseline_errors(),
         "runs": runs,
     }
-    document["files"] = _train_output.write(output or place, document, loops)
+    document["files"] = _train_output.write(output or root, document, loops)
     if as_json:
         print_json(document)
     else:
@@ -122,7 +136,7 @@ def train(
 
 
 def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
-    """The axes that were set, one value each; `device=auto` resolved."""
+    """The value of each axis that was set, with `device=auto` resolved."""
     from benchsuite.grid.case import AXES, parse_single
     from benchsuite.host import usable_device
 
@@ -139,7 +153,7 @@ def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
 
 
 def option_of(text: str) -> tuple[str, str]:
-    """Name and value of a task's option."""
+    """Split "NAME=N" into the name and the value of a task's option."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"task option {text!r} has no '='; write NAME=N")
@@ -158,36 +172,36 @@ def _task(spec: TaskSpec, case: Case, options: dict[str, str]) -> Task:
     )
 
 
-def _recipe(own: Recipe, optimizer: str | None, given: dict[str, Any]) -> Recipe:
-    """The task's recipe with what was given; a budget given in seconds alone has no steps."""
+def _recipe(recipe: Recipe, optimizer: str | None, given: dict[str, Any]) -> Recipe:
+    """The task's recipe with the given changes; seconds without steps lift the limit of steps."""
     from benchsuite.errors import unknown
     from benchsuite.tasks.recipe import DEFAULTS
 
-    if optimizer is not None and optimizer != own.optimizer:
+    if optimizer is not None and optimizer != recipe.optimizer:
         if optimizer not in DEFAULTS:
             raise unknown("optimizer", optimizer, DEFAULTS)
-        own = DEFAULTS[optimizer]
+        recipe = DEFAULTS[optimizer]
     changes = {name: value for name, value in given.items() if value is not None}
     if "seconds" in changes:
         changes.setdefault("steps", None)
-    return own.replace(**changes)
+    return recipe.replace(**changes)
 
 
 def _run(
     case: Case,
     task: Task,
     recipe: Recipe,
-    place: Path,
+    root: Path,
     *,
     resume: bool,
     show: Callable[[Progress], None],
 ) -> tuple[dict[str, Any], Continuation | None]:
-    """Train one model; whatever happens becomes its result, which is also kept on disk."""
+    """Train one model; its result, or why there is none, is also written to disk."""
     from benchsuite.learning import trainer
     from benchsuite.learning.scores import result_of
 
-    named = [f"{k}={v}" for k, v in recipe.identity().items() if v != task.recipe.identity()[k]]
-    directory = place / "-".join([case.id, *named])
+    changes = [f"{k}={v}" for k, v in recipe.identity().items() if v != task.recipe.identity()[k]]
+    directory = root / "-".join([case.id, *changes])
     result: dict[str, Any] = {
         "model": case.model,
         "case": case.id,

@@ -305,8 +305,9 @@ def test_the_document(cli):
 
 
 def test_words_for_people(cli):
-    code, out, _ = cli(*AT, "--study", "mine", "--max-memory", "10")
+    code, out, _ = cli(*AT, "--study", "mine", "--max-memory", "0.01kB")
     assert code == 0
+    assert "of 10 B" in out
     assert out.startswith("No model is left: lstm: memory too large")
     assert "excluded: lstm: memory too large" in out
     assert "misses by" in out
