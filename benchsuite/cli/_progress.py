@@ -24,9 +24,9 @@ class State:
 
     Attributes:
         label: The item, such as a case's id.
-        number: Its number, from 1; 0 before the first one.
+        number: The count to show: the item's number, or with `share` 1 how many items ended.
         total: How many items there are; 0 if there is nothing to count yet.
-        share: The part of this item that is done, from 0 to 1.
+        share: The part of item `number` that is done, from 0 to 1.
         detail: What else to show, such as the time left.
         always: Write a line even if the last one is recent. A bar shows every state.
     """
@@ -94,7 +94,7 @@ def bar(console: Console) -> Iterator[Display]:
             live.update(
                 task,
                 description=state.label,
-                completed=max(state.number - 1, 0) + state.share,
+                completed=max(state.number - 1 + state.share, 0.0),
                 total=state.total or None,
                 count=f"{state.number}/{state.total}" if state.total else "",
                 detail=state.detail,

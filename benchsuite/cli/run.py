@@ -180,6 +180,6 @@ def _show(display: Display, state: Progress) -> None:
         display.show(State(text, always=True))
         return
     time_left = "–" if state.eta is None else show_clock(state.eta)
-    number = min(state.reused + state.done + 1, state.total)
+    ended = state.reused + state.done
     detail = f"ETA {time_left}  failed {state.failed}"
-    display.show(State(state.current, number, state.total, detail=detail))
+    display.show(State(state.current, ended, state.total, share=1.0, detail=detail))
