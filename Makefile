@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 .PHONY: report test lint docs clean
 
 report: $(VENV)/.installed
-	@echo "measuring the study quick, then tracing it (some minutes; Ctrl-C, and make resumes)"
-	@$(BIN)/benchsuite run quick --trace || [ $$? -eq 1 ] # a failed case is in the report too
+	@echo "measuring and tracing the study quick (some minutes; after Ctrl-C, make report continues)"
+	@$(BIN)/benchsuite run quick --trace || [ $$? -eq 1 ] # the report shows failed cases too
 	@echo "writing the report"
 	@$(BIN)/benchsuite report quick
 
@@ -30,12 +30,12 @@ clean:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; set PYTHON=")'
-	@echo "setting up $(VENV): pip installs torch and others, some hundred MB (once, some minutes)"
+	@echo "setting up $(VENV): pip installs torch and more, several hundred MB (once, some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "setting up $(VENV): pip installs the tools for tests (once)"
+	@echo "setting up $(VENV): pip installs what the tests need (once)"
 	@$(PIP) -e '.[dev]'
 	@touch $@

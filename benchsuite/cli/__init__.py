@@ -1,6 +1,6 @@
 """The command line.
 
-Nothing below this package prints, and no command imports torch before it has to.
+Only this package prints, and each command imports torch as late as possible.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from benchsuite.cli._app import EXIT_INTERRUPTED, app, say
+from benchsuite.cli._app import EXIT_INTERRUPTED, app, message
 from benchsuite.errors import BenchsuiteError, UsageError
 
 __all__ = ["app", "main"]
@@ -25,35 +25,35 @@ for _command in COMMANDS:
     importlib.import_module(f"benchsuite.cli.{_command}")
 
 
-#: What typer raises for a command line that it cannot read: the UsageError of the click in use,
-#: which is inside recent versions of typer and a package beside older ones.
-_Misread: type[Exception] = typer.BadParameter.__mro__[1]
+#: The exception for a command line that typer cannot read: click's UsageError, which recent
+#: versions of typer contain and older ones take from the package click.
+_CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """Entry point: errors that people can mend are one line on standard error."""
+    """Entry point: an error that the user can fix is one line on standard error."""
     sys.path.append("")  # models given as module:factory may live in the working directory
     try:
         sys.exit(app(prog_name="benchsuite", standalone_mode=False) or 0)
-    except _Misread as error:
-        say(_misread(error))
+    except _CommandLineError as error:
+        message(_command_line_message(error))
         sys.exit(2)
     except typer.Abort:
-        say("interrupted")
+        message("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except UsageError as error:
-        say(f"error: {error}")
+        message(f"error: {error}")
         sys.exit(2)
     except BenchsuiteError as error:
-        say(f"error: {error}")
+        message(f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        say("interrupted")
+        message("interrupted")
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _misread(error: Any) -> str:
-    """One line on what could not be read; the whole help where nothing was given."""
+def _command_line_message(error: Any) -> str:
+    """One line about what could not be read; the whole help if no command was given."""
     text = error.format_message()
     if text.startswith("Usage:"):
         return str(text)

@@ -1,4 +1,4 @@
-"""The command line's application, the options that commands share, and how they speak."""
+"""The application, the options that commands share, and functions that print."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import typer
 
 from benchsuite import __version__, units
 
-#: Exit code after Ctrl-C, as shells have it.
+#: Exit code after Ctrl-C, the same as a shell's.
 EXIT_INTERRUPTED = 130
-#: Width of a table where there is no terminal to ask.
-PLAIN_WIDTH = 120
-#: Least time between two lines of progress in a log.
-PLAIN_LINE_SECONDS = 5.0
 
 app = typer.Typer(
     name="benchsuite",
-    help="Recurrence or convolution? Measured on your hardware, at your T, B and H.",
+    help="Measure recurrent and convolutional sequence models side by side, on your hardware, at"
+    " your sequence length (T), batch size (B) and hidden size (H).",
+    epilog="Start with: benchsuite run quick && benchsuite report quick",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -32,31 +30,53 @@ Home = Annotated[
     typer.Option(
         "--home",
         envvar="BENCHSUITE_HOME",
-        help="Root of all results (default: .benchsuite here).",
+        metavar="DIR",
+        help="HOME, the directory of all results (default: .benchsuite).",
         show_envvar=True,
     ),
 ]
 Machine = Annotated[
     str | None,
-    typer.Option("--machine", help="Which machine's records, where there are several."),
+    typer.Option(
+        "--machine", metavar="NAME", help="Use this machine's records, if there are several."
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 AxisSettings = Annotated[
     list[str] | None,
     typer.Option(
         "-a",
         "--axis",
         metavar="AXIS=VALUES",
-        help="Set an axis: seq_len=64,256 or T=64:4096:*2 or H=32:256:+32 (`list axes`).",
+        help="Set an axis: seq_len=64,256 or T=64:4096:*2 or H=32:256:+32;"
+        " `benchsuite list axes` shows all.",
+    ),
+]
+AxisSetting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-a",
+        "--axis",
+        metavar="AXIS=VALUE",
+        help="Set an axis to one value: seq_len=512 or T=512; `benchsuite list axes` shows all.",
+    ),
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-t",
+        "--task-option",
+        metavar="NAME=N",
+        help="Set an option of the task: lag=64; `benchsuite list tasks` shows all.",
     ),
 ]
 
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Show the version if asked."""
+    """Show the version if `--version` was given."""
     if version:
         print(f"benchsuite {__version__}")
         raise typer.Exit
@@ -80,10 +100,10 @@ def _quantity(text: str, unit: str) -> float:
 
 
 def print_json(value: object) -> None:
-    """The one document on standard output."""
+    """Write the one JSON document of `--json` to standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say(text: str) -> None:
-    """A line for people, on standard error."""
+def message(text: str) -> None:
+    """Write a line for people to standard error."""
     print(text, file=sys.stderr, flush=True)

@@ -1,39 +1,53 @@
-"""How wide output is, and how tables and long words are made to fit into it."""
+"""The width of output, and how sentences and tables are made to fit into it."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from benchsuite.cli._app import PLAIN_WIDTH
-
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+#: Columns of output that goes to a pipe or a file, unless `COLUMNS` is set.
+PLAIN_WIDTH = 80
+
+
 def width() -> int:
-    """Columns of the terminal, of `COLUMNS`, or a fixed number where there is neither."""
+    """Columns of output: `COLUMNS`, else the terminal's width, else `PLAIN_WIDTH`."""
     return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
 
 
-def console() -> Console:
-    """A console of that width."""
+def console(columns: int | None = None) -> Console:
+    """Return a console on standard output, of so many columns or of `width()`."""
     from rich.console import Console
 
-    return Console(width=width())
+    return Console(width=columns or width())
 
 
-def paragraph(text: str, indent: str = "") -> str:
-    """Text wrapped between words; all lines after the first are indented."""
-    return textwrap.fill(
-        text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+def paragraph(text: str, indent: str = "", columns: int | None = None) -> str:
+    """Wrap text between words; a number stays with its "%".
+
+    Args:
+        text: One paragraph.
+        indent: What all lines after the first begin with.
+        columns: The width, by default `width()`.
+    """
+    wrapped = textwrap.fill(
+        re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", text),
+        columns or width(),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return wrapped.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def fold(text: str, columns: int, separator: str) -> str:
-    """A long name in lines of at most so many columns, broken after separators only."""
+    """Break a long name into lines of at most so many columns, after separators only."""
     *pieces, last = text.split(separator)
     lines = [""]
     for piece in (*(piece + separator for piece in pieces), last):
@@ -44,6 +58,6 @@ def fold(text: str, columns: int, separator: str) -> str:
 
 
 def columns_left(rows: Iterable[Sequence[str]], of: int, heads: Sequence[str], gap: int = 2) -> int:
-    """Columns that a table leaves for its column number `of`, when all others have their text."""
+    """Width left for column number `of` of a table whose other columns are not folded."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return width() - sum(widths) + widths[of] - gap * (len(widths) - 1)

@@ -1,73 +1,108 @@
-"""How a training's progress is shown: a bar on a terminal, a line now and then elsewhere."""
+"""The progress display of every command: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from benchsuite.cli._app import PLAIN_LINE_SECONDS, say
+from benchsuite.cli._app import message
 
 if TYPE_CHECKING:
-    from benchsuite.learning.trainer import Progress
+    from rich.console import Console
 
-Show = Callable[[str, "Progress"], None]
+#: Shortest time between two lines of progress in a log, in seconds.
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Which item of a series is being worked on.
+
+    Attributes:
+        label: The item, such as a case's id.
+        number: The count to show: the item's number, or with `share` 1 how many items ended.
+        total: How many items there are; 0 if there is nothing to count yet.
+        share: The part of item `number` that is done, from 0 to 1.
+        detail: What else to show, such as the time left.
+        always: Write a line even if the last one is recent. A bar shows every state.
+    """
+
+    label: str
+    number: int = 0
+    total: int = 0
+    share: float = 0.0
+    detail: str = ""
+    always: bool = False
+
+
+class Display(Protocol):
+    """Shows progress on standard error."""
+
+    def show(self, state: State) -> None:
+        """Replace what is shown."""
+
+    def note(self, text: str) -> None:
+        """Write a line that stays, such as a failure."""
 
 
 @contextmanager
-def training_progress(models: int) -> Iterator[Show]:
-    """Yields what to call with a model's name and its progress; writes to standard error.
-
-    Args:
-        models: How many will be trained, one after another.
-    """
+def progress() -> Iterator[Display]:
+    """Yield the display that fits standard error; a bar disappears at the end."""
     if not sys.stderr.isatty():
-        yield _plain()
+        yield _Lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
 
-    with Bar(
-        TextColumn("{task.fields[model]}"),
-        BarColumn(),
-        TextColumn("{task.fields[told]}"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=models, model="", told="building")
-        done: dict[str, float] = {}
-
-        def show(model: str, progress: Progress) -> None:
-            done[model] = progress.share
-            before = len(done) - 1
-            bar.update(task, completed=before + done[model], model=model, told=_words(progress))
-
-        yield show
+    with bar(Console(stderr=True)) as display:
+        yield display
 
 
-def _plain() -> Show:
-    """Lines for logs: the last step of each model, and at most one in five seconds before it."""
-    last_line = 0.0
+class _Lines:
+    """Lines for logs, at most one in `SECONDS_BETWEEN_LINES` except for those always written."""
 
-    def show(model: str, progress: Progress) -> None:
-        nonlocal last_line
-        if progress.share < 1 and time.monotonic() - last_line < PLAIN_LINE_SECONDS:
+    def __init__(self) -> None:
+        self._last = time.monotonic() - SECONDS_BETWEEN_LINES
+
+    def show(self, state: State) -> None:
+        now = time.monotonic()
+        if not state.always and now - self._last < SECONDS_BETWEEN_LINES:
             return
-        last_line = time.monotonic()
-        say(f"{model}: {_words(progress)}")
+        self._last = now
+        count = f"[{state.number}/{state.total}] " if state.total > 1 else ""
+        message(f"{count}{state.label}  {state.detail}".rstrip())
 
-    return show
+    def note(self, text: str) -> None:
+        message(text)
 
 
-def _words(progress: Progress) -> str:
-    from benchsuite.units import show_clock
+@contextmanager
+def bar(console: Console) -> Iterator[Display]:
+    """Yield a bar on a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    of = f"/{progress.steps}" if progress.steps is not None else ""
-    left = progress.seconds / progress.share - progress.seconds if progress.share else 0.0
-    return (
-        f"step {progress.step}{of}  loss {progress.loss:.3g}  best {progress.best:.3g}"
-        f"  ETA {show_clock(left)}"
+    label, count, detail = (
+        TextColumn(f"{{task.{field}}}", markup=False)
+        for field in ("description", "fields[count]", "fields[detail]")
     )
+
+    class Bar:
+        def show(self, state: State) -> None:
+            live.update(
+                task,
+                description=state.label,
+                completed=max(state.number - 1 + state.share, 0.0),
+                total=state.total or None,
+                count=f"{state.number}/{state.total}" if state.total else "",
+                detail=state.detail,
+            )
+
+        def note(self, text: str) -> None:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    with Progress(label, BarColumn(), count, detail, console=console, transient=True) as live:
+        task = live.add_task("", total=None, count="", detail="")
+        yield Bar()

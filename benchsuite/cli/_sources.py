@@ -1,4 +1,4 @@
-"""Where a command's records come from: a study that was run, a path, or asv's results."""
+"""Finding the records that a command reads: of a study that was run, a path, or asv's results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def measured_studies(home: Path) -> list[str]:
-    """Names of the studies that have records, the last measured one last."""
+    """Names of the studies that have records, the one measured last at the end."""
     from benchsuite.records import FILE_NAME
 
     files = sorted(home.glob(f"*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
@@ -25,11 +25,11 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
     """The path of a study's or path's records, and the study's home if it is one.
 
     Args:
-        source: A study that was run, its study file, or a path; None is the study measured last.
-        home: The root of all results.
+        source: A study that was run, its study file, or a path; None for the study measured last.
+        home: The directory of all results.
 
     Raises:
-        UsageError: if there are none.
+        UsageError: if there are no records.
     """
     from benchsuite.records.home import StudyHome
 
@@ -39,17 +39,17 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
             raise UsageError(f"nothing was measured yet in {home}; start with `benchsuite run`")
         source = names[-1]
     if source in names:
-        place = StudyHome.of(home, source)
-        return place.records.path, place
+        study_home = StudyHome.of(home, source)
+        return study_home.records.path, study_home
     if source.endswith(".toml") and Path(source).is_file():
         from benchsuite.grid.study import load_study
 
-        own = load_study(source).name
-        if own in names:
-            place = StudyHome.of(home, own)
-            return place.records.path, place
+        name = load_study(source).name
+        if name in names:
+            study_home = StudyHome.of(home, name)
+            return study_home.records.path, study_home
         raise UsageError(
-            f"study {own!r} of {source} was not measured yet in {home}; run it with"
+            f"study {name!r} of {source} was not measured yet in {home}; run it with"
             f" `benchsuite run {source}`"
         )
     if Path(source).exists():
@@ -58,12 +58,12 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
         "study or path",
         source,
         names or ["(none measured yet)"],
-        f"a study is measured with `benchsuite run`; looked in {home}",
+        f"`benchsuite run` measures a study; looked in {home}",
     )
 
 
 def load_source(path: Path, *, every_attempt: bool = False) -> pd.DataFrame:
-    """The frame of record files or of asv's results."""
+    """Load record files or asv's results into a frame."""
     from benchsuite.history.results import is_asv_results, load_asv_results
     from benchsuite.records import load_records
 

@@ -1,4 +1,4 @@
-"""What `benchsuite train` leaves behind: scores, pictures and a table."""
+"""The results of `benchsuite train`: files of scores and pictures, and a table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchsuite.errors import UsageError
 if TYPE_CHECKING:
     from benchsuite.learning.scores import Continuation
 
-#: Scores that are left to the JSON: the error once more, and a detail that needs the width.
+#: Scores that only the JSON has: the error a second time, and a detail too wide for a table.
 _NOT_SHOWN = ("open_loop_mse", "phase_followed")
 
 
 def save(path: Path, text: str) -> None:
-    """Write a file of text, its directory first.
+    """Write a text file; create its directory if necessary.
 
     Raises:
         UsageError: if it cannot be written.
@@ -26,23 +26,23 @@ def save(path: Path, text: str) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}: {error.strerror}; choose another place with -o or --home"
+            f"cannot write {path}: {error.strerror}; choose another directory with -o or --home"
         ) from error
 
 
 def write(
     directory: Path, document: dict[str, Any], loops: dict[str, Continuation | None]
 ) -> dict[str, str]:
-    """Scores and pictures; their paths by name."""
+    """Write scores and pictures; return their paths by name."""
     from benchsuite.report.figures import learning_curves
 
     files = {"results": directory / "results.json"}
     save(files["results"], json.dumps(document, indent=1, allow_nan=False))
     done = [run for run in document["runs"] if run["status"] == "ok"]
-    what = _told(document)
+    title = _title(document)
     if done:
         files["curves"] = directory / "curves.svg"
-        found = [
+        lines = [
             learning_curves.Curve(
                 run["model"],
                 f"{run['model']}, width {run['width']}: {run['error']:.3g}"
@@ -55,7 +55,7 @@ def write(
         ]
         save(
             files["curves"],
-            learning_curves.curves(found, document["baselines"], f"Learning {what}"),
+            learning_curves.curves(lines, document["baselines"], f"Learning {title}"),
         )
     paths = [
         learning_curves.Path(
@@ -70,12 +70,12 @@ def write(
     ]
     if paths:
         files["closed_loop"] = directory / "closed-loop.svg"
-        save(files["closed_loop"], learning_curves.closed_loop(paths, f"Going on alone: {what}"))
+        save(files["closed_loop"], learning_curves.closed_loop(paths, f"Closed loop: {title}"))
     return {name: str(path) for name, path in files.items()}
 
 
-def _told(document: dict[str, Any]) -> str:
-    """The task and its sizes, the match among them, for titles."""
+def _title(document: dict[str, Any]) -> str:
+    """The task, its options and sizes, and the match."""
     options = "".join(f", {name}={value}" for name, value in document["options"].items())
     return (
         f"{document['task']}{options}, T={document['seq_len']}, B={document['batch_size']};"
@@ -92,27 +92,32 @@ def _loop_label(run: dict[str, Any]) -> str:
 
 
 def show(document: dict[str, Any]) -> None:
-    """Scores beside baselines, for people."""
-    from rich.console import Console
+    """Print the scores of models and baselines as a table."""
     from rich.table import Table
+
+    from benchsuite.cli._output import console
 
     rows = _rows(document)
     table = Table(
-        title=_told(document), title_justify="left", box=None, pad_edge=False, collapse_padding=True
+        title=_title(document),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for name, *cells in zip(*rows, strict=True):
         justify: Literal["left", "right"] = "left" if name == "model" else "right"
-        least = max(map(len, [*name.split(), *cells]))  # names fold at spaces, numbers never
+        least = max(map(len, [*name.split(), *cells]))  # heads fold at spaces, numbers never
         table.add_column(name, justify=justify, min_width=least)
     for cells in rows[1:]:
         table.add_row(*cells)
-    Console().print(table)
+    console().print(table)
     for path in document["files"].values():
         print(path)
 
 
 def _rows(document: dict[str, Any]) -> list[list[str]]:
-    """The names of the columns, a row per model and a row per baseline."""
+    """Heads of the columns, then a row per model and per baseline."""
     from benchsuite.units import show_clock
 
     runs = document["runs"]

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchsuite.cli._app import (
-    PLAIN_WIDTH,
     AsJson,
-    AxisSettings,
+    AxisSetting,
     Home,
     Machine,
     app,
+    message,
     print_json,
-    say,
+    size,
 )
-from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,35 +28,53 @@ if TYPE_CHECKING:
     from benchsuite.analysis.advice import Advice
     from benchsuite.grid.axes import Value
 
-#: The axes that make a point, by the letters that the page and the help use.
+#: The axes that an answer is interpolated over, by letter.
 _SHAPE = {"T": "seq_len", "B": "batch_size", "H": "hidden_size"}
-#: Columns that the tables need.
+#: The tables need this many columns.
 _LEAST_WIDTH = 80
-#: Characters of a model's name in a table.
+#: Sentences in longer lines are hard to read.
+_MOST_WIDTH = 120
+#: Longer names of models are cut in a table; the sentences have them whole.
 _LONGEST_NAME = 20
 
 
-@app.command(epilog="Example: benchsuite advise -a seq_len=900 -a batch_size=4 -a hidden_size=64")
+@app.command(epilog="Example: benchsuite advise -a T=900 -a B=4 -a H=64 --max-memory 200MB")
 def advise(
-    axis: AxisSettings = None,
-    mode: Annotated[str, typer.Option(help="infer or train.")] = "infer",
+    axis: AxisSetting = None,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="infer or train.")] = "infer",
     need_field: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Timesteps that an output has to see (default: seq_len; 0: any field)."
+            min=0,
+            metavar="STEPS",
+            help="Timesteps that an output has to see (default: T); 0 if it does not matter.",
         ),
     ] = None,
     max_memory: Annotated[
-        float | None, typer.Option(min=1, help="Bytes a step may hold beyond parameters and input.")
+        float | None,
+        typer.Option(
+            parser=size,
+            metavar="SIZE",
+            help="Most memory a step may need beyond parameters and input: 200MB, 1GiB.",
+        ),
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help="A study that was run, or records; default: the last run.")
+        str | None,
+        typer.Option(
+            metavar="STUDY|PATH", help="A study that was run, or records (default: the last run)."
+        ),
     ] = None,
     machine: Machine = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which measured model to use at one point, between the cells that were measured."""
+    """Recommend a model for one T, B and H, from measured records.
+
+    The answer comes first, then the reasons and a table. Latency between measured cells is
+    interpolated, and the last line reports the error of doing so. Models that do not see the whole
+    sequence are excluded, unless --need-field allows fewer timesteps. More than a factor of two
+    outside the measured range there is no answer, only the study to run.
+    """
     from benchsuite import analysis
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
@@ -65,20 +82,20 @@ def advise(
     point = _point(axis or [], mode)
     frame = load_source(find_records(study, home_of(home))[0])
     for problem in frame.attrs["problems"]:
-        say(f"note: {problem}")
-    chosen = analysis.newest(frame, machine=machine)
-    found = analysis.advices(chosen, point, need_field=need_field, max_memory=max_memory)
+        message(f"note: {problem}")
+    records = analysis.newest(frame, machine=machine)
+    advices = analysis.advices(records, point, need_field=need_field, max_memory=max_memory)
     if as_json:
-        first, *others = map(_document, found)
+        first, *others = map(_document, advices)
         print_json({**first, "other_matches": others})
     else:
-        for number, advice in enumerate(found):
+        for number, advice in enumerate(advices):
             print("\n" * bool(number), end="")
-            _show(advice, point, named=len(found) > 1)
+            _show(advice, point, named=len(advices) > 1)
 
 
 def _document(advice: Advice) -> dict[str, Any]:
-    """An advice as plain values."""
+    """One advice as plain values, for JSON."""
     return {
         "answer": dataclasses.asdict(advice.answer),
         "match": advice.match,
@@ -93,75 +110,78 @@ def _document(advice: Advice) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """The number, or None for NaN, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 def _point(settings: list[str], mode: str) -> dict[str, Value]:
-    from benchsuite.grid.axes import axis_named, parse_assignment, parse_values
+    """The value of each axis that was given."""
+    from benchsuite.grid.axes import AXES, parse_single
 
-    point = {"mode": parse_values(axis_named("mode"), mode)[0]}
-    for text in settings:
-        name, values = parse_assignment(text)
-        if name == "model":
-            raise UsageError("axis 'model' is what is advised on; leave it out")
-        if len(values) > 1:
-            raise UsageError(
-                f"axis {name!r}: {text!r} gives {len(values)} values; advise takes one"
-            )
-        point[name] = values[0]
-    return point
+    refused = {"model": "advise ranks all measured models; leave it out"}
+    given = parse_single([f"mode={mode}"], AXES, "axis", "advise takes")
+    return {**given, **parse_single(settings, AXES, "axis", "advise takes", refused=refused)}
 
 
 def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
-    """The answer first, then why, then the table; nothing wider than the terminal.
+    """Print the answer, then the reasons, then the tables, no wider than the terminal.
 
     Args:
-        advice: What to show.
-        point: What was asked.
-        named: Whether the answer has to name its match, as there is another one.
+        advice: The answer at one match.
+        point: The values that were asked for.
+        named: Whether to begin with the match, because there is an advice for another one too.
     """
-    from rich.console import Console
-
     from benchsuite.analysis import HELD
+    from benchsuite.cli import _output
 
-    console = Console()
-    width = max(min(console.width, PLAIN_WIDTH), _LEAST_WIDTH)
+    width = max(min(_output.width(), _MOST_WIDTH), _LEAST_WIDTH)
     answer = advice.answer
     prefix = f"At {HELD[advice.match]}: " if named else ""
-    end = "; to be sure run:" if answer.command else "."
+    end = "; to be sure, run:" if answer.command else "."
     _print(f"{prefix}{answer.text}{end}", width)
     if answer.command:
         print(_continued(answer.command, width))
     asked = ", ".join(f"{letter}={point[name]}" for letter, name in _SHAPE.items())
-    need = f"an output sees {advice.need_field}" if advice.need_field else "whatever an output sees"
-    steps = " steps or more" if advice.need_field else ""
-    _print(f"Asked: {point['mode']}, {asked}, {HELD[advice.match]}, {need}{steps}.", width)
+    need = advice.need_field
+    field = f"outputs that see at least {need} timesteps" if need else "any receptive field"
+    _print(f"Asked: {point['mode']}, {asked}, {HELD[advice.match]}, {field}.", width)
     for entry in advice.ranking:
         _print(f"- {entry['model']}: {entry['reason']}", width)
-    for gone in advice.excluded:
-        _print(f"- excluded: {gone['model']}: {gone['reason']}", width)
+    for entry in advice.excluded:
+        _print(f"- excluded: {entry['model']}: {entry['reason']}", width)
     if advice.ranking:
         for table in _tables(advice.ranking):
             print()
-            Console(width=width).print(table)
+            _output.console(width).print(table)
     if math.isfinite(advice.median_abs_error):
         print()
-        _print(
-            "Predicting each measured cell from the others misses by"
-            f" {advice.median_abs_error:.0%} in the median; {advice.coverage:.0%} of the cells fell"
-            " into their 95 % interval.",
-            width,
-        )
+        _print(_accuracy(advice), width)
+
+
+def _accuracy(advice: Advice) -> str:
+    """How far interpolation misses; the intervals too, if they could be checked."""
+    text = (
+        "Accuracy: predicting each measured cell from the others misses by"
+        f" {_percent(advice.median_abs_error)} in the median"
+    )
+    if math.isfinite(advice.coverage):
+        text += f"; {_percent(advice.coverage)} of the cells lie within their 95 % interval"
+    return f"{text}."
 
 
 def _print(text: str, width: int) -> None:
-    """A sentence in lines that fit; further lines are indented."""
-    print(textwrap.fill(text, width, subsequent_indent="  ", break_on_hyphens=False))
+    """Print a paragraph; all lines after the first are indented."""
+    from benchsuite.cli._output import paragraph
+
+    print(paragraph(text, "  ", width))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _continued(command: str, width: int) -> str:
-    """A command in lines that fit and that a shell joins again; an option keeps its value."""
+    """Break a command into lines that a shell joins again; an option stays with its value."""
     glued = re.sub(r"(-a|--measure) ", "\\1\N{NO-BREAK SPACE}", command)
     lines = textwrap.wrap(glued, width - 6, break_long_words=False, break_on_hyphens=False)
     joined = " \\\n    ".join(["  " + lines[0], *lines[1:]])
@@ -169,7 +189,7 @@ def _continued(command: str, width: int) -> str:
 
 
 def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    """What a step costs; and, where it was measured, what each model learnt."""
+    """Cost of a step per model; then errors on tasks, if any were measured."""
     from benchsuite.catalog.measures import task_of
     from benchsuite.units import show
 
@@ -190,18 +210,18 @@ def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     yield costs
     errors = list(dict.fromkeys(key for entry in ranking for key in entry if task_of(key)))
     if errors:
-        learnt = _table("error", *(task_of(name) for name in errors), "measured at")
+        learned = _table("error", *(task_of(name) for name in errors), "measured at")
         for entry in ranking:
-            learnt.add_row(
+            learned.add_row(
                 entry["model"],
                 *(show(entry.get(name), "1") for name in errors),
                 entry.get("errors_at", "–"),
             )
-        yield learnt
+        yield learned
 
 
 def _table(first: str, *others: str) -> Table:
-    """A table whose cells are never folded; of a long model name the end is left out."""
+    """A table whose cells are not folded; long names of models are cut."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
+from benchsuite.cli._app import AsJson, AxisSetting, app, print_json
 
 if TYPE_CHECKING:
     from benchsuite.contract import Finding
     from benchsuite.grid.axes import Value
 
-#: Axes that a factory may be called with.
+#: Axes that a factory can be called with.
 _AXES = ("input_size", "hidden_size", "num_layers", "bidirectional", "seq_len")
 
 
 @app.command(epilog="Example: benchsuite check mypackage.model:make -a hidden_size=16")
 def check(
     model: Annotated[
-        str, typer.Argument(help="package.module:factory, or a name of `benchsuite list models`.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="package.module:factory, or a name of `benchsuite list models`."
+        ),
     ],
-    axis: AxisSettings = None,
+    axis: AxisSetting = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find out by running whether a model keeps to what the suite asks of one.
+    """Check that a model meets what the suite requires of one.
 
-    Says what passes, what fails and how to adapt; exit code 1 if anything fails.
+    Runs the model at small sizes for a few seconds and reports what passes, what fails and how to
+    adapt it. Exit code 1 means that a check failed.
     """
     import dataclasses
 
@@ -62,9 +65,10 @@ def _given(axis: list[str]) -> dict[str, Value]:
 
 
 def _show(model: str, findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from benchsuite.cli._output import console
 
     styles = {"pass": "green", "note": "yellow", "fail": "bold red", "skipped": "dim"}
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -75,8 +79,7 @@ def _show(model: str, findings: list[Finding]) -> None:
         if finding.mend:
             told.append(f"\n→ {finding.mend}", "bold")
         table.add_row(Text(finding.status, styles[finding.status]), finding.check, told)
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    console.print(table)
+    console().print(table, highlight=False)
     words = {"pass": "passed", "note": "noted", "fail": "failed", "skipped": "skipped"}
     counts = {s: sum(finding.status == s for finding in findings) for s in words}
     print(f"{model}: " + ", ".join(f"{n} {words[s]}" for s, n in counts.items() if n))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli._app import AsJson, AxisSetting, Home, TaskOption, app, message, print_json
+from benchsuite.cli._progress import State, progress
 from benchsuite.errors import BenchsuiteError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Exercise = Callable[[Case], tuple[nn.Module, int, Callable[[int, int], Tensor]]]
 
-#: Axes that change a model's field; the others are of how it is run.
+#: Axes that change a model's field.
 _AXES = (
     "seq_len",
     "hidden_size",
@@ -36,39 +36,43 @@ _AXES = (
 _BATCH = 32
 
 
-@app.command(epilog="Example: benchsuite field lstm tcn -a seq_len=512 -o fields")
+@app.command(epilog="Example: benchsuite field lstm tcn -a T=512 -o fields")
 def field(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL", help="Models, package.module:factory, or all."),
+        typer.Argument(metavar="MODEL", help="Names of models, package.module:factory, or all."),
     ],
-    axis: AxisSettings = None,
+    axis: AxisSetting = None,
     causal: Annotated[
-        bool, typer.Option("--causal", help="Fail for a model that sees the future.")
+        bool, typer.Option("--causal", help="Fail if an output depends on later inputs.")
     ] = False,
     task: Annotated[
-        str | None, typer.Option(help="Take this task's inputs, and its head on the model.")
+        str | None,
+        typer.Option(metavar="TASK", help="Use this task's inputs, and its head on the model."),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-t", "--task-option", metavar="NAME=N", help="Set an option of the task."),
-    ] = None,
+    option: TaskOption = None,
     train: Annotated[bool, typer.Option("--train", help="Train on the task first.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of that training.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Optimiser steps of that training.")
+    ] = None,
     chrono: Annotated[
-        bool, typer.Option("--chrono", help="Chrono initialisation of LSTM and GRU gates.")
+        bool, typer.Option("--chrono", help="Initialise LSTM and GRU gates for long lags (chrono).")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Directory of the figure (default: field in --home)."),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Directory of the figure (default: HOME/field)."
+        ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """What models can see and what they look at: by formula, as probed, and by gradient.
+    """Show how far back models can see, and how far they look.
 
-    Lags are counted in timesteps; erf50 and erf95 are the steps that hold half and 95 % of the
-    gradient norm (erf50_sq, erf95_sq: of its square) within the horizon.
+    The receptive field is the number of timesteps that one output may depend on: by formula
+    (field) and tested by running the model (probed). The effective field is the number of
+    timesteps that hold half (erf50) or 95 % (erf95) of the norm of an output's gradient. A figure
+    shows the gradient against the lag.
     """
     from benchsuite.records.home import home_of
 
@@ -76,20 +80,23 @@ def field(
     if task is None and (train or option or chrono):
         raise UsageError("--train, --task-option and --chrono need a --task; see `list tasks`")
     if steps is not None and not train:
-        raise UsageError(f"--steps {steps} is of a training; add --train")
+        raise UsageError(f"--steps {steps} needs a training; add --train")
     exercise = _exercise(task, option or [], train=train, steps=steps, chrono=chrono)
     found: dict[str, ModelField | None] = {}
-    for case in _shown(cases):
-        try:
-            found[case.model] = _field(case, exercise, causal=causal)
-        except BenchsuiteError as error:
-            if len(cases) == 1:
-                raise
-            say(f"error: {case.model}: {error}")
-            found[case.model] = None
+    with progress() as display:
+        for number, case in enumerate(cases, 1):
+            if len(cases) > 1:
+                display.show(State(case.model, number, len(cases), always=True))
+            try:
+                found[case.model] = _field(case, exercise, causal=causal)
+            except BenchsuiteError as error:
+                if len(cases) == 1:
+                    raise
+                display.note(f"error: {case.model}: {error}")
+                found[case.model] = None
     for model, result in found.items():
         for note in result.notes if result is not None else ():
-            say(f"note: {model}: {note}")
+            message(f"note: {model}: {note}")
     rows = [{"model": model, **_plain(result)} for model, result in found.items()]
     what = f"; {'after training on ' if train else ''}{task}" if task else ""
     figure = _draw(found, cases[0], what, (output or home_of(home) / "field") / "field.svg")
@@ -136,7 +143,7 @@ def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField
 def _exercise(
     task: str | None, options: list[str], *, train: bool, steps: int | None, chrono: bool
 ) -> Exercise | None:
-    """How a case's model is put to a task: its module with a head, features, and inputs."""
+    """Return a function from a case to its module with the task's head, features and inputs."""
     if task is None:
         return None
     from benchsuite.catalog.tasks import TASKS
@@ -172,7 +179,7 @@ def _exercise(
 
 
 def _module(case: Case) -> nn.Module:
-    """The case's model as it is before training."""
+    """The case's model before training."""
     import torch
 
     from benchsuite.runtime.build import build
@@ -189,7 +196,7 @@ def _plain(result: ModelField | None) -> dict[str, Any]:
 
 
 def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path) -> Path | None:
-    """Write the figure, if there is a gradient to draw."""
+    """Write the figure, if there is a gradient to show."""
     from benchsuite.cli._train_output import save
     from benchsuite.report.figures.gradient_by_lag import Curve, lag_figure
 
@@ -217,14 +224,23 @@ def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path
 
 
 def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    columns = ("field", "probed", "causal", "erf50/95", "squared", "centre", "half-life", "support")
+    from benchsuite.cli._output import console, paragraph
+
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("model", overflow="fold")
-    for column in (*columns, "horizon", "error"):
-        table.add_column(column, justify="right")
+    for head in (
+        "field",
+        "probed",
+        "causal",
+        "erf50/95",
+        "centre",
+        "half life",
+        "support",
+        "error",
+    ):
+        table.add_column(head, justify="right", min_width=max(map(len, head.split())))
     for row in rows:
         result = found[row["model"]]
         effective = result.effective if result is not None else None
@@ -234,17 +250,19 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
             _cell(row["probed_field"]),
             _cell(row["causal"]),
             f"{_cell(row['erf50'])}/{_cell(row['erf95'])}{'*' if row['saturated'] else ''}",
-            f"{_cell(row['erf50_sq'])}/{_cell(row['erf95_sq'])}",
-            *(_cell(row[name]) for name in ("centre_of_mass", "half_life", "support", "horizon")),
+            *(_cell(row[name]) for name in ("centre_of_mass", "half_life")),
+            f"{_cell(row['support'])}/{_cell(row['horizon'])}",
             f"{effective.relative_error:.1%}" if effective is not None else "–",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    console.print(table)
-    console.print(
-        "In timesteps. squared: erf50/95 of the squared norm; error: greatest standard error of a"
-        " norm within erf95; *: saturated, more may lie beyond the horizon",
-        highlight=False,
+    console().print(table)
+    note = (
+        "All in timesteps. centre: mean lag of the gradient; half life: lag at which it has halved;"
+        " support: timesteps with any gradient, of those looked at; error: standard error of the"
+        " gradient's norm within erf95, at most."
     )
+    if any(row["saturated"] for row in rows):
+        note += " *: more may lie beyond the timesteps looked at."
+    print(paragraph(note))
 
 
 def _cell(value: object) -> str:
@@ -253,23 +271,3 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _shown(cases: list[Case]) -> Iterator[Case]:
-    """The cases one by one, told on standard error: a bar on a terminal, a line each elsewhere."""
-    if not sys.stderr.isatty():
-        for number, case in enumerate(cases, 1):
-            if len(cases) > 1:
-                say(f"[{number}/{len(cases)}] {case.model}")
-            yield case
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(cases))
-        for case in cases:
-            bar.update(task, description=case.model)
-            yield case
-            bar.advance(task)

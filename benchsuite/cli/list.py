@@ -10,7 +10,7 @@ import typer
 from benchsuite.cli._app import AsJson, app, print_json
 from benchsuite.errors import unknown
 
-#: Columns that are too long to stand beside a summary.
+#: Fields too long for a column; each is a line under the summary.
 _DETAILS = ("mathematics", "execution", "allowed", "axes", "options", "measures")
 
 
@@ -19,8 +19,8 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[WHAT]",
-            help="models, tasks, measures, engines, studies or axes; default: all.",
+            metavar="WHAT",
+            help="models, tasks, measures, engines, studies or axes (default: all).",
         ),
     ] = None,
     markdown: Annotated[
@@ -28,7 +28,7 @@ def list_(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the models, tasks, measures, engines, studies and axes."""
+    """List models, tasks, measures, engines, studies and axes."""
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": _models,
         "tasks": _tasks,
@@ -57,7 +57,6 @@ def list_(
             table.add_column(column, no_wrap=column != "summary")
         for row in rows:
             cells = {column: _cell(row[column]) for column in short}
-            # What would not fit beside a summary has lines under it.
             cells["summary"] += "".join(
                 f"\n{column}: {_cell(row[column])}" for column in _DETAILS if row.get(column)
             )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, app, message, print_json
 from benchsuite.errors import UsageError
 
 
@@ -16,27 +16,33 @@ def publish(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[STUDY|CONFIG]",
-            help="A study that was run, or an asv.conf.json; default: the one here.",
+            metavar="STUDY|CONFIG",
+            help="A study that was run, or asv's configuration (default: asv.conf.json).",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Directory of the pages; default: asv's own."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Directory of the pages (default: asv's html_dir).",
+        ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn asv's results into its pages over commits; they need a server, but no network.
+    """Build asv's web pages of results over commits.
 
-    The detector of regressions takes higher for worse; rates of the machine are left out of it.
+    The pages need a web server, but no network. asv's detector of regressions takes higher values
+    for worse; rates of the machine itself are excluded from it.
     """
     from benchsuite.history.publish import publish
     from benchsuite.records.home import home_of
 
     site = publish(_configuration(source, home_of(home)), output)
     for note in site.notes:
-        say(f"note: {note}")
+        message(f"note: {note}")
     if as_json:
         print_json({"index": str(site.index), "commits": site.commits, "notes": list(site.notes)})
     else:

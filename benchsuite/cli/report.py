@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, Machine, app, print_json, say
+from benchsuite.cli._app import AsJson, Home, Machine, app, message, print_json
 
 
 @app.command(epilog="Example: benchsuite report quick -o quick-report")
@@ -15,30 +15,40 @@ def report(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[STUDY|PATH]",
-            help="A study that was run, records, or asv's results; default: the last run.",
+            metavar="STUDY|PATH",
+            help="A study that was run, records, or asv's results (default: the last run).",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Directory of the report.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Directory of the report (default: HOME/STUDY/report; benchsuite-report for a"
+            " path).",
+        ),
     ] = None,
     machine: Machine = None,
     compress: Annotated[
-        bool, typer.Option("--compress", help="Gzip records.csv, for a report to publish.")
+        bool, typer.Option("--compress", help="Compress records.csv, for a report to publish.")
     ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn records into a self-contained page, tables and figures."""
+    """Write a report: a self-contained page, figures and tables.
+
+    Prints the path of the page. It needs no network, and each figure's data lies beside it as CSV.
+    """
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
     from benchsuite.report.page import write_report
 
-    path, place = find_records(source, home_of(home))
-    directory = place.report if place else Path("benchsuite-report")
+    path, study_home = find_records(source, home_of(home))
+    directory = study_home.report if study_home else Path("benchsuite-report")
     frame = load_source(path)
     for problem in frame.attrs["problems"]:
-        say(f"note: {problem}")
+        message(f"note: {problem}")
     traces = (path if path.is_dir() else path.parent) / "traces"
     written = write_report(
         frame, output or directory, machine=machine, traces=traces, compress=compress

@@ -3,77 +3,88 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchsuite.cli._app import (
     EXIT_INTERRUPTED,
-    PLAIN_LINE_SECONDS,
     AsJson,
     AxisSettings,
     Home,
     app,
+    message,
     print_json,
-    say,
 )
+from benchsuite.cli._progress import Display, State, progress
 from benchsuite.errors import UsageError, described
 
 if TYPE_CHECKING:
     from benchsuite.grid.axes import Value
     from benchsuite.grid.study import Study
-    from benchsuite.records import Record
     from benchsuite.sweep.driver import Balance, Progress
 
 
-@app.command(epilog="Example: benchsuite run quick -a seq_len=64:1024:*2 --device cpu")
+@app.command(epilog="Example: benchsuite run quick -a T=64:1024:*2 --device cpu")
 def run(
     study: Annotated[
-        str, typer.Argument(help="A study's name, or the path of its TOML file.")
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A name of `benchsuite list studies`, or the path of a TOML file."
+        ),
     ] = "quick",
     axis: AxisSettings = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu or cuda; overrides the study's.")
+        str | None,
+        typer.Option(metavar="DEVICE", help="auto, cpu or cuda; overrides the study's."),
     ] = None,
     measure: Annotated[
-        list[str] | None, typer.Option(help="Measure only this; may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Take only this measure; repeatable."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of a study derived with -a or --measure.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the study that -a or --measure derive."),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure finished cases again too.")
+        bool, typer.Option("--fresh", help="Measure again what is finished; keep both.")
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help="Then trace each model and mode at the largest seq_len."),
+        typer.Option("--trace", help="Then trace each model and mode at its largest T."),
     ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a study; what an earlier run has finished is not measured again."""
+    """Measure a study, or continue one that was interrupted.
+
+    A study is a grid of cases (models, sequence lengths …) and the measures to take of each. Every
+    result is stored at once in HOME/STUDY/records.jsonl, and what an earlier run has finished is
+    not measured again. Exit code 1 means that a case failed, crashed or ran out of time or memory.
+    """
     from benchsuite.records.home import home_of
     from benchsuite.sweep import driver
 
     chosen = _study(study, axis or [], device, measure or [], name)
-    with _shown_progress() as show:
-        balance = driver.run_study(chosen, home_of(home), fresh=fresh, on_progress=show)
+    with progress() as display:
+        balance = driver.run_study(
+            chosen, home_of(home), fresh=fresh, on_progress=lambda state: _show(display, state)
+        )
     notes = list(balance.notes)
     if trace and not balance.interrupted:
         from benchsuite.sweep.trace_study import trace_study
 
-        notes += trace_study(
-            chosen,
-            home_of(home),
-            fresh=fresh,
-            on_case=lambda case, number, total: say(f"[{number}/{total}] tracing {case.id}"),
-        )
+        with progress() as display:
+            notes += trace_study(
+                chosen,
+                home_of(home),
+                fresh=fresh,
+                on_case=lambda case, number, total: display.show(
+                    State(f"tracing {case.id}", number, total, always=True)
+                ),
+            )
     for note in notes:
-        say(f"note: {note}")
+        message(f"note: {note}")
     if as_json:
         print_json(
             {
@@ -85,8 +96,8 @@ def run(
     else:
         print(_sentence(balance))
     if balance.interrupted:
-        again = "the same command without --fresh" if fresh else "the same command"
-        say(f"interrupted; {again} goes on from here")
+        command = "the same command without --fresh" if fresh else "the same command"
+        message(f"interrupted; {command} continues from here")
         raise typer.Exit(EXIT_INTERRUPTED)
     if balance.failed:
         raise typer.Exit(1)
@@ -117,108 +128,59 @@ def _study(
 
 
 def _check_importable(study: Study) -> None:
-    """Refuse a model whose module is not there, before every case of it fails."""
+    """Refuse a model whose module cannot be imported, before every case of it fails."""
     from importlib.util import find_spec
 
     for model in map(str, study.axes["model"]):
         module = model.partition(":")[0]
         try:
-            found = ":" not in model or find_spec(module) is not None
-        except (ImportError, ValueError):  # a parent is not there, or it was made without a file
-            found = False
+            importable = ":" not in model or find_spec(module) is not None
+        except (ImportError, ValueError):  # a missing parent, or a module made without a file
+            importable = False
         except Exception as error:  # finding a module runs the packages it is in
             raise UsageError(
                 f"cannot import {module!r} of model {model!r}: {described(error)}"
             ) from error
-        if not found:
+        if not importable:
             raise UsageError(
-                f"cannot import {module!r} of model {model!r}; it must be installed, or in the"
-                " directory you are in"
+                f"cannot import {module!r} of model {model!r}; install it, or run"
+                " in the directory that contains it"
             )
 
 
 def _sentence(balance: Balance) -> str:
-    """The one-line balance."""
-    kinds = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
+    """One line about what was measured, and how long it took."""
+    failures = ", ".join(f"{n} {status}" for status, n in balance.failures.items())
     parts = [
         f"{balance.study}: {balance.ok} of {balance.cases} cases ok, {balance.skipped} skipped,"
         f" {balance.failed} failed"
-        + (f" (measurements: {kinds})" if kinds else "")
+        + (f" (measurements: {failures})" if failures else "")
         + (f", {balance.remaining} not measured yet" if balance.remaining else "")
     ]
     if balance.measured:
         if balance.reused:
-            parts.append(f"{balance.reused} measurements were already there")
+            parts.append(f"{balance.reused} measurements were already finished")
         parts.append(
-            f"{balance.measure_seconds:.1f} s measuring + {balance.setup_seconds:.1f} s setting up"
-            f" of {balance.wall_seconds:.1f} s on the clock"
+            f"{balance.wall_seconds:.1f} s in all: {balance.measure_seconds:.1f} s measuring,"
+            f" {balance.setup_seconds:.1f} s setting up"
         )
     elif balance.reused:
-        parts.append(f"all {balance.reused} measurements were already there")
+        parts.append(f"all {balance.reused} measurements were already finished")
     return "; ".join([*parts, balance.records])
 
 
-@contextmanager
-def _shown_progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, a line now and then elsewhere; on standard error in both cases."""
-    if not sys.stderr.isatty():
-        yield _PlainProgress()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
+def _show(display: Display, state: Progress) -> None:
+    """Show where a run stands; a failure is a line that stays."""
     from benchsuite.units import show_clock
 
-    with Bar(
-        TextColumn("{task.fields[case]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("ETA {task.fields[eta]}  failed {task.fields[failed]}"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", case="starting asv", eta="–", failed=0)
-
-        def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                total=progress.total,
-                completed=progress.reused + progress.done,
-                case=progress.current or "starting asv",
-                eta="–" if progress.eta is None else show_clock(progress.eta),
-                failed=progress.failed,
-            )
-            if progress.failure is not None:
-                bar.console.print(_failure_line(progress.failure))
-
-        yield show
-
-
-class _PlainProgress:
-    """Lines for logs: at most one in five seconds, and one for each failure."""
-
-    def __init__(self) -> None:
-        self._last_line = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        from benchsuite.units import show_clock
-
-        if progress.failure is not None:
-            say(_failure_line(progress.failure))
-        if not progress.current:
-            there = f", {progress.reused} already there" if progress.reused else ""
-            say(f"starting asv for {progress.total} measurements{there}")
-            return
-        if time.monotonic() - self._last_line < PLAIN_LINE_SECONDS:
-            return
-        self._last_line = time.monotonic()
-        eta = "–" if progress.eta is None else show_clock(progress.eta)
-        say(
-            f"[{progress.reused + progress.done}/{progress.total}] {progress.current}"
-            f"  ETA {eta}  failed {progress.failed}"
-        )
-
-
-def _failure_line(record: Record) -> str:
-    return f"{record.status}: {record.case.id} {record.measure}: {record.reason}"
+    if (failure := state.failure) is not None:
+        display.note(f"{failure.status}: {failure.case.id} {failure.measure}: {failure.reason}")
+    if not state.current:
+        finished = f", {state.reused} already finished" if state.reused else ""
+        text = f"starting asv for {state.total} measurements{finished}"
+        display.show(State(text, always=True))
+        return
+    time_left = "–" if state.eta is None else show_clock(state.eta)
+    ended = state.reused + state.done
+    detail = f"ETA {time_left}  failed {state.failed}"
+    display.show(State(state.current, ended, state.total, share=1.0, detail=detail))

@@ -8,22 +8,27 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import app, say
+from benchsuite.cli._app import app, message
 
 
 @app.command(epilog="Example: benchsuite tensorboard .benchsuite/traces --port 6007")
 def tensorboard(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where `benchsuite trace` has written.")
+        Path, typer.Argument(metavar="DIR", help="Directory of traces, such as HOME/traces.")
     ],
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 for any that is free.")
+        int,
+        typer.Option(min=0, max=65535, metavar="N", help="Port on 127.0.0.1; 0 for any free one."),
     ] = 6006,
 ) -> None:
-    """Show traces in TensorBoard's profiler, on this machine only and without network."""
+    """Show traces in TensorBoard's profiler.
+
+    Serves to this machine only and needs no network. TensorBoard is optional: pip install
+    'benchsuite[trace]'.
+    """
     from benchsuite.profiling.tensorboard import serve
 
     server = serve(directory, port)
     print(server.profiler_url, flush=True)
-    say("traces take some seconds to load; Ctrl-C ends it")
+    message("the traces take some seconds to load; stop with Ctrl-C")
     threading.Event().wait()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import AsJson, AxisSettings, Home, app, print_json
+from benchsuite.cli._app import AsJson, AxisSetting, Home, app, print_json
 
 if TYPE_CHECKING:
     from benchsuite.grid.case import Case
@@ -15,21 +15,32 @@ if TYPE_CHECKING:
     from benchsuite.profiling.trace_case import Traced
 
 
-@app.command(epilog="Example: benchsuite trace lstm_cell lstm -a seq_len=512 -a mode=train")
+@app.command(epilog="Example: benchsuite trace lstm_cell lstm -a T=512 -a mode=train")
 def trace(
-    model: Annotated[str, typer.Argument(help="A model's name, or package.module:factory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A name of `benchsuite list models`, or package.module:factory."
+        ),
+    ],
     other: Annotated[
-        str | None, typer.Argument(metavar="[MODEL2]", help="One to compare it with.")
+        str | None, typer.Argument(metavar="MODEL2", help="A model to compare it with.")
     ] = None,
-    axis: AxisSettings = None,
+    axis: AxisSetting = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Directory of the traces (default: HOME/traces)."),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Directory of the traces (default: HOME/traces)."
+        ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Trace a training step and tell where its time and memory go."""
+    """Trace a step and explain where its time and memory go.
+
+    A training step by default; -a mode=infer traces a forward pass. With two models their time per
+    timestep is compared.
+    """
     cases = [_case(name, axis or []) for name in (model, other) if name]
     from benchsuite.profiling.compare import compare
     from benchsuite.profiling.trace_case import trace_case
@@ -55,11 +66,11 @@ def trace(
     for one in traced:
         _show(one)
     if comparison:
-        _show_comparison(comparison)
+        _show_comparison(comparison, [case.model for case in cases])
 
 
 def _case(model: str, axis: list[str]) -> Case:
-    """One case: each axis has one value, the device is what there is, the step is training."""
+    """One case; by default of a training step, on CUDA if this machine has it."""
     from benchsuite.grid.axes import AXES, parse_single
     from benchsuite.grid.case import Case
     from benchsuite.host import usable_device
@@ -71,16 +82,16 @@ def _case(model: str, axis: list[str]) -> Case:
 
 
 def _show(traced: Traced) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from benchsuite import units
+    from benchsuite.cli._output import console, paragraph
 
     explanation = traced.explanation
-    console = Console()
-    console.print(explanation.case, style="bold")
+    out = console()
+    out.print(explanation.case, style="bold")
     for sentence in explanation.sentences:
-        console.print(sentence, highlight=False)
+        print(paragraph(sentence))
     table = Table(box=None, pad_edge=False)
     for column in ("operator", "category", "calls", "self time", "share"):
         table.add_column(column, justify="left" if column in {"operator", "category"} else "right")
@@ -89,25 +100,25 @@ def _show(traced: Traced) -> None:
         table.add_row(
             row["op"], row["category"], f"{row['calls']:,}", seconds, f"{row['share']:.1%}"
         )
-    console.print(table)
+    out.print(table)
     for name, path in traced.files.items():
         print(f"{name}: {path}")
     print()
 
 
-def _show_comparison(comparison: Comparison) -> None:
-    from rich.console import Console
+def _show_comparison(comparison: Comparison, models: list[str]) -> None:
     from rich.table import Table
 
     from benchsuite import units
+    from benchsuite.cli._output import console, paragraph
 
-    console = Console()
+    out = console()
     for sentence in comparison.sentences:
-        console.print(sentence, highlight=False)
+        print(paragraph(sentence))
     table = Table("per timestep", box=None, pad_edge=False)
-    for column in (comparison.first, comparison.second, "difference"):
+    for column in (*models, "difference"):
         table.add_column(column, justify="right", overflow="fold")
     for row in comparison.rows:
         cells = (units.show(row[key], "s") for key in ("first", "second", "difference"))
         table.add_row(row["category"], *cells)
-    console.print(table)
+    out.print(table)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.catalog.models import MODELS, ModelSpec
-from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError, described
 from benchsuite.grid.case import Case
 
 

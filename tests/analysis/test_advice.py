@@ -305,8 +305,9 @@ def test_the_document(cli):
 
 
 def test_words_for_people(cli):
-    code, out, _ = cli(*AT, "--study", "mine", "--max-memory", "10")
+    code, out, _ = cli(*AT, "--study", "mine", "--max-memory", "0.01kB")
     assert code == 0
+    assert "of 10 B" in out
     assert out.startswith("No model is left: lstm: memory too large")
     assert "excluded: lstm: memory too large" in out
     assert "misses by" in out
@@ -317,11 +318,11 @@ def test_words_for_people(cli):
     ("words", "told"),
     [
         ((*AT, "-a", "model=lstm"), "leave it out"),
-        ((*AT, "-a", "num_layers=1,2"), "gives 2 values; advise takes one"),
+        ((*AT, "-a", "num_layers=1,2"), "axis 'num_layers': 2 values; advise takes one"),
         ((*AT, "--mode", "both"), "unknown mode 'both'"),
         ((*AT, "--study", "absent"), "unknown study or path 'absent'"),
         (AT[:4], "axis hidden_size is missing; add -a hidden_size=…"),
-        ((*AT, "-a", "seq_len=9000"), "measure it: benchsuite run"),
+        (("-a", "seq_len=9000", *AT[2:]), "measure it: benchsuite run"),
     ],
 )
 def test_bad_questions_are_one_line(cli, words, told):

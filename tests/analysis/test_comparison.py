@@ -376,7 +376,7 @@ def test_commits_and_torch_versions_of_a_study(cli, tmp_path, make_record):
     code, _, err = cli("compare", "aaaa", "cccc")
     assert code == 2
     assert err.startswith(
-        "error: 'cccc' is no study, path, measured git revision or torch version; commits:"
+        "error: 'cccc' is not a study, path, measured git revision or torch version; commits:"
     )
     assert err.count("\n") == 1
     assert cli("compare", "aaaa", "bbbb", "--measure", "speed")[0] == 2

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from benchsuite import host
-from benchsuite.cli import app, run, trace, train
+from benchsuite.cli import _output, _progress, app, run, trace, train
 from benchsuite.grid.study import load_study
 from benchsuite.records import RecordFile
 from benchsuite.runtime import device
@@ -29,7 +31,7 @@ def test_list_as_json(cli, what):
     assert {"name", "summary"} <= set(rows[0])
 
 
-def test_list_names_what_the_first_slice_promises(cli):
+def test_list_has_every_built_in_model_with_its_family(cli):
     models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
     assert list(models) == [
         *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused", "lstm"),
@@ -72,16 +74,16 @@ def balance(**changes):
     return driver.Balance(**{**own, **times, "records": "r.jsonl", **changes})
 
 
-def test_a_run_that_had_nothing_to_measure_says_so():
+def test_a_run_reports_how_much_was_already_finished():
     assert run._sentence(balance(reused=8)) == (
-        "s: 2 of 2 cases ok, 0 skipped, 0 failed; all 8 measurements were already there; r.jsonl"
+        "s: 2 of 2 cases ok, 0 skipped, 0 failed; all 8 measurements were already finished; r.jsonl"
     )
     partly = run._sentence(balance(reused=6, measured=2))
-    assert "6 measurements were already there; 0.0 s measuring + 0.0 s setting up of 3.0" in partly
+    assert "6 measurements were already finished; 3.0 s in all: 0.0 s measuring, 0.0 s se" in partly
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["list", "model"], "unknown list 'model': did you mean 'models'"),
         (["run", "quik"], "unknown study 'quik': did you mean 'quick'"),
@@ -98,18 +100,20 @@ def test_a_run_that_had_nothing_to_measure_says_so():
         (["train", "delay", "lstm", "--seconds", "2 x"], "'2 x' is not allowed; write seconds"),
         (["train", "delay", "lstm", "-a", "T=8", "-a", "seq_len=9"], "axis 'seq_len': 2 values"),
         (["trace", "lstm", "-a", "T=8,9"], "a trace takes one of each axis"),
-        (["advise", "-a", "T=8,9"], "2 values"),
+        (["advise", "-a", "T=8,9"], "axis 'seq_len': 2 values; advise takes one of each axis"),
+        (["advise", "-a", "model=lstm"], "advise ranks all measured models; leave it out"),
+        (["advise", "--max-memory", "2 parsec"], "'2 parsec' is not allowed; write bytes"),
         (["run", "--measure", "speed"], "unknown measure 'speed'"),
         (["run", "--name", "../x"], "study name '../x' is not allowed"),
         (["run", "/absent/study.toml"], "cannot read the study file"),
         (["report", "absent"], "unknown study or path 'absent'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(cli, words, told, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_code_2(cli, words, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert expected in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 
@@ -124,7 +128,7 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, words, told, tmp_path, monke
         ["train", "delay", "lstm", "-a", "device=cuda"],
     ],
 )
-def test_a_device_that_is_not_there_is_refused_at_once(cli, words, tmp_path, monkeypatch):
+def test_a_missing_device_is_refused_at_once(cli, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(host, "cuda_problem", lambda: "it has none")
     code, out, err = cli(*words)
@@ -153,8 +157,8 @@ def test_auto_has_one_meaning(monkeypatch, problem, device):
     assert train._settings([], None)["device"] == device
 
 
-def test_cuda_is_asked_for_in_another_process(monkeypatch):
-    """A driver that loads is not enough: torch is asked, by a child, so that forks stay safe."""
+def test_another_process_tests_for_cuda(monkeypatch):
+    """A driver that loads is not enough; a child process asks torch, so that forks stay safe."""
     monkeypatch.setattr(host, "cuda_driver_present", lambda: True)
     expected = device.cuda_problem()
     host.cuda_problem.cache_clear()
@@ -181,13 +185,83 @@ def test_an_unknown_option_is_exit_code_2(cli):
     assert "--absent" in err
 
 
-def test_every_command_has_help_with_an_example(cli):
+def test_every_command_has_help_with_an_example_in_80_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert {"list", "run", "report"} <= set(names)
     for name in names:
         code, out, _ = cli(name, "--help")
         assert code == 0
-        assert f"Example: benchsuite {name}" in out
+        assert max(map(len, out.splitlines())) <= 80
+        assert out.splitlines()[-1].startswith(f"  Example: benchsuite {name}")  # on one line
+
+
+def test_no_summary_of_a_command_is_cut_in_80_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in cli("--help")[1].split("Commands:")[1]
+
+
+def test_output_to_a_pipe_has_80_columns_or_those_asked_for(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.__stdout__", None)  # not a terminal
+    assert _output.console().width == 80
+    monkeypatch.setenv("COLUMNS", "133")
+    assert _output.console().width == 133
+
+
+def test_a_percent_sign_stays_with_its_number(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "12")
+    assert _output.paragraph("aa bb cc 95 % dd", indent="  ") == "aa bb cc\n  95 % dd"
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(capsys):
+    with _progress.progress() as display:
+        display.show(_progress.State("lstm", 1, 3, detail="ETA 0:10"))
+        display.show(_progress.State("gru", 2, 3))  # too soon
+        display.note("failed: gru")
+        display.show(_progress.State("tcn", 3, 3, always=True))
+    assert capsys.readouterr().err == "[1/3] lstm  ETA 0:10\nfailed: gru\n[3/3] tcn\n"
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    """Names are shown as they are: brackets in them are not markup."""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with _progress.bar(terminal) as display:
+        display.show(_progress.State("starting"))
+        display.show(_progress.State("mine:make[red]", 2, 4, share=0.5, detail="ETA 0:10"))
+        display.note("failed: [red] 1")
+    shown = terminal.file.getvalue()
+    assert "mine:make[red]" in shown
+    assert "2/4" in shown
+    assert "ETA 0:10" in shown
+    assert "failed: [red] 1\n" in shown
+
+
+def test_a_run_shows_failures_and_the_case_under_way(make_record, capsys, monkeypatch):
+    failure = make_record(status="failed", value=None, reason="ValueError: my bug")
+    with _progress.progress() as display:
+        run._show(display, driver.Progress(total=9, reused=4))
+        state = driver.Progress(9, reused=4, done=1, failed=1, current="b", failure=failure)
+        run._show(display, state)
+        monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
+        run._show(display, state)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "starting asv for 9 measurements, 4 already finished"
+    assert lines[1] == f"failed: {failure.case.id} latency: ValueError: my bug"
+    assert lines[-1] == "[5/9] b  ETA –  failed 1"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["field", "lstm_peephole_diag", "tcn", "-a", "T=16", "-o", "out"], ["check", "gru"]],
+)
+def test_results_fit_into_80_columns(cli, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cli(*words)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
 
 
 def test_report_of_the_last_study_and_of_a_path(cli, tmp_path, monkeypatch, make_record):
@@ -210,7 +284,7 @@ def test_report_of_the_last_study_and_of_a_path(cli, tmp_path, monkeypatch, make
     assert "line 3: not a record" in err
 
 
-def test_records_of_nothing_but_noise_are_told(cli, tmp_path):
+def test_a_file_without_readable_records_is_refused(cli, tmp_path):
     (tmp_path / "records.jsonl").write_text("noise\n")
     code, _, err = cli("report", str(tmp_path))
     assert code == 2
@@ -218,7 +292,7 @@ def test_records_of_nothing_but_noise_are_told(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--train"], "need a --task"),
         (["--task", "delay", "--steps", "5"], "add --train"),
@@ -227,10 +301,10 @@ def test_records_of_nothing_but_noise_are_told(cli, tmp_path):
         (["--task", "delay", "--train", "--steps", "0"], "steps = 0 is not allowed"),
     ],
 )
-def test_a_field_on_a_task_that_cannot_be_is_told(cli, words, told):
+def test_impossible_tasks_of_a_field_are_refused(cli, words, expected):
     code, out, err = cli("field", "conv", *words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert expected in err
 
 
 def test_training_moves_the_field_to_the_lag(cli, tmp_path):

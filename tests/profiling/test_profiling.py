@@ -634,7 +634,7 @@ def test_the_report_shows_and_links_the_explanation(tmp_path, make_record):
     place = tmp_path / "traces" / CELL.id
     place.mkdir(parents=True)
     made = gpu(kernel_us=10, gap_us=30)
-    made.notes["case"] = "lstm-T8-<b>case</b>"
+    made.notes.update(case="lstm-T8-<b>case</b>", axes={"model": "lstm"})
     explained = explain(made.frame())
     (place / "explanation.json").write_text(json.dumps(explained.to_dict()))
     (place / "timeline.html").write_text("page")

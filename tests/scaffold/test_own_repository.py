@@ -123,7 +123,7 @@ def test_nothing_is_overwritten_without_force(repository, run_command):
     run_command("init")
     before = (repository / "benchmarks/study.toml").read_text()
     code, out, _ = run_command("init")
-    assert (code, out.splitlines()[0]) == (0, "all files are there already")
+    assert (code, out.splitlines()[0]) == (0, "all files exist already")
     (repository / "asv.conf.json").write_text("{}")
     (repository / "benchmarks/measures.py").unlink()
     code, _, err = run_command("init", "--model", "own:make")

@@ -350,7 +350,7 @@ def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
     process.send_signal(signal.SIGINT)
     output, error = process.communicate(timeout=30)
     assert process.returncode == 130, error
-    assert "the same command goes on from here" in error
+    assert "the same command continues from here" in error
     assert " 0 failed, " in output
     assert "not measured yet" in output
     assert not [pid for pid in children if _alive(pid)]
@@ -446,7 +446,7 @@ def test_outside_a_repository_it_runs_with_a_note(tmp_path):
     again = benchsuite(
         tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
     )
-    assert "all 2 measurements were already there" in again.stdout
+    assert "all 2 measurements were already finished" in again.stdout
 
 
 def test_a_directory_that_cannot_be_written_is_an_error(project):
