@@ -603,9 +603,13 @@ def test_an_explanation_of_an_earlier_version_is_read_in_the_words_of_today(tmp_
     names = {"overhead": "launch", "arithmetic": "compute", "memory": "bandwidth"}
     told["bounds"] = {names[key]: share for key, share in told["bounds"].items()}
     told["bound"], told["sentences"] = "launch", ["", "It is launch-bound."]
+    told["case"] = "gru-T64-B1-H32-infer-cpu"
+    for later in ("model", "page_faults", "fault_share"):
+        del told[later]
     (tmp_path / "case").mkdir()
     (tmp_path / "case" / "explanation.json").write_text(json.dumps(told))
     (found,) = read_explanations(tmp_path)
     assert found["bound"] == "overhead"
     assert set(found["bounds"]) == set(names)
     assert found["sentences"][1].startswith("It is overhead-bound: ")
+    assert found["model"] == "gru"
