@@ -68,8 +68,8 @@ class Verdict:
             ["a", "b", *named, "match"], sort=False
         ):
             where = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
-            pair = [f"{_noun(a)} and {_noun(b)}"] if several else []
-            at = f"at {HELD[match]}{_sizes(cells)}"
+            pair = [f"{_noun(str(a))} and {_noun(str(b))}"] if several else []
+            at = f"at {HELD[str(match)]}{_sizes(cells)}"
             sentences.append(_sentence(", ".join([*pair, *where, at]), cells))
         return sentences
 
