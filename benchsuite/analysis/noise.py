@@ -84,7 +84,7 @@ class Noise:
         if len(floors) < 2:
             return _percent(self.between)
         low, high = _percent(min(floors)), _percent(max(floors))
-        return f"{low} to {high} by model and mode, median {_percent(self.between)}"
+        return f"{low} to {high} depending on model and mode, median {_percent(self.between)}"
 
 
 def _percent(share: float) -> str:

@@ -166,12 +166,12 @@ def bound_words(table: pd.DataFrame) -> list[str]:
     words = {
         "arithmetic": "arithmetic",
         "memory": "memory",
-        "mixed": "one of the two (within noise)",
+        "mixed": "either (within noise)",
     }
     parts = [f"{word} in {count[name]}" for name, word in words.items() if name in count]
     lines = [
         "The roofline is the least time that a step's arithmetic and memory traffic need on this"
-        f" machine. The limit that is reached first is {', '.join(parts)} of {len(table)} cases."
+        f" machine. The limit that binds first is {', '.join(parts)} of {len(table)} cases."
         " Overhead (Python, dispatch, launching kernels) is in neither limit; where a step's time"
         " really goes is under Models, from its trace."
     ]

@@ -127,6 +127,11 @@ def by_line(
     return pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
 
 
+def match_words(rows: pd.DataFrame) -> str:
+    """How the models of these rows are compared: "at equal width and at equal parameters"."""
+    return " and ".join(f"at {HELD[match]}" for match in sorted(rows["match"].unique()))
+
+
 def axis_words(name: str, value: object) -> str:
     """An axis' value in words: "train", or "seed=3" where the value does not show the axis."""
     return str(value) if name in {"mode", "device", "dtype"} else f"{name}={value}"

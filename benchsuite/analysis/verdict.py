@@ -68,8 +68,8 @@ class Verdict:
             ["a", "b", *named, "match"], sort=False
         ):
             where = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
-            pair = [f"{_noun(a)} and {_noun(b)}"] if several else []
-            at = f"at {HELD[match]}{_sizes(cells)}"
+            pair = [f"{_noun(str(a))} and {_noun(str(b))}"] if several else []
+            at = f"at {HELD[str(match)]}{_sizes(cells)}"
             sentences.append(_sentence(", ".join([*pair, *where, at]), cells))
         return sentences
 
@@ -114,8 +114,8 @@ class Verdict:
             )
         else:
             halves = self.cells["high"] / self.cells["ratio"] - 1
-            low, high = (f"{half:.0%}" for half in halves.quantile([0.1, 0.9]))
-            least = low if low == high else f"{low} to {high} (by the models compared)"
+            low, high = (f"{100 * half:.0f} %" for half in halves.quantile([0.1, 0.9]))
+            least = low if low == high else f"{low} to {high} (depending on the models)"
             limits.append(
                 f"Another run would change a value by about {self.noise.size}; differences below"
                 f" {least} count as noise. Each family is judged by its fastest model, so the one"

@@ -229,7 +229,7 @@ def test_one_cell_and_all_failed(make_record):
     one = to_frame([make_record(samples=[1.0, 1.1, 0.9])])
     found = compare(one, one, "latency")
     assert verdicts(found) == {"too few runs": 1}
-    assert any("nothing to estimate the noise" in note for note in found.notes)
+    assert any("noise between processes could not be estimated" in note for note in found.notes)
     failed = to_frame([make_record(status="failed", reason="because")])
     assert verdicts(compare(failed, failed, "latency")) == {"missing": 1}
 
@@ -310,7 +310,7 @@ def test_too_few_runs_on_the_command_line(cli, tmp_path, make_record):
     assert code == 0
     assert "latency: 12 too few runs" in out
     assert "1.5" in out  # the ratios are there to see
-    assert "4 runs of each side are the least" in err
+    assert "At least 4 runs of each side are needed" in err
     told = json.loads(cli("compare", "a.jsonl", "b.jsonl", "--json")[1])
     assert told["verdicts"] == {"too few runs": 12}
     assert told["p"] is None

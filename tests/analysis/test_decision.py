@@ -191,7 +191,7 @@ def test_words_name_model_batch_and_the_best_shape(machine, case):
             rows += case(latency, batch_size=batch, seq_len=t)
     words = roofline_words(roofline(to_frame(rows)))
     assert words[0] == (
-        "infer: `lstm` reaches 2% (B=1) to 33% (B=32) of what the machine can (median of 3 cases);"
+        "infer: `lstm` reaches 2% (B=1) to 33% (B=32) of the roofline (median of 3 cases);"
         " best 50% at T=30, B=32, H=64."
     )
     table = roofline(to_frame(rows))
@@ -430,11 +430,11 @@ def test_the_map_of_those_that_see_all_leaves_out_the_short_sighted(grid, make_r
     seeing, every = crossover_maps(frame)
     assert set(every.data["model"]) == {"conv"}
     assert set(seeing.data["model"]) == {"tcn"}
-    assert "Left out where they see less: conv." in seeing.caption
+    assert "Left out where the field is shorter than the sequence: conv." in seeing.caption
     assert every.title.startswith(
         "Fastest model, including models that do not see the whole sequence: "
     )
-    assert "shorter fields: conv." in every.caption
+    assert "models with shorter fields are included (conv)." in every.caption
     assert every.name != seeing.name
 
 
@@ -467,7 +467,7 @@ def test_the_roofline_shows_the_measured_ceilings(machine, case):
     assert written.count("2 GFLOP/s") == 2
     assert written.count("400 MB/s") == 2
     assert {"infer", "train", "lstm"} <= set(written)
-    assert "0 cases lie above the bound" in figure.caption
+    assert "can exceed the bound (0 of 6 do)" in figure.caption
     assert len(figure.data) == 6
     assert figure.table["cases"].tolist() == [3, 3]
 
@@ -506,7 +506,7 @@ def test_what_is_too_much_to_draw_is_said_and_in_the_data(grid):
     many = {"lstm": lambda t, b, h: 1.0, "tcn": lambda t, b, h: 2.0}
     frame = grid(many, lengths=range(2, 14), batches=range(1, 11), widths=range(1, 8))
     (figure,) = crossover_maps(frame)
-    assert "Drawn: 8 of 12 T, 6 of 10 B, 4 of 7 H; the CSV has all." in figure.caption
+    assert "Drawn: 8 of 12 T, 6 of 10 B, 4 of 7 H; the data file has all." in figure.caption
     assert len(figure.data) == 12 * 10 * 7
     assert {"H=1", "H=7"} <= set(texts(figure))
 
@@ -522,7 +522,7 @@ def test_other_axes_give_figures_of_their_own_up_to_a_limit(make_record):
     assert len({f.name for f in figures}) == MOST
     assert "infer, cpu, float32, num_threads=1; match=width" in figures[0].title
     assert (
-        f"{6 - MOST} more such figures, of other mode, num_threads, are left out"
+        f"{6 - MOST} more such figures (for other mode, num_threads) are left out"
         in figures[-1].caption
     )
     assert "left out" not in figures[0].caption
@@ -614,11 +614,64 @@ def test_ones_own_model_competes_under_its_name(grid, make_record):
     assert set(found.cells["convolutional"]) == {"my:cnn"}
     assert "my:gru" in found.sentences()[0]
     assert found.outside == ("my:other",)
-    assert "--measure receptive_field): my:other." in " ".join(found.limits())
+    limits = " ".join(found.limits())
+    assert "Not judged, as the family is not known: my:other." in limits
+    assert "--measure receptive_field" in limits
+    assert "[families]" in limits
     (row,) = family_crossovers(frame, noise=QUIET).to_dict("records")
     assert row["low"] <= 200 <= row["high"]
     figure = next(iter(crossover_maps(frame)))
     assert figure.table["T*"].tolist() == [pytest.approx(200, rel=0.3)]
+
+
+def test_a_study_names_the_family_of_a_model_from_outside(make_record):
+    named = make_record(model="my:scan", provenance={"family": "linear"})
+    frame = to_frame([named, seen(make_record, "my:scan", 600)])
+    assert family_of("my:scan", frame) == "linear"
+
+
+def test_three_families_are_compared_pair_by_pair(grid, make_record):
+    """A linear recurrence between lstm and tcn, which cross each other."""
+    models = {"lstm": lambda t, b, h: 3e-6 * t, "tcn": lambda t, b, h: 5e-4}
+    scan = [
+        make_record(
+            model="my:scan",
+            seq_len=t,
+            batch_size=1,
+            hidden_size=32,
+            value=1e-6 * t,
+            provenance={"family": "linear"},
+        )
+        for t in (64, 128, 256, 512)
+    ]
+    frame = grid(models, lengths=(64, 128, 256, 512), batches=(1,), more=scan)
+    found = verdict(frame)
+    pairs = found.cells.groupby(["a", "b"], sort=False)["winner"].unique().map(list).to_dict()
+    assert pairs == {
+        ("recurrent", "linear"): ["linear"],
+        ("recurrent", "convolutional"): ["recurrent", "convolutional"],
+        ("linear", "convolutional"): ["linear", "convolutional"],
+    }
+    assert found.fastest_of("linear") == {"my:scan"}
+    assert found.unjudged == 0
+    words = found.sentences()
+    assert [sentence.partition(", infer")[0] for sentence in words] == [
+        "recurrence and linear recurrence",
+        "recurrence and convolution",
+        "linear recurrence and convolution",
+    ]
+    assert "linear recurrence (my:scan) is faster in 4 of 4 shapes: 3.0 times as fast" in words[0]
+    crossed = family_crossovers(frame, noise=QUIET)
+    assert crossed[["a", "b"]].to_numpy().tolist() == [
+        ["recurrence", "linear recurrence"],
+        ["recurrence", "convolution"],
+        ["linear recurrence", "convolution"],
+    ]
+    assert crossed["verdict"].tolist() == ["b always", "crosses", "crosses"]
+    figure = next(iter(crossover_maps(frame)))
+    assert "Best linear recurrence and best convolution, 1 lines over T" in figure.alt
+    assert "the best recurrence and the best convolution" in figure.caption
+    assert len(figure.table) == 3
 
 
 def test_looks_differ():

@@ -410,8 +410,9 @@ def test_a_crossing_at_a_step_is_held_by_the_gap(lines):
 def test_the_report_says_where_lines_cross(lines, tmp_path):
     written = write_report(crossing(lines, between=0.005), tmp_path)
     page = written["index"].read_text()
-    assert "Where the lines cross" in page
+    assert "<h2>Crossings</h2>" in page
     assert "lstm is lower up to T = " in page
-    told = "latency, infer: tcn is below lstm at every length in 1 of 2 lines; lstm and tcn cross"
-    assert told in written["summary"].read_text()
+    summary = written["summary"].read_text()
+    assert "latency, infer: tcn is lower than lstm at every length in 1 of 2 lines" in summary
+    assert "lstm and tcn cross in 1 of 2 lines, at T = " in summary
     assert len(written["crossovers"].read_text().splitlines()) == 3

@@ -41,6 +41,13 @@ def test_list_has_every_built_in_model_with_its_family(cli):
     assert set(json.loads(cli("list", "--json")[1])) >= {"models", "measures", "studies", "axes"}
 
 
+def test_models_are_listed_with_mathematics_and_execution(cli):
+    rows = {row["name"]: row for row in json.loads(cli("list", "models", "--json")[1])}
+    same = {name for name, row in rows.items() if row["mathematics"] == "lstm"}
+    assert same == {"lstm_cell", "lstm_fused", "lstm"}
+    assert {rows[name]["execution"] for name in same} == {"Python loop", "fused loop", "library"}
+
+
 def test_list_for_people(cli):
     code, out, _ = cli("list")
     assert code == 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchsuite import units
-from benchsuite.catalog.measures import MEASURES
+from benchsuite.catalog.measures import MEASURES, task_of
 from benchsuite.catalog.models import MODELS
+from benchsuite.catalog.tasks import TASKS
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES, parse_assignment, parse_single
 from benchsuite.grid.case import Case
@@ -236,6 +237,12 @@ def test_a_dear_measure_is_measured_at_a_part_of_the_grid():
             "[axes]\nmodel = 'lstm'\nseq_len = [8]\n[only]\nlatency = { seq_len = [9] }\n",
             "measures latency only at seq_len=9, which is not among its own: 8",
         ),
+        ("[axes]\nmodel = 'lstm'\n[families]\nlstm = 'linear'\n", "lstm is built in"),
+        (
+            "[axes]\nmodel = 'lstm'\n[families]\n'my:net' = 'outside'\n",
+            "unknown family of 'my:net' under [families] 'outside': allowed: recurrent, linear",
+        ),
+        ("families = 3\n[axes]\nmodel = 'lstm'\n", "[families] must be a table"),
         ("name = '../up'\n[axes]\nmodel = 'lstm'\n", "study name '../up' is not allowed"),
         ("[axes]\nmodel = 'lstm'\nseq_len = '1:9999:+1'\nseed = '1:99:+1'\n", "at most 200,000"),
     ],
@@ -254,6 +261,19 @@ def test_an_unknown_study_is_told(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not UTF-8"):
         load_study(str(tmp_path / "binary.toml"))
+
+
+def test_a_study_names_families_of_models_from_outside():
+    text = "[axes]\nmodel = ['lstm', 'my:net']\n[families]\n'my:net' = 'linear'\n"
+    study = parse_study(text, "mine")
+    assert study.families == {"my:net": "linear"}
+    assert parse_study(study.to_toml(), "mine") == study
+    assert study.derive({"seq_len": (8,)}).families == study.families
+
+
+def test_a_task_is_known_by_its_measure():
+    assert {task_of(f"{task}_error") for task in TASKS.names()} == set(TASKS.names())
+    assert [task_of(name) for name in ("latency", "other_error")] == ["", ""]
 
 
 def test_core_parameters_are_always_shown_to_asv():

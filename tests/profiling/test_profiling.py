@@ -667,9 +667,13 @@ def test_an_explanation_of_an_earlier_version_is_read_with_todays_names(tmp_path
     names = {"overhead": "launch", "arithmetic": "compute", "memory": "bandwidth"}
     explained["bounds"] = {names[key]: share for key, share in explained["bounds"].items()}
     explained["bound"], explained["sentences"] = "launch", ["", "It is launch-bound."]
+    explained["case"] = "gru-T64-B1-H32-infer-cpu"
+    for later in ("model", "page_faults", "fault_share"):
+        del explained[later]
     (tmp_path / "case").mkdir()
     (tmp_path / "case" / "explanation.json").write_text(json.dumps(explained))
     (found,) = read_explanations(tmp_path)
     assert found["bound"] == "overhead"
     assert set(found["bounds"]) == set(names)
     assert found["sentences"][1].startswith("It is overhead-bound: ")
+    assert found["model"] == "gru"

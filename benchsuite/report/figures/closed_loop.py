@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from benchsuite.analysis import measured
+from benchsuite.analysis import match_words, measured
 from benchsuite.catalog.measures import task_of
 from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 from benchsuite.report.figures.slices import left_out
@@ -45,8 +45,8 @@ def _figure(measure: str, rows: pd.DataFrame) -> Figure:
             "One test sequence that was not used in training. Grey: the true sequence. Dashed: each"
             " model's outputs; from the vertical line on, each output is the model's next input."
             f" The number after a model's name is its error on {task} (mean square, one step ahead)"
-            f" after a short training. n = {len(rows)} models, one seed; match: {matches} held"
-            " equal." + left_out(models=(len(drawn), len(rows)))
+            f" after a short training. n = {len(rows)} models {match_words(rows)}, one seed."
+            + left_out(models=(len(drawn), len(rows)))
         ),
         alt=f"A panel per model. {' '.join(_words(row) for row in rows.to_dict('records'))}",
         svg=_draw(drawn, title),

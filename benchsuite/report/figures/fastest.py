@@ -110,7 +110,7 @@ def _figure(
         " the study."
     )
     if any(panel.marks for panel in panels):
-        pairs = [f"best {a} and best {b}" for a, b in _pairs(crossed)]
+        pairs = [f"the best {a} and the best {b}" for a, b in _pairs(crossed)]
         caption += (
             f" Black marks: the length T* at which {', or '.join(pairs)} cross, with its 95 %"
             " interval."

@@ -103,6 +103,7 @@ def look(model: str) -> tuple[str, str]:
     A model from outside never has those of a built-in model.
     """
     names, outside = MODELS.names(), _outside.get()
+    colours: tuple[str, ...]
     if model in names:
         number, colours, markers = names.index(model), _COLOURS, _MARKERS
     else:

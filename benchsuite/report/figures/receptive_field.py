@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchsuite.analysis import measured, unbounded_models
+from benchsuite.analysis import match_words, measured, unbounded_models
 from benchsuite.report.figures.figure import INK, Figure, house_style, look, svg_of
 
 _NAME = "receptive-field"
@@ -32,8 +32,7 @@ def field_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
             "Solid: receptive field, the timesteps that one output may depend on; it is unbounded"
             f" for {', '.join(unbounded) or 'no model here'}. Dashed: effective field (erf95), the"
             " timesteps that hold 95 % of the gradient norm of one output before training. Grey:"
-            f" the whole sequence. n = {len(best)} fields; match:"
-            f" {', '.join(sorted(best['match'].unique()))} held equal."
+            f" the whole sequence. n = {len(best)} fields of models {match_words(best)}."
         ),
         alt=_alt(best, unbounded),
         svg=_draw(best, title),

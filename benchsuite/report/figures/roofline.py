@@ -51,8 +51,8 @@ def _figure(part: Slice) -> Figure:
         f" joined by lines. n = {len(rows)} cases. Black: the bound, from rates measured on this"
         f" machine: {rate} by a large matrix product, {bandwidth} by a long copy. Bytes are the"
         " least that a step must move (parameters, input and output; in training also gradients and"
-        " saved activations); a case whose data stay in a cache can exceed the bound, as do"
-        f" {above} cases."
+        " saved activations); cases whose data stay in a cache can exceed the bound"
+        f" ({above} of {len(rows)} do)."
     )
     if rows["tf32"].any():
         caption += " The horizontal part is for IEEE float32; cuDNN may use TF32 and exceed it."

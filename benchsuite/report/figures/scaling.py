@@ -68,9 +68,9 @@ def _caption(part: pd.DataFrame, shown: pd.DataFrame, noise: analysis.Noise) -> 
     less = len(part) - len(shown)
     return (
         f"{'Medians; ' + bands if timed else 'Exact values'}. n = {len(part)} cases"
-        f"{f', {less} of which are in the data file only' if less else ''}; match:"
-        f" {', '.join(sorted(part['match'].unique()))} held equal. Thin lines: fits of a + b·T. The"
-        " legend gives the exponents of fits of c·T^p, smallest to largest over the panels."
+        f"{f', {less} of which are in the data file only' if less else ''}; models are compared"
+        f" {analysis.match_words(part)}. Thin lines: fits of a + b·T. The legend gives the"
+        " exponents of fits of c·T^p, smallest to largest over the panels."
     )
 
 
