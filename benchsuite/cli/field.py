@@ -235,11 +235,11 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
         "causal",
         "erf50/95",
         "centre",
-        "half life",
+        "halved",
         "support",
         "error",
     ):
-        table.add_column(head, justify="right", min_width=max(map(len, head.split())))
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         result = found[row["model"]]
         effective = result.effective if result is not None else None
@@ -255,7 +255,7 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
         )
     console().print(table)
     note = (
-        "All in timesteps. centre: mean lag of the gradient; half life: lag at which it has halved;"
+        "All in timesteps. centre: mean lag of the gradient; halved: lag by which it has halved;"
         " support: timesteps with any gradient, of those looked at; error: standard error of the"
         " gradient's norm within erf95, at most."
     )
