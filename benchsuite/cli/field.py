@@ -255,9 +255,9 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
         )
     console().print(table)
     note = (
-        "All in timesteps. centre: mean lag of the gradient; halves: steps in which its norm halves,"
-        " from a fit; support: from the first to the last lag with a gradient, of those looked at;"
-        " error: standard error of the norm within erf95, at most."
+        "All in timesteps. centre: mean lag of the gradient; halves: steps in which its norm"
+        " halves, from a fit; support: from the first to the last lag with a gradient, of those"
+        " looked at; error: standard error of the norm within erf95, at most."
     )
     if any(row["saturated"] for row in rows):
         note += " *: more may lie beyond the timesteps looked at."
