@@ -236,11 +236,11 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
         "causal",
         "erf50/95",
         "centre",
-        "half life",
+        "halves",
         "support",
         "error",
     ):
-        table.add_column(head, justify="right", min_width=max(map(len, head.split())))
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         result = found[row["model"]]
         effective = result.effective if result is not None else None
@@ -256,9 +256,9 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
         )
     console().print(table)
     note = (
-        "All in timesteps. centre: mean lag of the gradient; half life: lag at which it has halved;"
-        " support: timesteps with any gradient, of those looked at; error: standard error of the"
-        " gradient's norm within erf95, at most."
+        "All in timesteps. centre: mean lag of the gradient; halves: steps in which its norm"
+        " halves, from a fit; support: from the first to the last lag with a gradient, of those"
+        " looked at; error: standard error of the norm within erf95, at most."
     )
     if any(row["saturated"] for row in rows):
         note += " *: more may lie beyond the timesteps looked at."

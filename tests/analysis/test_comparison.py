@@ -350,7 +350,7 @@ def test_changes_fit_into_80_columns(cli, tmp_path, make_record, monkeypatch):
     assert code == 1
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
     assert "slower (40)" in out
-    assert "and 10 more, less changed; --json has all" in out
+    assert "and 10 more, with smaller changes; --json has all" in out
     case = "lstm_peephole_diag-T1000-B128-H1024-infer-cpu-float64"
     lines = [line.split()[0] for line in out.splitlines() if line.strip()]
     assert any(case == one + other for one, other in itertools.pairwise(lines))
