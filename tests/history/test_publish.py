@@ -119,7 +119,7 @@ def test_a_graph_over_commits_and_over_sequence_length(page, url):
 def test_the_list_and_the_regressions(page, url):
     page.goto(f"{url}#summarylist")
     page.get_by_text("(lstm, 256, 16, train)").first.wait_for()
-    assert page.locator("#summarylist-body tbody tr").count() == 6 * 32 + 2
+    assert page.locator("#summarylist-body tbody tr").count() == 7 * 32 + 2
     assert page.get_by_text("(machine)").count() == 2
     page.locator("#nav").get_by_text("Regressions").click()
     page.locator("#regressions-body tbody tr").first.wait_for()
