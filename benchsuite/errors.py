@@ -38,11 +38,12 @@ def described(error: BaseException, limit: int = 300) -> str:
     """Type and message of an error on one line; the type is left out where the message suffices.
 
     Args:
-        error: Any exception. The messages of `BenchsuiteError` and `MemoryError` suffice.
+        error: Any exception. The messages of `BenchsuiteError` and of classes derived from
+            `MemoryError` suffice.
         limit: Most characters of the message.
     """
     message = one_line(error, limit)
-    if isinstance(error, BenchsuiteError | MemoryError):
+    if isinstance(error, BenchsuiteError | MemoryError) and type(error) is not MemoryError:
         return message
     return f"{type(error).__name__}: {message}"
 
