@@ -15,7 +15,7 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.profiling.written import EXPLANATION
 from benchsuite.records.home import StudyHome
-from benchsuite.sweep.launchers.child import call_in_child
+from benchsuite.sweep.launchers.isolated import call_in_child
 
 #: A trace may take this much longer than a measurement of the same case.
 _RECORDING_SECONDS = 120.0

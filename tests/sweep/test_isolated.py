@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.sweep.launchers.child import call_in_child
+from benchsuite.sweep.launchers.isolated import call_in_child
 
 
 def write(path):
