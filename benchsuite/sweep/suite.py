@@ -14,7 +14,6 @@ and touches no CUDA: asv's forkserver imports it before it forks.
 
 from __future__ import annotations
 
-import functools
 import os
 import resource
 import sys
@@ -25,15 +24,13 @@ from benchsuite import host
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.grid.axes import Value
 from benchsuite.grid.study import Study, load_study
-from benchsuite.records import Key, Record, home
-from benchsuite.records.attempts import attempt_key, finished
+from benchsuite.records import Record, home
 from benchsuite.records.home import StudyHome
 from benchsuite.records.provenance import CHECKOUT
 from benchsuite.sweep.guards import resolve_device
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
-RESUME = "BENCHSUITE_RESUME"
 #: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it:
 #: the environments that asv makes must not see the checkout.
 MODELS_FROM = "BENCHSUITE_MODELS_FROM"
@@ -55,7 +52,7 @@ class CaseBenchmark:
     spec: ClassVar[MeasureSpec]
 
     def run(self, *point: Value) -> float | dict[str, Any]:
-        """Measure one point, or hand back what an interrupted run has measured already.
+        """Measure one point.
 
         Returns:
             A number, or samples in the form that asv takes for a timing.
@@ -77,10 +74,6 @@ class CaseBenchmark:
 
     def _record(self, *point: Value) -> Record:
         case, budget = self.study.case(point), self.study.budget
-        if os.environ.get(RESUME):
-            done = _finished().get(attempt_key(case, self.spec, budget))
-            if done is not None:
-                return done
         if case.device == "cpu":
             _limit_memory()
         from benchsuite.measures.attempt import measure
@@ -160,12 +153,6 @@ def _study_home(study: Study) -> StudyHome:
     return StudyHome.of(home.home_of(None), study.name)
 
 
-@functools.cache
-def _finished() -> dict[Key, Record]:
-    """Measurements of the study with an outcome, by key."""
-    return finished(_study_home(_chosen_study()).records.path)
-
-
 def _warm_up() -> None:
     """Import and start what every child needs, on one thread and without touching CUDA."""
     import memray
@@ -183,8 +170,6 @@ def _warm_up() -> None:
     provenance.software()
     host.hardware()
     provenance.checkout()
-    if os.environ.get(RESUME):
-        _finished()
 
 
 def _limit_memory() -> None:
