@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +59,13 @@ class StudyHome:
 
     @property
     def report(self) -> Path:
-        """The report's directory."""
-        return self.path / "report"
+        """The report's directory.
+
+        Raises:
+            UsageError: if there is a symbolic link in its place.
+        """
+        _refuse_link(path := self.path / "report")
+        return path
 
     @property
     def traces(self) -> Path:
@@ -96,11 +101,7 @@ class StudyHome:
         for directory, folders, files in os.walk(self.asv / "results"):
             names += [Path(directory), *(Path(directory, name) for name in (*folders, *files))]
         for path in names:
-            if path.is_symlink():
-                raise UsageError(
-                    f"{path} is a symbolic link, and results are not written through one: remove"
-                    " it, or choose another directory with --home"
-                )
+            _refuse_link(path)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -111,6 +112,25 @@ class StudyHome:
                 f"cannot write to {self.path}: {error.strerror}; choose another directory with"
                 " --home"
             ) from error
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link, and results are not written through one: remove it, or"
+            " choose another directory with --home"
+        )
+
+
+def remove_links(directory: Path, suffixes: Collection[str]) -> None:
+    """Remove symbolic links in a directory at names that are about to be written.
+
+    Raises:
+        OSError: if one cannot be removed.
+    """
+    for path in directory.iterdir():
+        if path.is_symlink() and path.suffix in suffixes:
+            path.unlink()
 
 
 def replace_text(path: Path, text: str) -> None:
