@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: report test lint docs clean
+.PHONY: report test faults lint docs clean
 
 report: $(VENV)/.installed
 	@echo "measuring and tracing the study quick (some minutes; after Ctrl-C, make report continues)"
@@ -15,6 +15,9 @@ report: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.installed-dev # faults tried for real: about ten minutes
+	$(BIN)/python -m pytest -v tests/faults/killed.py tests/faults/storage.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
@@ -17,8 +15,10 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.faults import fault_time, page_faults
 from benchsuite.measures.reading import Reading
+from benchsuite.measures.watchdog import Watchdog
 from benchsuite.records import INTERRUPTED, Record, RecordFile
 from benchsuite.records.attempts import new_attempt
+from benchsuite.records.schema import SUSPENDED
 from benchsuite.runtime import device
 from benchsuite.runtime.device import OutOfMemory
 from benchsuite.runtime.workload import Workload, prepare
@@ -60,16 +60,27 @@ def measure(
     record = new_attempt(case, spec, budget, study=study, family=family, run=run)
     if file is not None:
         file.append(record)
+    watchdog = Watchdog(budget.timeout, lambda: _give_up(record, file)) if watch else None
     try:
-        with _watchdog(record, file) if watch else _nothing():
-            record = _attempt(record, spec, budget)
+        if watchdog:
+            watchdog.start()
+        outcome = _attempt(record, spec, budget)
     except KeyboardInterrupt:
         if file is not None:
             file.append(record.replace(status="failed", reason=INTERRUPTED))
         raise
+    finally:
+        stopped = watchdog.stop() if watchdog else 0.0
+    if stopped:
+        outcome = outcome.replace(
+            status="failed",
+            value=None,
+            samples=(),
+            reason=f"{SUSPENDED} for {stopped:.0f} s by the system; a run measures it again",
+        )
     if file is not None:
-        file.append(record)
-    return record
+        file.append(outcome)
+    return outcome
 
 
 def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
@@ -119,37 +130,18 @@ def _faults(workload: Workload, spec: MeasureSpec) -> dict[str, float]:
     return {"page_faults": page_faults(workload.step), "fault_time": fault_time()}
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def _give_up(record: Record, file: RecordFile | None) -> None:
+    """End the process with a `timeout` record.
 
-
-@contextmanager
-def _watchdog(record: Record, file: RecordFile | None) -> Iterator[None]:
-    """End the process with a `timeout` record when the limit has passed.
-
-    A thread does this because asv's limit kills the process without a record. The thread sleeps on
-    a lock until then and so takes no time from the measurement.
+    A thread calls this, because asv kills a process at its limit without a word.
     """
-    assert record.timeout is not None
-    limit = record.timeout
-
-    def give_up() -> None:
-        late = record.replace(
-            status="timeout",
-            reason=f"gave up after {limit:g} s",
-            duration=limit,
-            setup_duration=0.0,
-        )
-        if file is not None:
-            file.append(late)
-        os.write(2, f"benchsuite: {record.case.id}: {late.reason}\n".encode())
-        os._exit(1)
-
-    timer = threading.Timer(limit, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    late = record.replace(
+        status="timeout",
+        reason=f"gave up after {record.timeout:g} s",
+        duration=record.timeout,
+        setup_duration=0.0,
+    )
+    if file is not None:
+        file.append(late)
+    os.write(2, f"benchsuite: {record.case.id}: {late.reason}\n".encode())
+    os._exit(1)

@@ -9,17 +9,17 @@ HOME/STUDY/traces/         one directory per traced case
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.errors import UsageError
 from benchsuite.grid.study import Study
 from benchsuite.records import FILE_NAME, RecordFile
+from benchsuite.records.lock import locked
 
 DEFAULT = ".benchsuite"
 #: Environment variable that names the directory of all results.
@@ -59,8 +59,13 @@ class StudyHome:
 
     @property
     def report(self) -> Path:
-        """The report's directory."""
-        return self.path / "report"
+        """The report's directory.
+
+        Raises:
+            UsageError: if there is a symbolic link in its place.
+        """
+        _refuse_link(path := self.path / "report")
+        return path
 
     @property
     def traces(self) -> Path:
@@ -75,20 +80,28 @@ class StudyHome:
             The lock's file descriptor; a child process that inherits it holds the lock too.
 
         Raises:
-            UsageError: if the directory cannot be written to.
+            UsageError: if the directory cannot be written to, or has a symbolic link in it.
             BenchsuiteError: if another run holds the lock.
         """
         with self._writing():
             self.asv.mkdir(parents=True, exist_ok=True)
-            ignore = self.path / ".gitignore"
-            if not ignore.exists():  # results are not part of the tree under test
-                ignore.write_text("*\n", encoding="utf-8")
-            lock = (self.path / ".lock").open("w")
-        with lock:
-            self._lock(lock)
+        self._refuse_links()
+        with ExitStack() as held:
             with self._writing():
-                self.definition.write_text(study.to_toml(), encoding="utf-8")
-            yield lock.fileno()
+                with suppress(FileExistsError):  # results are not part of the tree under test
+                    _write_new(self.path / ".gitignore", "*\n")
+                lock = held.enter_context(locked(self.path))
+                replace_text(self.definition, study.to_toml())
+            yield lock
+
+    def _refuse_links(self) -> None:
+        """Refuse symbolic links at paths that a run writes to: their targets would be changed."""
+        names = [self.path / name for name in (".gitignore", ".lock")]
+        names += [self.definition, self.records.path, self.asv, self.asv / "asv.log"]
+        for directory, folders, files in os.walk(self.asv / "results"):
+            names += [Path(directory), *(Path(directory, name) for name in (*folders, *files))]
+        for path in names:
+            _refuse_link(path)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -100,11 +113,51 @@ class StudyHome:
                 " --home"
             ) from error
 
-    def _lock(self, lock: IO[str]) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BenchsuiteError(
-                f"study {self.path.name!r} is being run by another process; wait for it, or give"
-                " this run another name with --name"
-            ) from None
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link, and results are not written through one: remove it, or"
+            " choose another directory with --home"
+        )
+
+
+def remove_links(directory: Path, suffixes: Collection[str]) -> None:
+    """Remove symbolic links in a directory at names that are about to be written.
+
+    Raises:
+        OSError: if one cannot be removed.
+    """
+    for path in directory.iterdir():
+        if path.is_symlink() and path.suffix in suffixes:
+            path.unlink()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file as a whole, under a name of its own, and then rename it.
+
+    A symbolic link at the path is replaced, never followed.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Create a text file.
+
+    Raises:
+        FileExistsError: if there is anything at the path, a symbolic link included.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -14,6 +14,8 @@ Status = Literal["started", "ok", "skipped", "oom", "timeout", "failed", "crashe
 INTERRUPTED = "interrupted"
 #: What is known of an attempt that was killed.
 CRASHED = "its process ended without a result"
+#: How the reason of an attempt begins that the system stopped for some time.
+SUSPENDED = "suspended"
 #: Outcomes that a resumed study takes as final; the others are tried again.
 FINAL = frozenset({"ok", "skipped", "oom", "timeout"})
 

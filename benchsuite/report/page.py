@@ -15,6 +15,7 @@ from markupsafe import Markup
 from benchsuite import __version__, analysis
 from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
+from benchsuite.records.home import remove_links
 from benchsuite.report import cards, crossovers, tables
 from benchsuite.report.facts import facts
 from benchsuite.report.figures import (
@@ -30,6 +31,9 @@ from benchsuite.report.figures.figure import Figure, looks_for
 
 #: Measures drawn against sequence length, in this order; every measure has a table.
 DRAWN = ("latency", "device_time", "peak_memory", "tensor_memory", "saved_activations")
+
+#: Of the files that a report consists of.
+_SUFFIXES = (".html", ".md", ".csv", ".gz", ".parquet", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def write_report(
     chosen = chosen.assign(**{analysis.WITHIN: analysis.median_errors(chosen["samples"])})
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        remove_links(directory, _SUFFIXES)  # writing would change their targets
         csv, parquet = write_tables(frame, directory, compress=compress)
         written = {"csv": csv, "parquet": parquet}
         memory = _machine_memory(chosen)

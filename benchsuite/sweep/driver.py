@@ -6,30 +6,34 @@ asv's output goes to a log. This module imports no torch.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
-from benchsuite.records import CRASHED, INTERRUPTED, Key, Record, provenance, settle
-from benchsuite.records.attempts import attempt_key, finished
+from benchsuite.records import CRASHED, FINAL, INTERRUPTED, Key, Record, provenance, settle
 from benchsuite.records.home import StudyHome
-from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
+from benchsuite.records.schema import SUSPENDED
+from benchsuite.sweep import plan
+from benchsuite.sweep.guards import check_identity, check_storage, notes_on_checkout
 from benchsuite.sweep.launchers import asv
 from benchsuite.sweep.remaining import Remaining
+from benchsuite.sweep.tail import Tail
 
 _NO_FAILURE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
+#: Exit codes of an asv that came to its end: all measured, or some failed.
+_ASV_CODES = {0, 2}
+#: How often asv is started again in vain, and for what was suspended.
+_RESTARTS = 2
 
 
 @dataclass(slots=True)
@@ -116,69 +120,138 @@ def run_study(
     began = time.monotonic()
     place = StudyHome.of(root, study.name)
     with place.held_for(study) as lock:
-        run_id = uuid.uuid4().hex[:12]
-        file = place.records.path
-        offset = file.stat().st_size if file.exists() else 0
-        wanted = _wanted(study)
-        known = finished(file)
-        check_identity(study, known.values())
-        done = {} if fresh else {key: known[key] for key in wanted if key in known}
+        run = _Run(study, place, root, lock)
+        wanted = plan.wanted(study)
+        processors: set[tuple[str, str]] = set()
+        known = plan.outcomes(run.file, wanted, processors=processors)
+        check_identity(study, processors)
+        done = {} if fresh else {key: row for key, row in known.items() if row.status in FINAL}
+        del known
         watch = _Watch(
             Progress(total=len(wanted), reused=len(done)),
             Remaining({key: wanted[key] for key in wanted if key not in done}, study.budget),
             on_progress,
         )
-        ended: dict[Key, Record] = {}
-        interrupted, notes = False, notes_on_checkout()
+        notes = notes_on_checkout()
         commit = provenance.checkout().get("commit")
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
-            log = asv.log_of(place)
-            with asv.running(study, place, root, run_id, fresh=fresh, lock=lock) as process:
-                try:
-                    _follow(process, _Tail(file, offset, run_id), watch)
-                except KeyboardInterrupt:
-                    interrupted = True
-                    asv.stop(process)
-                    _close_interrupted(place, _Tail(file, offset, run_id))
-            ended = _settled(_Tail(file, offset, run_id))
-            if not interrupted:
-                check_disk(place)
-            if not interrupted and process.returncode not in {0, 2}:
-                raise BenchsuiteError(
-                    f"asv ended with exit code {process.returncode}: {asv.last_words(log)};"
-                    f" all of its output is in {log}"
-                )
-            lost = len([key for key in wanted if key not in done and key not in ended])
-            if lost and not interrupted:
-                words = asv.last_words(log)
-                notes.append(f"{lost} measurements left no record: {words} (see {log})")
+            check_storage(place)
+            run.measure(_left(wanted, done), watch)
+            notes += run.notes
         return _balance(
             study,
             wanted,
-            {**done, **ended},
-            measured=list(ended.values()),
+            {**done, **run.ended},
+            measured=list(run.ended.values()),
             wall=time.monotonic() - began,
-            records=str(file),
+            records=str(run.file),
             reused=len(done),
-            interrupted=interrupted,
+            interrupted=run.interrupted,
             notes=tuple(notes),
         )
 
 
-def _wanted(study: Study) -> dict[Key, tuple[Case, str]]:
-    """Case and measure of every measurement of the study by the key of its record."""
-    return {
-        attempt_key(case, MEASURES.get(name), study.budget): (case, name)
-        for name in study.measures
-        for case in study.cases(name)
-    }
+#: Keys to measure: measure → asv's index of the point → key.
+_Left = dict[str, dict[int, Key]]
+
+
+def _left(wanted: plan.Wanted, done: Container[Key]) -> _Left:
+    """What is not done, by asv's indices; `wanted` is in their order."""
+    left: _Left = {}
+    counts: Counter[str] = Counter()
+    for key, (_, name) in wanted.items():
+        if key not in done:
+            left.setdefault(name, {})[counts[name]] = key
+        counts[name] += 1
+    return left
+
+
+def _narrowed(left: _Left, keep: Callable[[Key], bool]) -> _Left:
+    """The part of it whose keys are to be kept."""
+    kept = {name: {i: key for i, key in of.items() if keep(key)} for name, of in left.items()}
+    return {name: of for name, of in kept.items() if of}
+
+
+class _Run:
+    """Runs asv over what is left, again where its processes were killed.
+
+    A start of asv that was killed is followed by another for the measurements not yet tried, as
+    long as each start ends at least one attempt. What the system suspended is measured again.
+
+    Attributes:
+        file: The record file.
+        ended: Records of this run with an outcome, by key.
+        interrupted: Whether the user stopped the run.
+        notes: What to report besides.
+    """
+
+    def __init__(self, study: Study, place: StudyHome, root: Path, lock: int) -> None:
+        self._study, self._place, self._root, self._lock = study, place, root, lock
+        self._id = uuid.uuid4().hex[:12]
+        self.file = place.records.path
+        self._offset = self.file.stat().st_size if self.file.exists() else 0
+        self.ended: dict[Key, Record] = {}
+        self.interrupted = False
+        self.notes: list[str] = []
+
+    def measure(self, wanted: _Left, watch: _Watch) -> None:
+        """Measure what is wanted.
+
+        Raises:
+            BenchsuiteError: if asv could not run, or results cannot be written.
+        """
+        tail, log = self._tail(), asv.log_of(self._place)
+        left, fruitless, repeats = wanted, 0, 0
+        while True:
+            before = len(self.ended)
+            code = self._start(left, tail, watch)
+            self.ended = _settled(self._tail())
+            if self.interrupted:
+                return
+            check_storage(self._place)
+            left = _narrowed(wanted, lambda key: key not in self.ended)
+            fruitless = 0 if len(self.ended) > before else fruitless + 1
+            if code in _ASV_CODES:
+                if lost := sum(map(len, left.values())):
+                    words = asv.last_words(log)
+                    self.notes.append(f"{lost} measurements left no record: {words} (see {log})")
+                left = _narrowed(wanted, self._was_suspended)
+                repeats += 1
+                if not left or repeats > _RESTARTS:
+                    return
+            elif fruitless > (_RESTARTS if code < 0 else 0):
+                raise BenchsuiteError(
+                    f"asv ended with exit code {code}: {asv.last_words(log)};"
+                    f" all of its output is in {log}"
+                )
+
+    def _was_suspended(self, key: Key) -> bool:
+        record = self.ended.get(key)
+        return record is not None and record.reason.startswith(SUSPENDED)
+
+    def _start(self, left: _Left, tail: Tail, watch: _Watch) -> int:
+        """Run asv once; its exit code."""
+        indices = {name: list(points) for name, points in left.items()}
+        with asv.running(
+            self._study, self._place, self._root, self._id, left=indices, lock=self._lock
+        ) as process:
+            try:
+                _follow(process, tail, watch)
+            except KeyboardInterrupt:
+                self.interrupted = True
+                asv.stop(process)
+                _close_interrupted(self._place, self._tail())
+        return process.returncode
+
+    def _tail(self) -> Tail:
+        return Tail(self.file, self._offset, self._id)
 
 
 def _has_asv_results(place: StudyHome, commit: str) -> bool:
     return any((place.asv / "results").glob(f"*/{commit[:8]}-*.json"))
 
 
-def _follow(process: subprocess.Popen[bytes], tail: _Tail, watch: _Watch) -> None:
+def _follow(process: subprocess.Popen[bytes], tail: Tail, watch: _Watch) -> None:
     """Report what the benchmark processes append until asv ends."""
     watch.start()
     while True:
@@ -242,46 +315,23 @@ class _Watch:
             progress.failure = record
 
 
-class _Tail:
-    """Rows of a run that were appended to a record file since the last call."""
-
-    def __init__(self, path: Path, offset: int, run: str) -> None:
-        self._path, self._offset, self._run = path, offset, run
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # being written
-                self._offset += len(line)
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # a line that an earlier run wrote partially; loading reports it
-                if row.get("run") == self._run:
-                    yield row
-
-
-def _close_interrupted(place: StudyHome, tail: _Tail) -> None:
-    """Write the end of the attempt under way, if its process was killed before it could."""
+def _close_interrupted(place: StudyHome, tail: Tail) -> None:
+    """Give the attempt that was under way its end, if it was killed before it could."""
     rows = list(tail.rows())
     if rows and rows[-1]["status"] == "started":
         record = Record.from_row(rows[-1])
         place.records.append(record.replace(status="failed", reason=INTERRUPTED))
 
 
-def _settled(tail: _Tail) -> dict[Key, Record]:
-    """Records of this run by key, with attempts whose process died."""
+def _settled(tail: Tail) -> dict[Key, Record]:
+    """Records of this run, dead attempts included, by key."""
     return {record.key: record for record in map(Record.from_row, settle(tail.rows()))}
 
 
 def _balance(
     study: Study,
     wanted: Mapping[Key, tuple[Case, str]],
-    outcomes: Mapping[Key, Record],
+    outcomes: Mapping[Key, plan.Outcome | Record],
     *,
     measured: list[Record],
     interrupted: bool,

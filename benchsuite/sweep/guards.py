@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
+import errno
+import os
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from benchsuite import host
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.study import Study
-from benchsuite.records import Record, provenance
+from benchsuite.records import provenance
 from benchsuite.records.home import StudyHome
 
-#: Minimum free disk space, in bytes.
+#: Minimum free disk space, in bytes, and inodes: a run creates some ten files.
 _LEAST_DISK = 1 << 16
+_LEAST_INODES = 16
 
 
 def resolve_device(study: Study) -> Study:
@@ -38,14 +42,18 @@ def require_some_device(study: Study) -> None:
         )
 
 
-def check_identity(study: Study, known: Iterable[Record]) -> None:
+def check_identity(study: Study, known: Iterable[tuple[str, str]]) -> None:
     """Refuse to mix results of different machines with one name, such as clones of an image.
+
+    Args:
+        study: The study.
+        known: Machine and processor of its records.
 
     Raises:
         UsageError: if there are records with this machine's name and another processor.
     """
     name, cpu = host.machine_name(), host.hardware()["cpu"]
-    others = {str(r.provenance.get("cpu", cpu)) for r in known if r.machine == name} - {cpu}
+    others = {processor for machine, processor in known if machine == name} - {cpu, ""}
     if others:
         raise UsageError(
             f"study {study.name!r} has records of machine {name!r} with the processor"
@@ -54,17 +62,45 @@ def check_identity(study: Study, known: Iterable[Record]) -> None:
         )
 
 
-def check_disk(study_home: StudyHome) -> None:
-    """Report a full disk, which causes various other errors in the processes of a run.
+def check_storage(study_home: StudyHome) -> None:
+    """Report storage that cannot take another record, which causes various errors in a run.
+
+    A file is written, flushed and removed again, and the record file is opened, as for a record.
 
     Raises:
-        BenchsuiteError: if there is no space for another record.
+        BenchsuiteError: with the cause: no space, no inodes, or what the system reports.
     """
-    if shutil.disk_usage(study_home.path).free < _LEAST_DISK:
+    path = study_home.path
+    again = (
+        "choose another directory with --home, and run the same command again: existing records"
+        " are kept"
+    )
+    try:
+        space = os.statvfs(path)
+        if space.f_bavail * space.f_frsize < _LEAST_DISK:
+            raise BenchsuiteError(f"the disk of {path} is full; free some space, or {again}")
+        if space.f_files and space.f_favail < _LEAST_INODES:
+            raise BenchsuiteError(
+                f"the disk of {path} has {space.f_favail} inodes left and {_LEAST_INODES} are"
+                f" needed for new files; remove some files, or {again}"
+            )
+        _try_to_write(path)
+        records = study_home.records.path
+        if records.exists():
+            path = records
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW))
+    except OSError as error:
+        immutable = " (lsattr shows whether it is immutable)" if error.errno == errno.EPERM else ""
         raise BenchsuiteError(
-            f"the disk of {study_home.path} is full; free some space, or choose another directory"
-            " with --home, and run the same command again: existing records are kept"
-        )
+            f"cannot write to {path}: {error.strerror}{immutable}; fix that, or {again}"
+        ) from error
+
+
+def _try_to_write(directory: Path) -> None:
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(b"0" * 4096)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def notes_on_checkout() -> list[str]:

@@ -10,7 +10,6 @@ forks.
 
 from __future__ import annotations
 
-import functools
 import os
 import resource
 import sys
@@ -21,8 +20,7 @@ from benchsuite import host
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.grid.axes import Value
 from benchsuite.grid.study import Study, load_study
-from benchsuite.records import Key, Record, home
-from benchsuite.records.attempts import attempt_key, finished
+from benchsuite.records import Record, home
 from benchsuite.records.home import StudyHome
 from benchsuite.records.provenance import CHECKOUT
 from benchsuite.sweep.guards import resolve_device
@@ -39,9 +37,8 @@ globals().update(suite.benchmark_classes(__file__))
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
-RESUME = "BENCHSUITE_RESUME"
-#: Directory of models given as module:factory. Only `benchsuite run` sets it: the environments that
-#: asv makes must not see the checkout.
+#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it:
+#: the environments that asv makes must not see the checkout.
 MODELS_FROM = "BENCHSUITE_MODELS_FROM"
 
 TRACKED = "tracked"
@@ -61,7 +58,7 @@ class CaseBenchmark:
     spec: ClassVar[MeasureSpec]
 
     def run(self, *point: Value) -> float | dict[str, Any]:
-        """Measure one point, or return what an earlier run has measured already.
+        """Measure one point.
 
         Returns:
             A number, or samples in the form that asv takes for a timing.
@@ -83,10 +80,6 @@ class CaseBenchmark:
 
     def _record(self, *point: Value) -> Record:
         case, budget = self.study.case(point), self.study.budget
-        if os.environ.get(RESUME):
-            done = _finished().get(attempt_key(case, self.spec, budget))
-            if done is not None:
-                return done
         if case.device == "cpu":
             _limit_memory()
         from benchsuite.measures.attempt import measure
@@ -169,12 +162,6 @@ def _study_home(study: Study) -> StudyHome:
     return StudyHome.of(home.home_of(None), study.name)
 
 
-@functools.cache
-def _finished() -> dict[Key, Record]:
-    """Records of the study's finished measurements, by key."""
-    return finished(_study_home(_chosen_study()).records.path)
-
-
 def _warm_up() -> None:
     """Import and start what every child needs, on one thread and without touching CUDA."""
     import memray
@@ -192,8 +179,6 @@ def _warm_up() -> None:
     provenance.software()
     host.hardware()
     provenance.checkout()
-    if os.environ.get(RESUME):
-        _finished()
 
 
 def _limit_memory() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import benchsuite
 from benchsuite import host
@@ -20,36 +20,68 @@ from benchsuite.errors import UsageError
 from benchsuite.grid.study import Study
 from benchsuite.history import thresholds
 from benchsuite.records import home, provenance
-from benchsuite.records.home import StudyHome
-from benchsuite.sweep import suite
+from benchsuite.records.home import StudyHome, replace_text
+from benchsuite.sweep import processes, suite
 
 _STOP_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
+_PROCESS = "benchsuite.sweep.launchers.asv_process"
 
 
 @contextmanager
 def running(
-    study: Study, study_home: StudyHome, root: Path, run_id: str, *, fresh: bool, lock: int
+    study: Study,
+    study_home: StudyHome,
+    root: Path,
+    run_id: str,
+    *,
+    left: Mapping[str, list[int]],
+    lock: int,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run asv in a new session; it is stopped at the end of the `with` block.
+
+    asv ends when the calling thread ends, even if this process is killed.
 
     Args:
         study: The study, with its device resolved.
         study_home: The directory of the study's results.
         root: The directory of all results.
         run_id: Identity of this run, stored in the records.
-        fresh: Also repeat finished measurements.
+        left: Measure → asv's indices of the points to measure.
         lock: The study's lock, which asv keeps if this process is killed.
 
     Raises:
-        UsageError: if asv's machine file cannot be read or written.
+        UsageError: if the files that asv needs cannot be written.
     """
-    _write_configuration(study, study_home)
+    directory = processes.private_directory()
+    try:
+        try:
+            _write_configuration(study, study_home)
+            (directory / processes.LEFT).write_text(json.dumps(left), encoding="utf-8")
+            output = _open_log(study_home)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write the files for asv to {study_home.asv}: {error.strerror}; choose"
+                " another directory with --home"
+            ) from error
+        with output:
+            process = _start(study_home, root, run_id, directory, output, lock)
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    stop(process)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _start(
+    study_home: StudyHome, root: Path, run_id: str, directory: Path, output: IO[bytes], lock: int
+) -> subprocess.Popen[bytes]:
     commit = provenance.checkout().get("commit")
     machine = host.machine_name()
-    _register_machine(machine, study_home.asv)
     command = [
-        *(sys.executable, "-m", "asv", "run", "--config", "asv.conf.json"),
+        *(sys.executable, "-P", "-m", _PROCESS, str(directory), str(os.getpid())),
+        *("run", "--config", str(study_home.asv / "asv.conf.json")),
         *("--environment", "existing:same", "--launch-method", "forkserver"),
         *("--record-samples", "--show-stderr", "--machine", machine),
         *(("--set-commit-hash", commit) if commit else ()),
@@ -63,39 +95,26 @@ def running(
         **os.environ,
         suite.STUDY: str(study_home.definition),
         suite.RUN: run_id,
-        suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
         provenance.CHECKOUT: here,
         host.MACHINE_NAME: machine,
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
     }
-    with log_of(study_home).open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=study_home.asv,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(lock,),
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has one thread
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                stop(process)
-
-
-def _end_with_parent() -> None:
-    """Make the kernel interrupt asv when this process ends, even if it is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    return subprocess.Popen(
+        command,
+        cwd=directory,  # no file among the results can be imported
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=(lock,),
+    )
 
 
 def _write_configuration(study: Study, study_home: StudyHome) -> None:
-    """Write asv's configuration for this study, and its benchmark module."""
+    """Write asv's configuration for this study; the benchmarks are those in this package."""
     checkout = _toplevel()
     configuration: dict[str, Any] = {
         "version": 1,
@@ -103,18 +122,13 @@ def _write_configuration(study: Study, study_home: StudyHome) -> None:
         "repo": str(checkout) if checkout else ".",
         "branches": ["HEAD"],
         "environment_type": "virtualenv",
-        "benchmark_dir": "benchmarks",
+        "benchmark_dir": str(Path(suite.__file__).with_name("benchmarks")),
         "results_dir": "results",
         "html_dir": "html",
         "env_dir": "env",
         **thresholds.settings(),
     }
-    directory = study_home.asv
-    (directory / "benchmarks").mkdir(exist_ok=True)
-    (directory / "benchmarks" / "__init__.py").touch()
-    module = directory / "benchmarks" / "measures.py"
-    module.write_text(suite.BENCHMARK_MODULE, encoding="utf-8")
-    (directory / "asv.conf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
+    replace_text(study_home.asv / "asv.conf.json", json.dumps(configuration, indent=2))
 
 
 def _toplevel() -> Path | None:
@@ -122,37 +136,14 @@ def _toplevel() -> Path | None:
     return Path(top) if top else None
 
 
-def _register_machine(name: str, directory: Path) -> None:
-    """Register this machine with asv if it is unknown; otherwise asv would wait for answers."""
-    from asv.machine import MachineCollection
-
-    path = Path(MachineCollection.get_machine_file_path())
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not isinstance(known, dict):
-            raise ValueError("it does not hold a table of machines")
-        if isinstance(known.get(name), dict):
-            return
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"cannot use asv's machine file {path}: {error}; fix it, or remove it and"
-            " it is created again"
-        ) from error
-    done = subprocess.run(
-        [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-        raise UsageError(f"asv cannot write its machine file {path}: {lines[-1]}")
-
-
 def log_of(study_home: StudyHome) -> Path:
     """The file with everything that asv printed in the last run."""
     return study_home.asv / "asv.log"
+
+
+def _open_log(study_home: StudyHome) -> IO[bytes]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    return os.fdopen(os.open(log_of(study_home), flags, 0o644), "wb")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

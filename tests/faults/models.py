@@ -1,0 +1,57 @@
+"""Models that bring their process, or the processes around it, to an end."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import time
+
+import torch
+
+
+class _Does(torch.nn.Module):
+    def __init__(self, fault, batch=2):
+        super().__init__()
+        self.fault, self.batch = fault, batch
+
+    def forward(self, x):
+        if x.shape[0] == self.batch or x.shape[1] == self.batch:
+            self.fault()
+        return x
+
+
+def slow():
+    return _Does(lambda: time.sleep(0.02), 4)
+
+
+def kills_its_group():
+    return _Does(lambda: os.killpg(0, signal.SIGKILL))
+
+
+def waits():
+    """Takes five seconds at batch size 2."""
+    return _Does(lambda: time.sleep(5))
+
+
+def fills_shared_memory():
+    """Takes memory that RLIMIT_DATA does not count, as a driver or a shared tensor does."""
+
+    def fault():
+        size = 600 << 20
+        block = mmap.mmap(-1, size)
+        for start in range(0, size, 1 << 20):
+            block[start : start + (1 << 20)] = b"x" * (1 << 20)
+
+    return _Does(fault)
+
+
+def ends_badly():
+    """Its process fails after the record is written, where asv's result would be."""
+
+    def refuse(*_):
+        raise OSError("no result for asv")
+
+    json.dump = refuse
+    return _Does(lambda: None)
