@@ -143,7 +143,7 @@ def test_asvs_own_results_load_into_the_same_frame(swept):
 
 
 def test_a_directory_without_asvs_results_is_an_error(tmp_path):
-    with pytest.raises(UsageError, match="no results directory of asv"):
+    with pytest.raises(UsageError, match="is not a results directory of asv"):
         load_asv_results(tmp_path)
     (tmp_path / "benchmarks.json").write_text("{}")
     with pytest.raises(UsageError, match="holds no benchmark of the suite"):
