@@ -167,7 +167,8 @@ def test_records_carry_their_provenance(swept):
 
 def test_the_estimate_weighs_measurements_by_their_cost(make_record):
     """Slow trainings come first: their pace would say hours, the rest takes seconds."""
-    study = load_study("quick").derive({"device": ["cpu"]}, measures=["delay_error", "parameters"])
+    axes = {"device": ["cpu"], "match": ["width"]}
+    study = load_study("quick").derive(axes, measures=["delay_error", "parameters"])
     wanted = {
         make_record(measure=name, **case.as_dict()).key: (case, name)
         for name in study.measures
