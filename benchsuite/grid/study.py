@@ -20,6 +20,7 @@ from benchsuite import units
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
+from benchsuite.files import read_bytes
 from benchsuite.grid.axes import AXES, Value, axis_named, parse_values
 from benchsuite.grid.case import DEFAULTS, Case
 
@@ -39,6 +40,8 @@ CORE_AXES = (
 _MACHINE_AXES = ("device", "dtype", "num_threads")
 _NO_MODEL: dict[str, Value] = {"model": MACHINE, "seq_len": 1, "batch_size": 1, "hidden_size": 1}
 MAX_MEASUREMENTS = 200_000
+#: Most bytes of a study file.
+MAX_BYTES = 1 << 20
 _LONGEST_NAME = 120
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
 
@@ -258,10 +261,12 @@ def load_study(name_or_path: str) -> Study:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         try:
-            return parse_study(path.read_text("utf-8"), path.stem)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise UsageError(f"cannot read the study file {name_or_path!r}: {reason}") from error
+            text = read_bytes(path, "study file", MAX_BYTES).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"cannot read the study file {name_or_path!r}: it is not UTF-8 text"
+            ) from error
+        return parse_study(text, path.stem)
     raise unknown("study", name_or_path, shipped(), "or the path of a .toml file")
 
 
@@ -275,6 +280,12 @@ def parse_study(text: str, default_name: str) -> Study:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"study {default_name!r} is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"study {default_name!r} is not valid: it is nested too deeply") from error
+    except ValueError as error:  # a whole number of thousands of digits, a day that does not exist
+        raise UsageError(
+            f"study {default_name!r} is not valid: {str(error).partition(';')[0]}"
+        ) from error
     known = ("name", "description", "measures", "axes", "only", *_BUDGET_KEYS)
     for key in data:
         if key not in known:

@@ -55,6 +55,8 @@ _KINDS = {
     "gpu_memcpy": "kernel",
     "gpu_memset": "kernel",
 }
+#: The largest size that a column of whole numbers takes, with room for sums.
+_MOST = 1 << 53
 _STEP = re.compile(r"ProfilerStep\s*#(\d+)")
 
 
@@ -138,11 +140,9 @@ class _Rows:
             return 0, 0
         key = (name, shape, str(types))
         if key not in self._known:
-            try:
-                size = argument_bytes(dims, types)
-            except TypeError:  # a foreign trace may have any shapes
-                size = 0
-            self._known[key] = size, flops(name, dims)
+            sound = _is_shapes(dims)  # a foreign trace may have any shapes
+            size, work = (argument_bytes(dims, types), flops(name, dims)) if sound else (0, 0)
+            self._known[key] = min(size, _MOST), min(work, _MOST)
         return self._known[key]
 
     def frame(self) -> pd.DataFrame:
@@ -209,5 +209,17 @@ class _Rows:
         return every[keep].reset_index(drop=True)
 
 
+def _is_shapes(dims: Any) -> bool:
+    """Whether arguments' shapes are lists of sizes, or lists of such for lists of tensors."""
+    return all(
+        isinstance(shape, list)
+        and (
+            all(type(size) is int and size >= 0 for size in shape)
+            or (all(isinstance(part, list) for part in shape) and _is_shapes(shape))
+        )
+        for shape in dims
+    )
+
+
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and value < 1 << 62 else -1
+    return value if isinstance(value, int) and abs(value) < 1 << 62 else -1

@@ -16,10 +16,9 @@ from benchsuite.records.record import Record
 from benchsuite.records.rows import (
     MEASUREMENT,
     Row,
-    attempts,
     last_that_counts,
+    outcomes_in,
     record_files,
-    rows_as,
 )
 from benchsuite.records.schema import INTERRUPTED, SCHEMA
 from benchsuite.records.upgrade import upgraded
@@ -70,7 +69,7 @@ def _attempts_of(files: list[Path], problems: list[str]) -> pd.DataFrame:
     def ended() -> Iterator[Any]:
         for file in files:
             before = len(indices)  # attempts of this file come after all earlier ones
-            for index, row in attempts(rows_as(Row, file, problems)):
+            for index, row in outcomes_in(file, Row, problems):
                 indices.append(before + index)
                 yield row
 

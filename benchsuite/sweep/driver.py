@@ -6,7 +6,6 @@ append; asv's own output goes to a log. Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 import uuid
@@ -24,6 +23,7 @@ from benchsuite.grid.study import Study
 from benchsuite.records import CRASHED, INTERRUPTED, Key, Record, provenance, settle
 from benchsuite.records.attempts import attempt_key, finished
 from benchsuite.records.home import StudyHome
+from benchsuite.records.rows import tail_rows
 from benchsuite.sweep.guards import check_disk, check_identity, notes_on_checkout
 from benchsuite.sweep.launchers import asv
 from benchsuite.sweep.remaining import Remaining
@@ -249,20 +249,8 @@ class _Tail:
         self._path, self._offset, self._run = path, offset, run
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # being written
-                self._offset += len(line)
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # a line that an earlier run left torn; loading reports it
-                if row.get("run") == self._run:
-                    yield row
+        rows, self._offset = tail_rows(self._path, self._offset)
+        yield from (row for row in rows if row.get("run") == self._run)
 
 
 def _close_interrupted(place: StudyHome, tail: _Tail) -> None:
