@@ -154,7 +154,9 @@ def within(samples: object) -> float:
 
 def withins(samples: Iterable[object]) -> Floats:
     """`within` of many processes, those of equally many samples at once."""
-    sets = [own if isinstance(own, list | tuple | np.ndarray) else () for own in samples]
+    sets: Any = samples
+    if not (isinstance(samples, pd.Series) and isinstance(samples.dtype, pd.ArrowDtype)):
+        sets = [own if isinstance(own, list | tuple | np.ndarray) else () for own in samples]
     found = np.zeros(len(sets))
     for places, values in stacked(sets):
         number = values.shape[1]

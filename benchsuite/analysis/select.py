@@ -72,7 +72,7 @@ def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which timings have too few samples for a 95 % interval, or samples that spread widely."""
-    timed = (rows["status"] == "ok") & rows["samples"].map(bool)
+    timed = (rows["status"] == "ok") & rows["samples"].notna()
     few = rows["n_samples"] < INTERVAL_SAMPLES
     wide = (rows["q75"] - rows["q25"]) > UNSTABLE_SPREAD * rows["value"]
     return timed & (few | wide)

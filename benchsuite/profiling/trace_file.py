@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -15,17 +14,6 @@ from benchsuite.files import read_bytes
 
 #: Most bytes of a trace's JSON; parsed it takes ten times as much memory.
 MAX_BYTES = 512 << 20
-#: Microseconds beyond which a time does not fit a column of whole nanoseconds.
-_LATEST = 1e15
-_NUMBER = int | float
-#: Keys of a timed event, where they are present: the type and its description.
-_EVENT: dict[str, tuple[Any, str]] = {
-    "ts": (_NUMBER, "a number"),
-    "dur": (_NUMBER, "a number"),
-    "cat": (str, "text"),
-    "args": (dict, "an object"),
-}
-_SURROGATE = re.compile("[\ud800-\udfff]")
 #: Our own notes in a trace: the case, what was cut, the machine's pace (see `record`).
 NOTES = "benchsuite"
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
@@ -65,33 +53,11 @@ def read_trace(path: str | Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} holds no timed event ('ph': 'X'), of {len(events)}; record it again"
         )
-    for number, event in enumerate(events):
-        if fault := _fault_of(event):
-            raise UsageError(f"{path} is not a trace: event {number} {fault}")
     try:
         msgspec.convert(notes_of(content), _Notes)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path} is not a trace of ours: {NOTES!r}: {error}") from error
     return dict(content)
-
-
-def _fault_of(event: object) -> str:
-    """What is wrong with a timed event, or an empty string; events of other kinds are not read."""
-    if not isinstance(event, dict) or event.get("ph") != "X":
-        return ""
-    for key, (kind, words) in _EVENT.items():
-        if event.get(key) is not None and not isinstance(event[key], kind):
-            return f"has {key!r} = {ascii(event[key])[:40]}, which is not {words}"
-    for key in ("ts", "dur"):
-        time = event.get(key)
-        if time is not None and not (abs(time) < _LATEST and (key == "ts" or time >= 0)):
-            return f"has {key!r} = {ascii(time)[:40]}, which is not a time in microseconds"
-    for key in ("Input Dims", "Input type"):
-        if not isinstance((event.get("args") or {}).get(key) or [], list):
-            return f"has {key!r} that is not a list"
-    if any(map(_SURROGATE.search, (str(event.get(key, "")) for key in ("name", "pid", "tid")))):
-        return "has a name that is not Unicode text"
-    return ""
 
 
 def _parse(data: bytes, path: Path) -> Any:

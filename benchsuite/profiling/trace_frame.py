@@ -55,7 +55,7 @@ _KINDS = {
     "gpu_memcpy": "kernel",
     "gpu_memset": "kernel",
 }
-#: The largest size that a column of whole numbers takes, with room for sums.
+#: Largest time in nanoseconds, and largest size: a column of whole numbers has room for sums.
 _MOST = 1 << 53
 _STEP = re.compile(r"ProfilerStep\s*#(\d+)")
 
@@ -91,7 +91,7 @@ def to_frame(events: Iterable[Any]) -> pd.DataFrame:
     rows = _Rows()
     for event in events:
         if isinstance(event, dict) and event.get("ph") == "X":
-            kind = _KINDS.get(event.get("cat") or "")
+            kind = _KINDS.get(str(event.get("cat")))
             if kind is not None:
                 rows.add(kind, event)
     return rows.frame()
@@ -114,25 +114,31 @@ class _Rows:
         self._known: dict[tuple[str, str, str], tuple[int, int]] = {}
 
     def add(self, kind: str, event: dict[str, Any]) -> None:
-        """Note one event; one without times is passed over."""
+        """Note one event; one without times is passed over, and so are arguments of other types."""
         try:
             start, length = round(event["ts"] * 1e3), round(event.get("dur", 0) * 1e3)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError, ValueError):
             return
-        args = event.get("args") or {}
-        name = str(event.get("name", ""))
-        dims = args.get("Input Dims") or ()
+        if not (abs(start) < _MOST and 0 <= length < _MOST):
+            return
+        args = event.get("args")
+        args = args if isinstance(args, dict) else {}
+        name = _text(event.get("name", ""))
+        dims, types = (
+            found if isinstance(found := args.get(key), list) else ()
+            for key in ("Input Dims", "Input type")
+        )
         self.names.append(name)
         self.kinds.append(kind)
-        self.threads.append(f"{event.get('pid')}/{event.get('tid')}")
+        self.threads.append(_text(f"{event.get('pid')}/{event.get('tid')}"))
         self.starts.append(start)
         self.lengths.append(length)
         self.sequence.append(_whole(args.get("Sequence number")))
         self.correlation.append(_whole(args.get("correlation")))
         self.external.append(_whole(args.get("External id")))
-        shape = str(dims) if dims else ""
+        shape = _text(dims) if dims else ""
         self.shapes.append(shape)
-        self.sizes.append(self._work(name, shape, dims, args.get("Input type") or ()))
+        self.sizes.append(self._work(name, shape, dims, types))
 
     def _work(self, name: str, shape: str, dims: Any, types: Any) -> tuple[int, int]:
         """(bytes, FLOP) of a call; equal ones come by the thousand and are counted once."""
@@ -219,6 +225,11 @@ def _is_shapes(dims: Any) -> bool:
         )
         for shape in dims
     )
+
+
+def _text(value: object) -> str:
+    """A value as text that can be encoded; JSON may hold lone surrogates."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _whole(value: object) -> int:

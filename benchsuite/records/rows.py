@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -64,6 +65,9 @@ _OLDEST_AXES = tuple(axis.name for axis in AXES.values() if axis.since == 1)
 _REQUIRED = (*_OLDEST_AXES, "uid", "status", "schema")
 
 
+_MISSING = {"str": ""}
+
+
 class _RowBase(msgspec.Struct):
     """The methods of dict that `attempts` needs, for `Row`."""
 
@@ -78,20 +82,30 @@ class _RowBase(msgspec.Struct):
         return msgspec.structs.replace(self, **changes)
 
 
-#: `SCHEMA` as a type, for loading frames fast; missing strings are empty, other values None.
-Row: Any = msgspec.defstruct(
-    "Row",
-    [
-        *((name, _COLUMNS[name]) for name in _REQUIRED),
-        *(
-            (name, kind, DEFAULTS.get(name, "" if SCHEMA[name].kind == "str" else None))
-            for name, kind in _COLUMNS.items()
-            if name not in _REQUIRED
-        ),
-    ],
-    bases=(_RowBase,),
-    gc=False,
-)
+@cache
+def row_type_of(lists: tuple[str, ...]) -> Any:
+    """`SCHEMA` as a type, with these of the columns that hold lists of numbers.
+
+    Missing strings are empty, other missing values None.
+    """
+    names = [name for name in _COLUMNS if SCHEMA[name].kind != "floats" or name in lists]
+    return msgspec.defstruct(
+        "Row",
+        [
+            *((name, _COLUMNS[name]) for name in _REQUIRED),
+            *(
+                (name, _COLUMNS[name], DEFAULTS.get(name, _MISSING.get(SCHEMA[name].kind)))
+                for name in names
+                if name not in _REQUIRED
+            ),
+        ],
+        bases=(_RowBase,),
+        gc=False,
+    )
+
+
+#: The type with all columns.
+Row: Any = row_type_of(tuple(SCHEMA))
 #: `SCHEMA` as a type of dicts, which hold only the columns that were written.
 _DICT: Any = TypedDict(  # type: ignore[misc]
     "_DICT",

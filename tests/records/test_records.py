@@ -75,7 +75,7 @@ def test_the_frame_has_all_columns_of_the_schema(file, make_record):
     timed, exact, failed = (row for _, row in frame.iterrows())
     assert (timed["value"], timed["ci_low"], timed["ci_high"]) == (3.5, 1.0, 6.0)
     assert (timed["q25"], timed["q75"], timed["n_samples"]) == (2.25, 4.75, 6)
-    assert timed["samples"] == [3.0, 1.0, 2.0, 4.0, 5.0, 6.0]
+    assert list(timed["samples"]) == [3.0, 1.0, 2.0, 4.0, 5.0, 6.0]
     assert (exact["ci_low"], exact["ci_high"], exact["n_samples"]) == (10.0, 10.0, 1)
     assert (math.isnan(failed["value"]), failed["n_samples"], failed["reason"]) == (True, 0, "why")
 
