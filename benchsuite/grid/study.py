@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -22,7 +22,7 @@ from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
 from benchsuite.files import read_bytes
 from benchsuite.grid.axes import AXES, Value, axis_named, parse_values
-from benchsuite.grid.case import DEFAULTS, Case
+from benchsuite.grid.case import DEFAULTS, Case, id_part
 
 #: Parameters that every study shows to asv, so that results of different ones never mix there.
 #: The model comes last and so changes fastest: what is compared is measured side by side.
@@ -167,6 +167,34 @@ class Study:
         """All cases (of one measure), in asv's order (the product of `params`, last fastest)."""
         params = self.params if measure is None else self.params_of(measure)
         return [self.case(point) for point in itertools.product(*params.values())]
+
+    def case_ids(self, measure: str) -> Iterator[tuple[str, str]]:
+        """Id and model of each of `cases(measure)`, without making the cases.
+
+        A study may have 200,000 of them, and a case checks its values again.
+        """
+        if MEASURES.get(measure).of_machine:
+            yield from ((case.id, MACHINE) for case in self.cases(measure))
+            return
+        params = self.params_of(measure)
+        fixed = {name: values[0] for name, values in self.axes.items()}
+        every = {name: params.get(name, (fixed.get(name, DEFAULTS[name]),)) for name in AXES}
+        place = {name: index for index, name in enumerate(params)}
+        # Of each axis: where its value is in a point, and the part of the id for each value.
+        parts = [
+            (place.get(name, -1), {value: id_part(axis, value) for value in every[name]})
+            for name, axis in AXES.items()
+            if name != "input_size"
+        ]
+        hidden, model = place["hidden_size"], place["model"]
+        before = list(AXES).index("input_size")
+        inputs = place.get("input_size")
+        for point in itertools.product(*params.values()):
+            texts = [of[point[at] if at >= 0 else next(iter(of))] for at, of in parts]
+            size = fixed.get("input_size", 0) if inputs is None else point[inputs]
+            if size and size != point[hidden]:
+                texts.insert(before, f"{AXES['input_size'].short}{size}")
+            yield "-".join(filter(None, texts)), str(point[model])
 
     def derive(
         self,

@@ -84,20 +84,18 @@ class _RowBase(msgspec.Struct):
 
 @cache
 def row_type_of(lists: tuple[str, ...]) -> Any:
-    """`SCHEMA` as a type, with these of the columns that hold lists of numbers.
+    """`SCHEMA` as a type, with these of the columns that hold lists of numbers."""
+    return struct_of(*(n for n in _COLUMNS if SCHEMA[n].kind != "floats" or n in lists))
 
-    Missing strings are empty, other missing values None.
-    """
-    names = [name for name in _COLUMNS if SCHEMA[name].kind != "floats" or name in lists]
+
+def struct_of(*names: str) -> Any:
+    """A struct of some columns; missing strings are empty, other missing values None."""
+    missing = {name: DEFAULTS.get(name, _MISSING.get(SCHEMA[name].kind)) for name in names}
     return msgspec.defstruct(
         "Row",
         [
-            *((name, _COLUMNS[name]) for name in _REQUIRED),
-            *(
-                (name, _COLUMNS[name], DEFAULTS.get(name, _MISSING.get(SCHEMA[name].kind)))
-                for name in names
-                if name not in _REQUIRED
-            ),
+            *((name, _COLUMNS[name]) for name in names if name in _REQUIRED),
+            *((name, _COLUMNS[name], missing[name]) for name in names if name not in _REQUIRED),
         ],
         bases=(_RowBase,),
         gc=False,
@@ -190,8 +188,9 @@ def rows_as(row_type: Any, path: Path, problems: list[str] | None = None) -> Ite
 def outcomes_in(path: Path, row_type: Any, problems: list[str] | None) -> Iterator[tuple[int, Any]]:
     """The attempts of a file as `attempts` yields them, read faster than all rows are.
 
-    Of the first row of an attempt only what `attempts` needs is decoded; the rest is decoded and
-    validated where the attempt has no other row.
+    The first row of an attempt is not decoded if the attempt's final row is the next line, and
+    otherwise only what `attempts` needs of it; the rest is decoded and validated where the attempt
+    has no other row.
 
     Args:
         path: A record file.
@@ -205,22 +204,37 @@ def outcomes_in(path: Path, row_type: Any, problems: list[str] | None) -> Iterat
     with _opened(path) as file:
         found = Problems(path.name, problems)
 
-        def rows() -> Iterator[Any]:
-            for number, line in _lines(file, found):
+        def decoded(number: int, line: bytes) -> Any:
+            try:
+                if _STARTED in line and (start := start_of(line)).status == "started":
+                    start.line = number, line
+                    return start
+                return decode(line)
+            except (ValueError, RecursionError):
                 try:
-                    if _STARTED in line and (start := start_of(line)).status == "started":
-                        start.line = number, line
-                        yield start
-                    else:
-                        yield decode(line)
-                except (ValueError, RecursionError):
-                    try:
-                        row = _examined(line, row_type)
-                    except ValueError as fault:
-                        found.add(number, fault)
-                    else:
-                        if row is not None:
-                            yield row
+                    return _examined(line, row_type)
+                except ValueError as fault:
+                    found.add(number, fault)
+                    return None
+
+        def rows() -> Iterator[Any]:
+            held: tuple[int, bytes] | None = None  # a first row whose next line is not read yet
+            for number, line in _lines(file, found):
+                if held is None and _STARTED in line:
+                    held = number, line
+                    continue
+                row = decoded(number, line)
+                if held is not None:
+                    ended = row is not None and row.status != "started"
+                    if not (ended and b'"uid":"%b"' % row.uid.encode() in held[1]):
+                        start = decoded(*held)
+                        if start is not None:
+                            yield start
+                    held = None
+                if row is not None:
+                    yield row
+            if held is not None and (row := decoded(*held)) is not None:
+                yield row
 
         for index, outcome in attempts(rows()):
             if isinstance(outcome, _Unfinished):
@@ -399,15 +413,18 @@ def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     """
     indices: dict[str, int] = {}
     begun: dict[int, tuple[Any, Any]] = {}  # unfinished attempts, and the one that began next
+    count = 0
     for row in rows:
-        count = len(indices)
         index = indices.setdefault(row["uid"], count)
-        if index == count and index - 1 in begun:
+        new = index == count
+        count += new
+        if new and begun and index - 1 in begun:
             begun[index - 1] = (begun[index - 1][0], row)
         if row["status"] != "started":
-            begun.pop(index, None)
+            if begun:
+                begun.pop(index, None)
             yield index, row
-        elif index == count:
+        elif new:
             begun[index] = (row, None)
     for index, (row, after) in begun.items():
         changes = _outcome_of_killed(row, after)
