@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: report test lint docs clean
+.PHONY: report test faults lint docs clean
 
 report: $(VENV)/.installed
 	@echo "measuring the study quick, then tracing it (some minutes; Ctrl-C, and make resumes)"
@@ -15,6 +15,9 @@ report: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.installed-dev # FUZZ_SECONDS: of each kind of input
+	$(BIN)/python -m pytest -m faults tests
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
