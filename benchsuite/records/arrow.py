@@ -70,7 +70,7 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
         elif pa.types.is_list(column.type) and name != "samples":  # few rows have one
             columns[name] = pd.Series(column.to_pylist(), dtype=object)
         elif pa.types.is_list(column.type):
-            columns[name] = pd.arrays.ArrowExtensionArray(column.combine_chunks())
+            columns[name] = pd.arrays.ArrowExtensionArray(column)
         else:
             columns[name] = column.to_pandas(types_mapper=nullable.get)
     return pd.DataFrame(columns, copy=False)

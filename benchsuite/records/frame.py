@@ -117,8 +117,8 @@ def _attempts_of(files: list[Path], lists: list[str], problems: list[str]) -> pd
                 yield row
 
     with _no_collection():
-        table = _columns(ended(), lists)
-    frame = frame_of(table)
+        # Nothing else refers to the table, so that each column is released once it is converted.
+        frame = frame_of(_columns(ended(), lists))
     index = np.frombuffer(indices, np.int64) if indices else np.empty(0, np.int64)
     last = np.full(index.max(initial=-1) + 1, -1)
     last[index] = np.arange(len(index))  # of equal indices the last assignment remains
@@ -158,15 +158,14 @@ def _columns(rows: Iterator[Any], lists: Iterable[str]) -> pa.Table:
             else:
                 chunk.append(pa.array(values, column.type))
     text = pa.dictionary(pa.int32(), pa.large_string())
-    return pa.table(
-        [
-            pa.chunked_array(chunk, None if chunk else text).unify_dictionaries()
-            if column.type == pa.large_string() and column.name != "uid"
-            else pa.chunked_array(chunk, column.type)
-            for chunk, column in zip(chunks, schema, strict=True)
-        ],
-        names=schema.names,
-    )
+    columns = []
+    for column in schema:
+        chunk = chunks.pop(0)  # the chunks of one column at a time exist twice
+        if column.type == pa.large_string() and column.name != "uid":
+            columns.append(pa.chunked_array(chunk, None if chunk else text).unify_dictionaries())
+        else:
+            columns.append(pa.chunked_array(chunk, column.type))
+    return pa.table(columns, names=schema.names)
 
 
 def _encoded(values: tuple[str, ...]) -> pa.DictionaryArray:
