@@ -178,7 +178,9 @@ class Study:
             return
         params = self.params_of(measure)
         fixed = {name: values[0] for name, values in self.axes.items()}
-        every = {name: params.get(name, (fixed.get(name, DEFAULTS[name]),)) for name in AXES}
+        every: dict[str, Any] = {
+            name: params.get(name, (fixed.get(name, DEFAULTS[name]),)) for name in AXES
+        }
         place = {name: index for index, name in enumerate(params)}
         # Of each axis: where its value is in a point, and the part of the id for each value.
         parts = [

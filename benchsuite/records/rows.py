@@ -265,7 +265,7 @@ def tail_rows(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     """
     if not path.exists():
         return [], offset
-    decode = msgspec.json.Decoder(_DICT).decode
+    decode: Any = msgspec.json.Decoder(_DICT).decode
     rows: list[dict[str, Any]] = []
     with _opened(path) as file:
         file.seek(offset)
