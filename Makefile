@@ -16,8 +16,9 @@ report: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-faults: $(VENV)/.installed-dev # faults tried for real: about ten minutes
+faults: $(VENV)/.installed-dev # faults and hostile input tried for real; FUZZ_SECONDS: of each kind
 	$(BIN)/python -m pytest -v tests/faults/killed.py tests/faults/storage.py
+	$(BIN)/python -m pytest -m faults tests
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

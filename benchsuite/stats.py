@@ -66,22 +66,48 @@ def summarise_columns(samples: np.ndarray) -> Summary:
     return _summary(ordered)
 
 
-def stacked(rows: Sequence[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def stacked(rows: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group sequences by their length, each group as one matrix to compute with at once.
 
     Args:
-        rows: Sequences of numbers; empty ones are left out.
+        rows: Sequences of numbers, or a pandas column of Arrow lists; empty ones are left out.
 
     Yields:
         (indices of the rows of a group, the rows), of shapes (n,) and (n, numbers).
     """
     import numpy as np
 
+    array = getattr(rows, "array", None)
+    if array is not None and hasattr(array, "__arrow_array__"):
+        yield from _stacked_arrow(array.__arrow_array__())
+        return
     lengths = np.fromiter(map(len, rows), int, len(rows))
+    for places in _by_length(lengths):
+        yield places, np.array([rows[place] for place in places])
+
+
+def _by_length(lengths: np.ndarray) -> list[np.ndarray]:
+    """Places of equal lengths; those of length zero are left out."""
+    import numpy as np
+
     order = np.argsort(lengths, kind="stable")
     first = np.flatnonzero(np.diff(lengths[order], prepend=0))
-    for indices in np.split(order, first)[1:]:
-        yield indices, np.array([rows[index] for index in indices])
+    return np.split(order, first)[1:]
+
+
+def _stacked_arrow(lists: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`stacked` of an Arrow array of lists of floats; missing lists count as empty."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(lists, pa.ChunkedArray):
+        lists = lists.combine_chunks()
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    numbers = lists.flatten().to_numpy()
+    starts = np.cumsum(lengths) - lengths
+    for places in _by_length(lengths):
+        yield places, numbers[starts[places, None] + np.arange(lengths[places[0]])]
 
 
 def _summary(ordered: Any) -> Summary:

@@ -158,7 +158,9 @@ def median_error(samples: object) -> float:
 
 def median_errors(samples: Iterable[object]) -> Floats:
     """`median_error` of many processes, computed together where they have equally many samples."""
-    sets = [raw if isinstance(raw, list | tuple | np.ndarray) else () for raw in samples]
+    sets: Any = samples
+    if not (isinstance(samples, pd.Series) and isinstance(samples.dtype, pd.ArrowDtype)):
+        sets = [raw if isinstance(raw, list | tuple | np.ndarray) else () for raw in samples]
     errors = np.zeros(len(sets))
     for places, values in stacked(sets):
         number = values.shape[1]

@@ -82,7 +82,7 @@ def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
 
     Few: less than a 95 % interval of the median needs (`stats.INTERVAL_SAMPLES`).
     """
-    timed = (rows["status"] == "ok") & rows["samples"].map(bool)
+    timed = (rows["status"] == "ok") & rows["samples"].notna()
     few = rows["n_samples"] < INTERVAL_SAMPLES
     wide = (rows["q75"] - rows["q25"]) > UNSTABLE_SPREAD * rows["value"]
     return timed & (few | wide)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +16,20 @@ if TYPE_CHECKING:
     from benchsuite.records.home import StudyHome
 
 
+#: Names that an error lists, and names that are compared with one that does not exist.
+_MOST_NAMES, _MOST_COMPARED = 20, 1000
+
+
 def measured_studies(home: Path) -> list[str]:
     """Names of the studies that have records, the one measured last at the end."""
     from benchsuite.records import FILE_NAME
 
-    files = sorted(home.glob(f"*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
-    return [file.parent.name for file in files]
+    found = []
+    with suppress(OSError), os.scandir(home) as entries:  # there may be no home yet
+        for entry in entries:
+            with suppress(OSError, ValueError):  # not a directory, without records, or removed
+                found.append((Path(entry.path, FILE_NAME).stat().st_mtime, entry.name))
+    return [name for _, name in sorted(found)]
 
 
 def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None]:
@@ -41,7 +52,7 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
     if source in names:
         study_home = StudyHome.of(home, source)
         return study_home.records.path, study_home
-    if source.endswith(".toml") and Path(source).is_file():
+    if source.endswith(".toml") and os.path.isfile(source):  # noqa: PTH113
         from benchsuite.grid.study import load_study
 
         name = load_study(source).name
@@ -52,13 +63,16 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
             f"study {name!r} of {source} was not measured yet in {home}; run it with"
             f" `benchsuite run {source}`"
         )
-    if Path(source).exists():
+    if os.path.exists(source):  # noqa: PTH110 - unlike Path's, it accepts a name of any length
         return Path(source), None
+    close = difflib.get_close_matches(source, names[-_MOST_COMPARED:], n=1, cutoff=0.5)
+    shown = list(dict.fromkeys([*close, *reversed(names)]))[:_MOST_NAMES]
+    more = f"{len(names) - len(shown):,} more studies were measured; " * (len(names) > len(shown))
     raise unknown(
         "study or path",
         source,
-        names or ["(none measured yet)"],
-        f"`benchsuite run` measures a study; looked in {home}",
+        shown or ["(none measured yet)"],
+        f"{more}a study is measured with `benchsuite run`; looked in {home}",
     )
 
 

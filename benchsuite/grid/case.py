@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.errors import UsageError
-from benchsuite.grid.axes import AXES, Value
+from benchsuite.grid.axes import AXES, Axis, Value
 
 #: Always part of a case's id; the other axes appear there when they differ from the default.
 _ID_ALWAYS = ("model", "seq_len", "batch_size", "hidden_size", "mode", "device")
@@ -52,10 +52,11 @@ class Case:
         parts = []
         for name, axis in AXES.items():
             value = getattr(self, name)
-            default = self.hidden_size if name == "input_size" else DEFAULTS[name]
-            if name in _ID_ALWAYS or value != default:
+            if name != "input_size":
+                parts.append(id_part(axis, value))
+            elif value != self.hidden_size:
                 parts.append(f"{axis.short}{value}")
-        return "-".join(parts)
+        return "-".join(filter(None, parts))
 
     def as_dict(self) -> dict[str, Value]:
         """Field by field, in the order of `AXES`."""
@@ -69,6 +70,13 @@ class Case:
     def from_row(cls, row: Mapping[str, Any]) -> Case:
         """Out of a row; other keys are ignored, an axis that is missing has its default."""
         return cls(**{name: row[name] for name in AXES if name in row})
+
+
+def id_part(axis: Axis, value: Value) -> str:
+    """The part of a case's id for one axis other than `input_size`; empty for most defaults."""
+    if axis.name in _ID_ALWAYS or value != DEFAULTS[axis.name]:
+        return f"{axis.short}{value}"
+    return ""
 
 
 #: The default of every axis that has one.

@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -21,8 +21,9 @@ from benchsuite.catalog.families import compared
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError, unknown
+from benchsuite.files import read_bytes
 from benchsuite.grid.axes import AXES, Value, axis_named, parse_values
-from benchsuite.grid.case import DEFAULTS, Case
+from benchsuite.grid.case import DEFAULTS, Case, id_part
 
 #: Parameters that every study shows to asv, so that results of different ones never mix there.
 #: The model comes last and so changes fastest: what is compared is measured side by side.
@@ -40,6 +41,8 @@ CORE_AXES = (
 _MACHINE_AXES = ("device", "dtype", "num_threads")
 _NO_MODEL: dict[str, Value] = {"model": MACHINE, "seq_len": 1, "batch_size": 1, "hidden_size": 1}
 MAX_MEASUREMENTS = 200_000
+#: Most bytes of a study file.
+MAX_BYTES = 1 << 20
 _LONGEST_NAME = 120
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
 
@@ -171,6 +174,36 @@ class Study:
         params = self.params if measure is None else self.params_of(measure)
         return [self.case(point) for point in itertools.product(*params.values())]
 
+    def case_ids(self, measure: str) -> Iterator[tuple[str, str]]:
+        """Id and model of each of `cases(measure)`, without making the cases.
+
+        A study may have 200,000 of them, and a case checks its values again.
+        """
+        if MEASURES.get(measure).of_machine:
+            yield from ((case.id, MACHINE) for case in self.cases(measure))
+            return
+        params = self.params_of(measure)
+        fixed = {name: values[0] for name, values in self.axes.items()}
+        every: dict[str, Any] = {
+            name: params.get(name, (fixed.get(name, DEFAULTS[name]),)) for name in AXES
+        }
+        place = {name: index for index, name in enumerate(params)}
+        # Of each axis: where its value is in a point, and the part of the id for each value.
+        parts = [
+            (place.get(name, -1), {value: id_part(axis, value) for value in every[name]})
+            for name, axis in AXES.items()
+            if name != "input_size"
+        ]
+        hidden, model = place["hidden_size"], place["model"]
+        before = list(AXES).index("input_size")
+        inputs = place.get("input_size")
+        for point in itertools.product(*params.values()):
+            texts = [of[point[at] if at >= 0 else next(iter(of))] for at, of in parts]
+            size = fixed.get("input_size", 0) if inputs is None else point[inputs]
+            if size and size != point[hidden]:
+                texts.insert(before, f"{AXES['input_size'].short}{size}")
+            yield "-".join(filter(None, texts)), str(point[model])
+
     def derive(
         self,
         axes: Mapping[str, Sequence[Value]],
@@ -276,10 +309,12 @@ def load_study(name_or_path: str) -> Study:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         try:
-            return parse_study(path.read_text("utf-8"), path.stem)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise UsageError(f"cannot read the study file {name_or_path!r}: {reason}") from error
+            text = read_bytes(path, "study file", MAX_BYTES).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"cannot read the study file {name_or_path!r}: it is not UTF-8 text"
+            ) from error
+        return parse_study(text, path.stem)
     raise unknown("study", name_or_path, shipped(), "or the path of a .toml file")
 
 
@@ -293,6 +328,12 @@ def parse_study(text: str, default_name: str) -> Study:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"study {default_name!r} is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"study {default_name!r} is not valid: it is nested too deeply") from error
+    except ValueError as error:  # a whole number of thousands of digits, a day that does not exist
+        raise UsageError(
+            f"study {default_name!r} is not valid: {str(error).partition(';')[0]}"
+        ) from error
     known = ("name", "description", "measures", "axes", "only", "families", *_BUDGET_KEYS)
     for key in data:
         if key not in known:

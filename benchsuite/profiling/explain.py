@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.allocator import fault_share
+from benchsuite.errors import UsageError
 from benchsuite.profiling.categories import CALLING, CATEGORIES, library_of
 from benchsuite.profiling.nesting import PHASES
 from benchsuite.profiling.words import bound_of, sentences
@@ -85,7 +86,11 @@ class Explanation:
 
 
 def explain(frame: pd.DataFrame) -> Explanation:
-    """Explain a frame of `load_frame`."""
+    """Explain a frame of `load_frame`.
+
+    Raises:
+        UsageError: if the traced step takes no time.
+    """
     notes: Mapping[str, Any] = frame.attrs.get("notes", {})
     steps = frame[(frame["kind"] == "range") & frame["op"].astype(str).str.match("ProfilerStep")]
     inside = frame
@@ -96,6 +101,8 @@ def explain(frame: pd.DataFrame) -> Explanation:
     host = _of_main_thread(inside)
     ends = float((inside["start"] + inside["total_time"]).max())
     wall = float(steps["total_time"].sum()) if len(steps) else ends - float(inside["start"].min())
+    if wall <= 0:
+        raise UsageError("the traced step takes no time; record it again with `benchsuite trace`")
     idle = None
     if len(on_device):
         shares, idle = _device_shares(on_device, host, wall)
@@ -164,7 +171,7 @@ def _device_shares(
     idle = max(0.0, 1.0 - covered(begin, end) / wall)
     spent = kernels.groupby("category", observed=True)["total_time"].sum()
     found = {str(c): float(spent.get(c, 0.0)) for c in CATEGORIES}
-    scale = (1.0 - idle) / sum(found.values())
+    scale = (1.0 - idle) / (sum(found.values()) or 1.0)
     found = {category: seconds * scale for category, seconds in found.items()}
     of_host = _host_shares(host, wall)
     python = of_host["python"]

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from benchsuite.allocator import collector_paused
 from benchsuite.errors import UsageError
+from benchsuite.files import read_bytes
 
-_GZIP = b"\x1f\x8b"
+#: Most bytes of a trace's JSON; parsed it takes ten times as much memory.
+MAX_BYTES = 512 << 20
 #: Key of benchsuite's notes in a trace: the case, cuts, the machine's rates (see `recorder`).
 NOTES = "benchsuite"
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
+
+
+class _Notes(TypedDict, total=False):
+    """What is read of our own notes; others may be among them."""
+
+    case: str
+    axes: dict[str, str | int | float | bool | None] | None
+    pace: dict[str, _Amount] | None
+    cut: list[str] | None
+    page_faults: _Amount | None
+    untraced_step: _Amount | None
 
 
 def read_trace(path: str | Path) -> dict[str, Any]:
@@ -25,14 +39,7 @@ def read_trace(path: str | Path) -> dict[str, Any]:
         UsageError: if the file cannot be read, is empty or cut off, or is not a trace.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-        if data.startswith(_GZIP):
-            data = gzip.decompress(data)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(f"{path} is cut off or damaged: {error}; record it again") from error
-    except OSError as error:
-        raise UsageError(f"cannot read the trace {path}: {error.strerror or error}") from error
+    data = read_bytes(path, "trace", MAX_BYTES)
     if not data.strip():
         raise UsageError(f"{path} is empty; record it again with `benchsuite trace`")
     content = _parse(data, path)
@@ -46,6 +53,10 @@ def read_trace(path: str | Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} holds no timed event ('ph': 'X') among its {len(events)}; record it again"
         )
+    try:
+        msgspec.convert(notes_of(content), _Notes)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path} is not a trace of ours: {NOTES!r}: {error}") from error
     return dict(content)
 
 
@@ -55,6 +66,8 @@ def _parse(data: bytes, path: Path) -> Any:
         # would only walk again and again.
         with collector_paused():
             return json.loads(data)
+    except RecursionError as error:
+        raise UsageError(f"{path} is not a trace: its JSON is nested too deeply") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not a trace: neither JSON nor gzip") from error
     except json.JSONDecodeError as error:
@@ -66,6 +79,8 @@ def _parse(data: bytes, path: Path) -> Any:
         raise UsageError(
             f"{path} is not a trace: line {error.lineno} is not JSON ({error.msg})"
         ) from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise UsageError(f"{path} is not a trace: {str(error).partition(';')[0]}") from error
 
 
 def notes_of(content: dict[str, Any]) -> dict[str, Any]:

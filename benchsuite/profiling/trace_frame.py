@@ -55,6 +55,8 @@ _KINDS = {
     "gpu_memcpy": "kernel",
     "gpu_memset": "kernel",
 }
+#: Largest time in nanoseconds, and largest size: a column of whole numbers has room for sums.
+_MOST = 1 << 53
 _STEP = re.compile(r"ProfilerStep\s*#(\d+)")
 
 
@@ -89,7 +91,7 @@ def to_frame(events: Iterable[Any]) -> pd.DataFrame:
     rows = _Rows()
     for event in events:
         if isinstance(event, dict) and event.get("ph") == "X":
-            kind = _KINDS.get(event.get("cat") or "")
+            kind = _KINDS.get(str(event.get("cat")))
             if kind is not None:
                 rows.add(kind, event)
     return rows.frame()
@@ -115,22 +117,28 @@ class _Rows:
         """Add one event; one without times is skipped."""
         try:
             start, length = round(event["ts"] * 1e3), round(event.get("dur", 0) * 1e3)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError, ValueError):
             return
-        args = event.get("args") or {}
-        name = str(event.get("name", ""))
-        dims = args.get("Input Dims") or ()
+        if not (abs(start) < _MOST and 0 <= length < _MOST):
+            return
+        args = event.get("args")
+        args = args if isinstance(args, dict) else {}
+        name = _text(event.get("name", ""))
+        dims, types = (
+            found if isinstance(found := args.get(key), list) else ()
+            for key in ("Input Dims", "Input type")
+        )
         self.names.append(name)
         self.kinds.append(kind)
-        self.threads.append(f"{event.get('pid')}/{event.get('tid')}")
+        self.threads.append(_text(f"{event.get('pid')}/{event.get('tid')}"))
         self.starts.append(start)
         self.lengths.append(length)
         self.sequence.append(_whole(args.get("Sequence number")))
         self.correlation.append(_whole(args.get("correlation")))
         self.external.append(_whole(args.get("External id")))
-        shape = str(dims) if dims else ""
+        shape = _text(dims) if dims else ""
         self.shapes.append(shape)
-        self.sizes.append(self._work(name, shape, dims, args.get("Input type") or ()))
+        self.sizes.append(self._work(name, shape, dims, types))
 
     def _work(self, name: str, shape: str, dims: Any, types: Any) -> tuple[int, int]:
         """(bytes, FLOP) of a call; computed once for the thousands of equal calls."""
@@ -138,11 +146,9 @@ class _Rows:
             return 0, 0
         key = (name, shape, str(types))
         if key not in self._known:
-            try:
-                size = argument_bytes(dims, types)
-            except TypeError:  # a trace of another tool may have any shapes
-                size = 0
-            self._known[key] = size, flops(name, dims)
+            sound = _is_shapes(dims)  # a foreign trace may have any shapes
+            size, work = (argument_bytes(dims, types), flops(name, dims)) if sound else (0, 0)
+            self._known[key] = min(size, _MOST), min(work, _MOST)
         return self._known[key]
 
     def frame(self) -> pd.DataFrame:
@@ -209,5 +215,22 @@ class _Rows:
         return every[keep].reset_index(drop=True)
 
 
+def _is_shapes(dims: Any) -> bool:
+    """Whether arguments' shapes are lists of sizes, or lists of such for lists of tensors."""
+    return all(
+        isinstance(shape, list)
+        and (
+            all(type(size) is int and size >= 0 for size in shape)
+            or (all(isinstance(part, list) for part in shape) and _is_shapes(shape))
+        )
+        for shape in dims
+    )
+
+
+def _text(value: object) -> str:
+    """A value as text that can be encoded; JSON may hold lone surrogates."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and value < 1 << 62 else -1
+    return value if isinstance(value, int) and abs(value) < 1 << 62 else -1

@@ -2,71 +2,225 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from benchsuite.errors import UsageError
+from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import DEFAULTS
 from benchsuite.records.schema import SCHEMA
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 #: Columns that hold a list of numbers in each row.
 LISTS = tuple(column.name for column in SCHEMA.values() if column.kind == "floats")
+#: How a cell begins that spreadsheets compute; tabs and line ends before it are ignored by some.
+FORMULA = r"^([=+\-@\t\r])"
+#: Columns that every row has a value of.
+REQUIRED = frozenset(
+    {"uid", "status", "schema", *(axis.name for axis in AXES.values() if axis.since == 1)}
+)
+#: Most rows of a table, and most bytes of one of its row groups.
+MAX_ROWS, MAX_GROUP = 20_000_000, 4 << 30
+#: Rows of the array that stands for a column of one text.
+_PIECE = 10_000
 
 
-def stored_schema() -> Any:
-    """The `pyarrow.Schema` of the stored columns except `LISTS`, which stay Python lists."""
+def stored_schema(lists: Iterable[str] = LISTS) -> pa.Schema:
+    """The schema of the stored columns; of those that hold lists only the given ones."""
     import pyarrow as pa
 
-    kinds = {"str": pa.large_string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    kinds = {
+        **{"str": pa.large_string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()},
+        "floats": pa.list_(pa.float64()),
+    }
+    chosen = set(lists)
     return pa.schema(
-        [(c.name, kinds[c.kind]) for c in SCHEMA.values() if c.stored and c.kind in kinds]
+        [
+            (column.name, kinds[column.kind])
+            for column in SCHEMA.values()
+            if column.stored and (column.kind != "floats" or column.name in chosen)
+        ]
     )
 
 
-def frame_of(table: Any, lists: Mapping[str, list[list[float] | None]]) -> pd.DataFrame:
-    """A table of `stored_schema` as a frame; integers with missing values stay integers."""
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """A table of `stored_schema` as a frame; integers with missing values stay integers.
+
+    Texts may be dictionaries. A column of one text refers to a short array again and again, so that
+    it takes no space.
+    """
     import pandas as pd
     import pyarrow as pa
 
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
-    return frame.assign(**{n: pd.Series(rows, dtype=object) for n, rows in lists.items()})
+    columns: dict[str, Any] = {}
+    names = table.column_names
+    for name in names:
+        column = table.column(0)
+        table = table.remove_column(0)  # what is converted need not be kept
+        if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+            columns[name] = pd.array(_texts(column), dtype="str")
+        elif pa.types.is_list(column.type) and name != "samples":  # few rows have one
+            columns[name] = pd.Series(column.to_pylist(), dtype=object)
+        elif pa.types.is_list(column.type):
+            columns[name] = pd.arrays.ArrowExtensionArray(column)
+        else:
+            columns[name] = column.to_pandas(types_mapper=nullable.get)
+    return pd.DataFrame(columns, copy=False)
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts without dictionaries."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return column
+    values = column.chunk(0).dictionary if column.num_chunks else ()
+    if len(values) != 1 or column.null_count:
+        return column.cast(pa.large_string())
+    piece = pa.repeat(values[0], min(len(column), _PIECE))
+    whole, rest = divmod(len(column), _PIECE)
+    return pa.chunked_array([*[piece] * whole, piece.slice(0, rest)] if whole else [piece])
+
+
+def lengths_of(lists: pd.Series) -> Any:
+    """The number of items in each list of a column, 0 where there is none; an array of integers."""
+    import pyarrow.compute as pc
+
+    return pc.list_value_length(lists.array.__arrow_array__()).fill_null(0).to_numpy(False)
+
+
+def read_parquet(path: Path, lists: Iterable[str], problems: list[str]) -> pd.DataFrame:
     """Read the stored columns of a `records.parquet`.
 
+    Rows with a value that `SCHEMA` does not allow are reported and skipped.
+
+    Args:
+        path: The file.
+        lists: Columns of lists that are wanted.
+        problems: A list to which sentences on skipped rows are appended.
+
     Raises:
-        UsageError: if it is not such a file.
+        UsageError: if it is not such a file, or too large.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = stored_schema()
+    schema = stored_schema(lists)
     try:
-        table = parquet.read_table(path, partitioning=None)
-        for name in (n for n in (*schema.names, *LISTS) if n not in table.column_names):
+        texts = [f.name for f in schema if pa.types.is_large_string(f.type)]
+        with parquet.ParquetFile(path) as file:
+            _check_size(file.metadata)
+            there = file.schema_arrow.names
+        for name in schema.names:
+            if there.count(name) > 1:
+                raise KeyError(f"column {name!r} is there {there.count(name)} times")
+        texts = [name for name in texts if name in there]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            table = file.read(columns=[name for name in schema.names if name in there])
+        for name in (n for n in schema.names if n not in there):
             if SCHEMA[name].since == 1:
                 raise KeyError(f"column {name!r} is missing")
             table = table.append_column(name, _absent(name, len(table)))
-        lists = {n: table[n].cast(pa.list_(pa.float64())).to_pandas() for n in LISTS}
-        stored = table.select(schema.names).cast(schema)
-    except (pa.ArrowException, OSError, KeyError) as error:
+        table = pa.table(
+            [_cast(table[field.name], field.type) for field in schema], names=schema.names
+        )
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0][:200]
         raise UsageError(
-            f"{str(path)!r} is not a table of records ({str(error).splitlines()[0]}); name a"
+            f"{str(path)!r} is not a table of records ({reason.strip(chr(34))}); name a"
             " records.parquet written by `benchsuite report`, or a records.jsonl"
         ) from error
-    return frame_of(
-        stored,
-        {n: [None if v is None else v.tolist() for v in values] for n, values in lists.items()},
-    )
+    return frame_of(_sound(table, path.name, problems))
+
+
+def _check_size(metadata: Any) -> None:
+    """Refuse a file whose content would not fit into memory.
+
+    Raises:
+        KeyError: with the reason.
+    """
+    if metadata.num_rows > MAX_ROWS:
+        raise KeyError(f"{metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read")
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = list(map(group.column, range(group.num_columns)))
+        size = sum(column.total_uncompressed_size for column in columns)
+        numbers = max((column.num_values for column in columns), default=0)
+        if size > MAX_GROUP or numbers > MAX_GROUP // 8:
+            raise KeyError(f"a row group of more than {MAX_GROUP >> 30} GiB")
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if not pa.types.is_large_string(kind):
+        return column.cast(kind)
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(kind).dictionary_encode()
+    if column.type.value_type != kind:
+        column = column.cast(pa.dictionary(pa.int32(), kind))
+    return column.unify_dictionaries()
+
+
+def _sound(table: pa.Table, name: str, problems: list[str]) -> pa.Table:
+    """The rows whose values are allowed; others are reported, by column."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sound = None
+    for field in table.schema:
+        column, values = SCHEMA[field.name], table[field.name]
+        if column.kind == "bool":
+            continue
+        low, high = column.bounds
+        if pa.types.is_dictionary(field.type):
+            texts = values.chunk(0).dictionary if values.num_chunks else pa.array([], pa.string())
+            lengths = pc.utf8_length(texts)
+            good = pc.and_(pc.greater_equal(lengths, int(low)), pc.less_equal(lengths, int(high)))
+            if column.choices:
+                good = pc.is_in(texts, pa.array(column.choices, texts.type))
+            if pc.all(good, min_count=0).as_py() and not (
+                column.name in REQUIRED and values.null_count
+            ):
+                continue
+            fine = pc.take(good, pc.cast(_indices(values), pa.int64()))
+        elif column.kind == "floats":
+            flat = values.combine_chunks()
+            each = _between(flat.flatten(), low, high)
+            if pc.all(each, min_count=0).as_py():
+                continue
+            bad = pc.unique(pc.list_parent_indices(flat).filter(pc.invert(each)))
+            fine = pc.invert(pc.is_in(pa.array(range(len(flat)), bad.type), bad))
+        else:
+            fine = _between(values, low, high)
+        fine = pc.fill_null(fine, column.name not in REQUIRED)
+        lost = len(fine) - (pc.sum(fine).as_py() or 0)
+        if lost:
+            problems.append(
+                f"{name}: {lost:,} rows with {column.name} that is not allowed, skipped;"
+                f" {column.allowed}"
+            )
+            sound = fine if sound is None else pc.and_(sound, fine)
+    return table if sound is None else table.filter(sound)
+
+
+def _indices(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return pa.chunked_array([chunk.indices for chunk in column.chunks], pa.int32())
+
+
+def _between(values: Any, low: float, high: float) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))
 
 
 def _absent(name: str, length: int) -> Any:
@@ -77,8 +231,23 @@ def _absent(name: str, length: int) -> Any:
     return pa.nulls(length) if default is None else pa.array([default] * length)
 
 
+def _without_formulas(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column whose texts that begin like a formula have an apostrophe before them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    unique = pc.unique(column)
+    if not pc.any(pc.match_substring_regex(unique, FORMULA), min_count=0).as_py():
+        return column
+    return pc.replace_substring_regex(column, f"(?s){FORMULA}(.*)", r"'\1\2")
+
+
 def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False) -> list[Path]:
     """Write `records.csv` and `records.parquet`, including samples (JSON lists in the CSV).
+
+    A text that a spreadsheet would compute as a formula has an apostrophe before it in the CSV.
 
     Arrow writes CSV ten times as fast as pandas.
 
@@ -98,15 +267,19 @@ def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False
     written = [directory / name, directory / "records.parquet"]
     plain = frame.copy(deep=False)
     plain.attrs = {}
-    table = pa.Table.from_pandas(plain, preserve_index=False)
+    # pandas cannot read its own note on a column of Arrow's type for lists.
+    table = pa.Table.from_pandas(plain.drop(columns="samples"), preserve_index=False)
+    samples = pa.chunked_array(pa.array(frame["samples"], pa.list_(pa.float64())))
+    table = table.add_column(frame.columns.get_loc("samples"), "samples", samples)
     parquet.write_table(table, written[1], compression="zstd")
     for name in LISTS:
         texts = [
             msgspec.json.encode(values).decode() if isinstance(values, list) else ""
-            for values in frame[name]
+            for values in table[name].to_pylist()
         ]
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, pa.array(texts, pa.string()))
+    table = pa.table([_without_formulas(c) for c in table.columns], names=table.column_names)
     with pa.output_stream(written[0], compression="gzip" if compress else None) as out:
         csv.write_csv(table, out)
     return written

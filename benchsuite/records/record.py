@@ -14,10 +14,20 @@ from typing import Any
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
-from benchsuite.records.schema import PROVENANCE, SCHEMA_VERSION, Status
+from benchsuite.records.schema import PROVENANCE, SCHEMA, SCHEMA_VERSION, Status
 
 #: Values that two attempts at the same measurement have in common.
 Key = tuple[str, ...]
+
+
+def storable(text: str, longest: int) -> str:
+    """A text as a record can hold it: encodable as UTF-8, and of at most `longest` characters.
+
+    Bytes that are not UTF-8 reach Python as lone surrogates (in the environment, in file names);
+    they are written as backslash escapes, because no reader of JSON accepts them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def key_of(
@@ -33,7 +43,11 @@ def key_of(
     min_run_time: float | None,
 ) -> Key:
     """The key for finding a finished measurement; the arguments are columns of `SCHEMA`."""
-    return (case, measure, version, machine, commit, tree, torch, source, str(min_run_time))
+    names = (case, measure, version, machine, commit, tree, torch, source)
+    return (
+        *(name.encode("utf-8", "backslashreplace").decode() for name in names),
+        str(min_run_time),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +91,13 @@ class Record:
                 row[item.name] = getattr(self, item.name)
         row.update(self.provenance)
         row["schema"] = SCHEMA_VERSION
-        return {key: value for key, value in row.items() if value not in (None, "", ())}
+        return {
+            key: storable(value, int(SCHEMA[key].bounds[1]))
+            if isinstance(value, str) and key in SCHEMA
+            else value
+            for key, value in row.items()
+            if value not in (None, "", ())
+        }
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:

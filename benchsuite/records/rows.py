@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import IO, Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
+from msgspec import Meta
 
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import DEFAULTS
-from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSION
+from benchsuite.records.schema import CRASHED, INTERRUPTED, SCHEMA, SCHEMA_VERSION, Column
 
 FILE_NAME = "records.jsonl"
 
@@ -27,23 +30,42 @@ MEASUREMENT = (
     *("study", "case", "measure", "version", "machine", "commit", "tree", "torch"),
     *("source", "min_run_time"),
 )
-#: The largest integer that a frame can hold.
-_LARGEST_INT = (1 << 63) - 1
 #: Surrogates, which cannot be encoded as UTF-8.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_TYPES: dict[str, Any] = {
-    "str": str,
-    "int": Annotated[int, msgspec.Meta(ge=-_LARGEST_INT, le=_LARGEST_INT)],
-    "float": float,
-    "bool": bool,
-    "floats": list[float],
-}
-_COLUMNS = {name: _TYPES[column.kind] for name, column in SCHEMA.items()}
-_COLUMNS["schema"] = Annotated[int, msgspec.Meta(le=SCHEMA_VERSION)]
+#: Longest line that is read; every sample and every output of a test sequence is a number in it.
+MAX_LINE = 16 << 20
+#: Problems of one file that are reported one by one; of the others only the number is.
+MOST_PROBLEMS = 20
+#: In the first row of an attempt, as `RecordFile` writes it.
+_STARTED = b'"status":"started"'
+
+
+def _type_of(column: Column) -> Any:
+    """A column's type for msgspec, with its bounds."""
+    low, high = column.bounds
+    if column.choices:
+        return Literal[column.choices]
+    match column.kind:
+        case "str":
+            return Annotated[str, Meta(min_length=int(low), max_length=int(high))]
+        case "int":
+            return Annotated[int, Meta(ge=int(low), le=int(high))]
+        case "bool":
+            return bool
+        case "float":
+            return Annotated[float, Meta(ge=float(low), le=float(high))]
+        case "floats":
+            return list[Annotated[float, Meta(ge=float(low), le=float(high))]]
+
+
+_COLUMNS = {name: _type_of(column) for name, column in SCHEMA.items()}
 #: Axes that rows of every schema version have; other axes get their default where missing.
 _OLDEST_AXES = tuple(axis.name for axis in AXES.values() if axis.since == 1)
 _REQUIRED = (*_OLDEST_AXES, "uid", "status", "schema")
+
+
+_MISSING = {"str": ""}
 
 
 class _RowBase(msgspec.Struct):
@@ -60,25 +82,71 @@ class _RowBase(msgspec.Struct):
         return msgspec.structs.replace(self, **changes)
 
 
-#: `SCHEMA` as a type, for loading frames fast; missing strings are empty, other values None.
-Row: Any = msgspec.defstruct(
-    "Row",
-    [
-        *((name, _COLUMNS[name]) for name in _REQUIRED),
-        *(
-            (name, kind, DEFAULTS.get(name, "" if SCHEMA[name].kind == "str" else None))
-            for name, kind in _COLUMNS.items()
-            if name not in _REQUIRED
-        ),
-    ],
-    bases=(_RowBase,),
-    gc=False,
-)
+@cache
+def row_type_of(lists: tuple[str, ...]) -> Any:
+    """`SCHEMA` as a type, with these of the columns that hold lists of numbers."""
+    return struct_of(*(n for n in _COLUMNS if SCHEMA[n].kind != "floats" or n in lists))
+
+
+def struct_of(*names: str) -> Any:
+    """A struct of some columns; missing strings are empty, other missing values None."""
+    missing = {name: DEFAULTS.get(name, _MISSING.get(SCHEMA[name].kind)) for name in names}
+    return msgspec.defstruct(
+        "Row",
+        [
+            *((name, _COLUMNS[name]) for name in names if name in _REQUIRED),
+            *((name, _COLUMNS[name], missing[name]) for name in names if name not in _REQUIRED),
+        ],
+        bases=(_RowBase,),
+        gc=False,
+    )
+
+
+#: The type with all columns.
+Row: Any = row_type_of(tuple(SCHEMA))
 #: `SCHEMA` as a type of dicts, which hold only the columns that were written.
 _DICT: Any = TypedDict(  # type: ignore[misc]
     "_DICT",
     {name: kind if name in _REQUIRED else NotRequired[kind] for name, kind in _COLUMNS.items()},
 )
+
+
+#: What is needed of the first row of an attempt that has ended.
+_Start: Any = msgspec.defstruct(
+    "_Start",
+    [
+        *((name, _COLUMNS[name]) for name in ("uid", "status", "schema")),
+        ("run", _COLUMNS["run"], ""),
+        *((name, _COLUMNS[name], None) for name in ("started_at", "timeout")),
+        ("line", Any, None),  # set after decoding: its number and its bytes
+    ],
+    bases=(_RowBase,),
+    gc=False,
+)
+
+
+class Problems:
+    """Sentences on lines of one file that cannot be read, up to `MOST_PROBLEMS`.
+
+    Args:
+        name: Name of the file.
+        sentences: The list to which they are appended, if any.
+    """
+
+    def __init__(self, name: str, sentences: list[str] | None) -> None:
+        self._name, self._sentences, self._count = name, sentences, 0
+
+    def add(self, number: int, fault: object) -> None:
+        """Report a line by its number, counted from 1."""
+        self._count += 1
+        if self._sentences is not None and self._count <= MOST_PROBLEMS:
+            self._sentences.append(f"{self._name}, line {number}: {fault}")
+
+    def close(self) -> None:
+        """Report how many more there were."""
+        more = self._count - MOST_PROBLEMS
+        if self._sentences is not None and more > 0:
+            self._sentences.append(f"{self._name}: {more:,} more lines are not records, skipped")
 
 
 def read_rows(path: Path, problems: list[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -101,23 +169,156 @@ def rows_as(row_type: Any, path: Path, problems: list[str] | None = None) -> Ite
     parses it. Lines that it rejects are examined again, to report the reason.
     """
     decode = msgspec.json.Decoder(row_type).decode
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
+    with _opened(path) as file:
+        found = Problems(path.name, problems)
+        for number, line in _lines(file, found):
+            try:
+                yield decode(line)
+            except (ValueError, RecursionError):
                 try:
-                    row = decode(line)
-                except (ValueError, RecursionError):
-                    if not line.strip():
-                        continue
-                    try:
-                        row = msgspec.convert(_parse(line), row_type)
-                    except ValueError as fault:
-                        if problems is not None:
-                            problems.append(f"{path.name}, line {number}: {fault}")
-                        continue
+                    row = _examined(line, row_type)
+                except ValueError as fault:
+                    found.add(number, fault)
+                else:
+                    if row is not None:
+                        yield row
+        found.close()
+
+
+def outcomes_in(path: Path, row_type: Any, problems: list[str] | None) -> Iterator[tuple[int, Any]]:
+    """The attempts of a file as `attempts` yields them, read faster than all rows are.
+
+    The first row of an attempt is not decoded if the attempt's final row is the next line, and
+    otherwise only what `attempts` needs of it; the rest is decoded and validated where the attempt
+    has no other row.
+
+    Args:
+        path: A record file.
+        row_type: A struct with the columns of `SCHEMA` that are wanted.
+        problems: A list to which one sentence per unreadable line is appended.
+
+    Raises:
+        UsageError: if the file cannot be read.
+    """
+    decode, start_of = (msgspec.json.Decoder(kind).decode for kind in (row_type, _Start))
+    with _opened(path) as file:
+        found = Problems(path.name, problems)
+
+        def decoded(number: int, line: bytes) -> Any:
+            try:
+                if _STARTED in line and (start := start_of(line)).status == "started":
+                    start.line = number, line
+                    return start
+                return decode(line)
+            except (ValueError, RecursionError):
+                try:
+                    return _examined(line, row_type)
+                except ValueError as fault:
+                    found.add(number, fault)
+                    return None
+
+        def rows() -> Iterator[Any]:
+            held: tuple[int, bytes] | None = None  # a first row whose next line is not read yet
+            for number, line in _lines(file, found):
+                if held is None and _STARTED in line:
+                    held = number, line
+                    continue
+                row = decoded(number, line)
+                if held is not None:
+                    ended = row is not None and row.status != "started"
+                    if not (ended and b'"uid":"%b"' % row.uid.encode() in held[1]):
+                        start = decoded(*held)
+                        if start is not None:
+                            yield start
+                    held = None
+                if row is not None:
+                    yield row
+            if held is not None and (row := decoded(*held)) is not None:
                 yield row
+
+        for index, outcome in attempts(rows()):
+            if isinstance(outcome, _Unfinished):
+                number, line = outcome.start.line
+                try:
+                    row = _examined(line, row_type)
+                except ValueError as fault:
+                    found.add(number, fault)
+                else:
+                    yield index, row | outcome.changes
+            else:
+                yield index, outcome
+        found.close()
+
+
+def tail_rows(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Rows that were appended to a file after an offset, and the offset of what is not read yet.
+
+    Lines that are not records are skipped; a last line without an end is being written, and is
+    left for the next call.
+
+    Args:
+        path: A record file; it need not exist.
+        offset: Bytes that were read before.
+
+    Raises:
+        UsageError: if the file cannot be read.
+    """
+    if not path.exists():
+        return [], offset
+    decode: Any = msgspec.json.Decoder(_DICT).decode
+    rows: list[dict[str, Any]] = []
+    with _opened(path) as file:
+        file.seek(offset)
+        while line := file.readline(MAX_LINE + 1):
+            if not line.endswith(b"\n") and len(line) <= MAX_LINE:
+                break
+            offset += len(line)
+            try:
+                rows.append(decode(line))
+            except (ValueError, RecursionError):
+                with suppress(ValueError):
+                    row = _examined(line, _DICT)
+                    rows += [] if row is None else [row]
+    return rows, offset
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file for reading.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _lines(file: IO[bytes], problems: Problems) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file with their numbers; one longer than `MAX_LINE` is reported and skipped."""
+    read = file.readline
+    number = 0
+    while line := read(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            problems.add(number, f"longer than {MAX_LINE >> 20} MiB, skipped")
+            while line and not line.endswith(b"\n"):
+                line = read(MAX_LINE)
+        else:
+            yield number, line
+
+
+def _examined(line: bytes, row_type: Any) -> Any:
+    """A line that the decoder has rejected as a row of that type, or None for an empty line.
+
+    Raises:
+        ValueError: with the reason why it is not a record.
+    """
+    if not line.strip():
+        return None
+    return msgspec.convert(_parse(line), row_type)
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -141,36 +342,61 @@ def _fault_of(row: object) -> str:
     """Why a parsed line is not a valid record, or an empty string."""
     if not isinstance(row, dict) or "uid" not in row or "status" not in row:
         return "not a record"
-    if not isinstance(row.get("schema"), int) or row["schema"] > SCHEMA_VERSION:
-        return f"schema {row.get('schema')!r} is newer than {SCHEMA_VERSION}; update benchsuite"
+    version = row.get("schema")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        shown = version if version is None or type(version) is int else _short(version)
+        return f"schema {shown} is newer than {SCHEMA_VERSION}; update benchsuite"
     for name, value in row.items():
         column = SCHEMA.get(name)
-        if column is not None and not _fits(value, column.kind):
-            return f"{name} = {str(value)[:40]!r} is not of type {column.kind}"
+        if column is None:
+            continue
+        if not _is_of(value, column.kind):
+            return f"{name} = {_short(value)} is not of type {column.kind}"
+        if not _is_within(value, column):
+            return f"{name} = {_short(value)} is not allowed; {column.allowed}"
     missing = next((name for name in _OLDEST_AXES if name not in row), None)
     return f"{missing} is missing" if missing else ""
 
 
-def _fits(value: object, kind: str) -> bool:
+def _short(value: object) -> str:
+    """A value for a message: its beginning, and nothing that a terminal cannot show."""
+    return ascii(str(value)[:40] if not isinstance(value, int) or abs(value) < 1 << 70 else "huge")
+
+
+def _is_of(value: object, kind: str) -> bool:
     match kind:
         case "floats":
-            return isinstance(value, list) and all(_fits(item, "float") for item in value)
+            return isinstance(value, list) and all(_is_of(item, "float") for item in value)
         case "str":
             return isinstance(value, str) and not _SURROGATE.search(value)
         case "bool":
             return isinstance(value, bool)
         case "int":
-            return (
-                isinstance(value, int)
-                and not isinstance(value, bool)
-                and abs(value) <= _LARGEST_INT
-            )
+            return isinstance(value, int) and not isinstance(value, bool)
         case _:
-            return (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and abs(value) <= sys.float_info.max
-            )
+            return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_within(value: Any, column: Column) -> bool:
+    """Whether a value of the right type is within the bounds of its column; NaN is not."""
+    low, high = column.bounds
+    if column.choices:
+        return value in column.choices
+    match column.kind:
+        case "floats":
+            return all(low <= item <= high for item in value)
+        case "str":
+            return low <= len(value) <= high
+        case _:
+            return bool(low <= value <= high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """An attempt of which only the first row exists: that row, and the outcome."""
+
+    start: Any
+    changes: dict[str, str]
 
 
 def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
@@ -182,22 +408,27 @@ def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     the status is `timeout`; otherwise it is `crashed`.
 
     Args:
-        rows: Rows, all of type `Row` or all dicts.
+        rows: Rows, all of type `Row` or all dicts; unfinished ones of type `_Start` are yielded
+            as `_Unfinished`.
     """
     indices: dict[str, int] = {}
     begun: dict[int, tuple[Any, Any]] = {}  # unfinished attempts, and the one that began next
+    count = 0
     for row in rows:
-        count = len(indices)
         index = indices.setdefault(row["uid"], count)
-        if index == count and index - 1 in begun:
+        new = index == count
+        count += new
+        if new and begun and index - 1 in begun:
             begun[index - 1] = (begun[index - 1][0], row)
         if row["status"] != "started":
-            begun.pop(index, None)
+            if begun:
+                begun.pop(index, None)
             yield index, row
-        elif index == count:
+        elif new:
             begun[index] = (row, None)
     for index, (row, after) in begun.items():
-        yield index, row | _outcome_of_killed(row, after)
+        changes = _outcome_of_killed(row, after)
+        yield index, _Unfinished(row, changes) if isinstance(row, _Start) else row | changes
 
 
 def settle(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchsuite.records.rows import tail_rows
 
 
 class Tail:
@@ -14,7 +15,7 @@ class Tail:
     Args:
         path: The record file; it may not exist yet.
         offset: Bytes to begin after.
-        run: Identity of the run; rows of other runs are passed over, and what is not a row.
+        run: Identity of the run; rows of other runs and lines that are not rows are skipped.
     """
 
     def __init__(self, path: Path, offset: int, run: str) -> None:
@@ -22,17 +23,5 @@ class Tail:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows, in the order of writing."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # being written
-                self._offset += len(line)
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue  # a line that an earlier run left torn; loading reports it
-                if isinstance(row, dict) and row.get("run") == self._run:
-                    yield row
+        rows, self._offset = tail_rows(self._path, self._offset)
+        yield from (row for row in rows if row.get("run") == self._run)

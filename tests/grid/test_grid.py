@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from benchsuite import units
@@ -293,3 +295,46 @@ def test_registries_resolve():
 
 def test_every_axis_is_a_field_of_a_case():
     assert list(AXES) == list(Case.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"input_size": [1, 8, 16], "hidden_size": [8, 16]},
+        {"dtype": ["float32", "float64"], "bidirectional": [False, True], "engine": ["eager"]},
+        {"match": ["params"], "num_threads": [2], "seed": [0, 1], "allocator": ["held", "default"]},
+    ],
+)
+def test_ids_of_cases_need_no_cases(changes):
+    study = load_study("quick").derive(changes, measures=["latency", "matmul_rate"])
+    study = study.with_device("cpu")
+    for measure in study.measures:
+        ids = list(study.case_ids(measure))
+        assert ids == [(case.id, case.model) for case in study.cases(measure)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("timeout = " + "9" * 5000, "Exceeds the limit"),
+        ("axes = " + "[" * 5000, "nested too deeply"),
+        ("axes = 1979-13-01", "is not valid"),
+        ("axes = 3", "must be a table"),
+    ],
+)
+def test_study_files_that_tomllib_cannot_read_are_refused(text, words, tmp_path):
+    (path := tmp_path / "s.toml").write_text(text)
+    with pytest.raises(UsageError, match=words) as error:
+        load_study(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_file_is_a_regular_file_of_limited_size(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(UsageError, match="is not a regular file"):
+        load_study(str(tmp_path / "pipe.toml"))
+    with (tmp_path / "large.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match="is too large; at most 1 MiB are read"):
+        load_study(str(tmp_path / "large.toml"))

@@ -1,11 +1,12 @@
 """How long records take to load and to report, how much memory, and how that grows with records.
 
-    python tests/perf/records.py [--large] [--load] [SIZE …]
+    python tests/perf/records.py [--large] [--load] [--resume] [SIZE …]
 
 Generates record files of 20,000 and 200,000 rows with raw samples, each with the start of its
 attempt as well, and reads each in a process of its own. `--large` adds 2,000,000, which are loaded
-only: their file takes 4 GB while it is there. `--load` leaves out the report everywhere. A
-benchmark, not a test.
+only: their file takes 4 GB while it is there. `--load` leaves out the report everywhere.
+`--resume` prints instead what it takes to find out what is left of a study of 200,000 finished
+cases, and to list a home of 10,000 studies. A benchmark, not a test.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.case import Case
+from benchsuite.grid.study import load_study
 from benchsuite.records import FILE_NAME, Record
+from benchsuite.records.attempts import new_attempt
 
 MODELS = (
     *("lstm", "gru", "lstm_cell", "gru_cell", "lstm_peephole", "lstm_peephole_diag"),
@@ -52,6 +56,63 @@ if sys.argv[2]:
 whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(len(frame), loaded, most / 2**20, reported, whole / 2**20, page / 1e6)
 """
+
+_RESUME = """
+import resource, sys, time
+from pathlib import Path
+from benchsuite.grid.study import load_study
+from benchsuite.records.attempts import finished_keys, study_keys
+start = time.perf_counter(), time.process_time()
+study = load_study(sys.argv[1])
+known = finished_keys(Path(sys.argv[2]))
+wanted = dict(study_keys(study))
+left = sum(key not in known for key in wanted)
+took = time.perf_counter() - start[0], time.process_time() - start[1]
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(f"{len(wanted):,} measurements, {len(known):,} finished, {left} left:"
+      f" {took[0]:.1f} s ({took[1]:.1f} s of processor), {most:.2f} GiB")
+"""
+_LIST = """
+import sys, time
+from pathlib import Path
+from benchsuite.cli._sources import measured_studies
+start = time.perf_counter(), time.process_time()
+names = measured_studies(Path(sys.argv[1]))
+print(f"{len(names):,} studies: {time.perf_counter() - start[0]:.2f} s"
+      f" ({time.process_time() - start[1]:.2f} s of processor)")
+"""
+
+
+def resume() -> None:
+    """Print the cost of planning a resumed study, and of listing many studies."""
+    axes = {
+        "model": ["lstm", "gru", "tcn", "conv"],
+        "seq_len": list(range(1, 626)),
+        "batch_size": list(range(1, 11)),
+        "hidden_size": [8, 16, 32, 64],
+        "mode": ["infer"],
+    }
+    study = load_study("quick").derive(axes, measures=["latency"], name="many").with_device("cpu")
+    with tempfile.TemporaryDirectory() as directory:
+        (definition := Path(directory) / "s.toml").write_text(study.to_toml(), encoding="utf-8")
+        file = Path(directory) / FILE_NAME
+        spec, samples = MEASURES.get("latency"), (1e-3,) * 15
+        with file.open("w", encoding="utf-8") as out:
+            for number, case in enumerate(study.cases("latency")):
+                if number == study.size // 2:
+                    continue  # the one that is left
+                start = new_attempt(case, spec, study.budget, study="many", run="r")
+                for record in (start, start.replace(status="ok", value=1e-3, samples=samples)):
+                    out.write(json.dumps(record.to_row(), separators=(",", ":")) + "\n")
+        print(f"{file.stat().st_size / 1e6:,.0f} MB of records")
+        child = [sys.executable, "-c", _RESUME, str(definition), str(file)]
+        subprocess.run(child, check=True)
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(10_000):
+            place = Path(directory) / f"study{number}"
+            place.mkdir()
+            (place / FILE_NAME).touch()
+        subprocess.run([sys.executable, "-c", _LIST, directory], check=True)
 
 
 def cases() -> Iterator[Case]:
@@ -124,7 +185,11 @@ def main() -> None:
     options.add_argument("sizes", metavar="SIZE", nargs="*", type=int, default=SIZES)
     options.add_argument("--large", action="store_true")
     options.add_argument("--load", action="store_true")
+    options.add_argument("--resume", action="store_true")
     own = options.parse_args()
+    if own.resume:
+        resume()
+        return
     print("limits at 200,000: load 5 s, report 20 s, 1.5 GiB, page 5 MB; linear")
     before: list[float] = []
     for size in (*own.sizes, *([LARGE] if own.large else [])):

@@ -8,19 +8,25 @@ import multiprocessing
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.axes import AXES
+from benchsuite.grid.study import load_study
 from benchsuite.records import (
     SCHEMA,
     Record,
     RecordFile,
+    attempts,
     latest,
     load_records,
     read_rows,
+    rows,
     settle,
     to_frame,
     write_tables,
@@ -75,7 +81,7 @@ def test_the_frame_has_all_columns_of_the_schema(file, make_record):
     timed, exact, failed = (row for _, row in frame.iterrows())
     assert (timed["value"], timed["ci_low"], timed["ci_high"]) == (3.5, 1.0, 6.0)
     assert (timed["q25"], timed["q75"], timed["n_samples"]) == (2.25, 4.75, 6)
-    assert timed["samples"] == [3.0, 1.0, 2.0, 4.0, 5.0, 6.0]
+    assert list(timed["samples"]) == [3.0, 1.0, 2.0, 4.0, 5.0, 6.0]
     assert (exact["ci_low"], exact["ci_high"], exact["n_samples"]) == (10.0, 10.0, 1)
     assert (math.isnan(failed["value"]), failed["n_samples"], failed["reason"]) == (True, 0, "why")
 
@@ -276,3 +282,154 @@ def test_interval_of_the_median_has_the_nominal_coverage():
 def test_a_summary_needs_samples():
     with pytest.raises(ValueError, match="no samples"):
         summarise([])
+
+
+def test_text_that_is_not_unicode_is_stored_as_escapes(file, make_record, monkeypatch):
+    """Bytes of the environment or of an error's message must not make a row unreadable."""
+    record = make_record(machine="lab\udcff", status="failed", reason="bad \ud800 byte")
+    file.append(record)
+    (row,) = read_rows(file.path)
+    assert (row["machine"], row["reason"]) == ("lab\\udcff", "bad \\ud800 byte")
+    assert Record.from_row(row).key == record.key
+
+
+def test_a_long_reason_is_cut_to_what_a_row_may_hold(file, make_record):
+    file.append(make_record(status="failed", reason="x" * 100_000))
+    (row,) = read_rows(file.path)
+    assert (len(row["reason"]), row["reason"][-1]) == (10_000, "…")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"value": -1}, "value = '-1' is not allowed; numbers from 0 to 1e+100"),
+        ({"value": 1e300}, "value = '1e+300' is not allowed"),
+        ({"samples": [1.0, -1.0]}, "samples = '[1.0, -1.0]' is not allowed"),
+        ({"started_at": 1e18}, "started_at = '1e+18' is not allowed"),
+        ({"seq_len": 0}, "seq_len = '0' is not allowed; whole numbers from 1 to 1.67772e+07"),
+        ({"hidden_size": 1 << 40}, "hidden_size = '1099511627776' is not allowed"),
+        ({"status": "fine"}, "status = 'fine' is not allowed; one of started, ok"),
+        ({"device": "auto"}, "device = 'auto' is not allowed; one of cpu, cuda"),
+        ({"case": "x" * 2000}, "is not allowed; 0 to 1,000 characters"),
+    ],
+)
+def test_values_that_a_column_cannot_mean_are_reported(changes, words, make_record, tmp_path):
+    path = tmp_path / "records.jsonl"
+    written = [make_record().to_row(), {**make_record(seq_len=9).to_row(), **changes}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in written))
+    frame = load_records(path)
+    assert len(frame) == 1
+    (problem,) = frame.attrs["problems"]
+    assert words in problem
+
+
+def test_problems_of_a_file_are_listed_up_to_a_number(file, make_record):
+    file.append(make_record())
+    with file.path.open("a") as out:
+        out.write("[]\n" * 1000)
+    problems = load_records(file.path).attrs["problems"]
+    assert len(problems) == 21
+    assert problems[-1] == "records.jsonl: 980 more lines are not records, skipped"
+
+
+def test_a_line_that_is_too_long_is_skipped(tmp_path, make_record, monkeypatch):
+    monkeypatch.setattr(rows, "MAX_LINE", 5000)
+    with (tmp_path / "r.jsonl").open("wb") as out:
+        for length in (4, 8):
+            out.write(json.dumps(make_record(seq_len=length).to_row()).encode() + b"\n")
+            out.write(b"\x00" * 20_000 + b"\n")
+    frame = load_records(out.name)
+    assert list(frame["seq_len"]) == [4, 8]
+    assert "line 2: longer than" in frame.attrs["problems"][0]
+    assert len(frame.attrs["problems"]) == 2
+
+
+def test_lines_that_others_append_while_a_run_is_followed_are_skipped(file, make_record):
+    file.append(make_record(seq_len=4))
+    found, offset = rows.tail_rows(file.path, 0)
+    with file.path.open("ab") as out:
+        out.write(b"[]\n" + b"[" * 100_000 + b'\n"x"\n\xff\n{"run": "r"}\n\n')
+    file.append(make_record(seq_len=8))
+    with file.path.open("ab") as out:
+        out.write(b'{"uid": "being written')
+    more, after = rows.tail_rows(file.path, offset)
+    assert [row["seq_len"] for row in found + more] == [4, 8]
+    assert rows.tail_rows(file.path, after) == ([], after)
+    assert rows.tail_rows(file.path.with_name("absent"), 5) == ([], 5)
+
+
+def test_keys_of_finished_measurements_are_those_of_the_records(file, make_record):
+    attempts_made = [
+        make_record(seq_len=4),
+        make_record(seq_len=8, status="failed", reason="why"),
+        make_record(seq_len=16, min_run_time=0.5, provenance={"tree": "t", "source": "s"}),
+        make_record(seq_len=4, status="failed", reason="interrupted"),
+        make_record(seq_len=32, status="timeout", reason="why"),
+        make_record(seq_len=32, status="crashed", reason="why"),
+        make_record(seq_len=64, status="started"),
+    ]
+    for record in attempts_made:
+        file.append(record)
+    known = attempts.finished(file.path)
+    assert attempts.finished_keys(file.path) == {key: own.status for key, own in known.items()}
+    assert len(known) == 2
+    assert attempts.finished_keys(file.path.with_name("absent")) == {}
+
+
+def test_keys_of_a_study_are_those_of_its_attempts():
+    study = load_study("quick").derive({"seq_len": [4, 8]}, measures=["latency", "matmul_rate"])
+    study = study.with_device("cpu")
+    expected = [
+        (attempts.attempt_key(case, MEASURES.get(name), study.budget), name)
+        for name in study.measures
+        for case in study.cases(name)
+    ]
+    assert list(attempts.study_keys(study)) == expected
+
+
+def test_columns_that_are_not_wanted_are_not_read(file, make_record):
+    file.append(make_record(samples=[1.0, 2.0, 4.0], value=2.0))
+    frame = load_records(file.path, columns=["seq_len", "value"])
+    assert list(frame.columns) == ["seq_len", "value"]
+    frame = load_records(file.path, columns=["value", "q25", "n_samples"])
+    assert frame.iloc[0].to_list() == [2.0, 1.5, 3]
+    with pytest.raises(UsageError, match="unknown column of records 'vale'"):
+        load_records(file.path, columns=["vale"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("seq_len", [0, 8]),
+        ("value", [-1.0, 2.0]),
+        ("status", ["fine", "ok"]),
+        ("uid", [None, "u"]),
+        ("samples", [[1.0, math.nan], [1.0]]),
+    ],
+)
+def test_rows_of_a_table_are_checked_as_lines_are(name, values, file, make_record, tmp_path):
+    file.append(make_record(seq_len=4))
+    file.append(make_record(seq_len=8))
+    _, path = write_tables(load_records(file.path), tmp_path / "out")
+    table = parquet.read_table(path)
+    index = table.schema.get_field_index(name)
+    column = pa.array(values, table.schema.field(name).type)
+    parquet.write_table(table.set_column(index, name, column), path)
+    frame = load_records(path)
+    assert list(frame["seq_len"]) == [8]
+    (problem,) = frame.attrs["problems"]
+    assert f"records.parquet: 1 rows with {name} that is not allowed" in problem
+    doubled = table.append_column(name, table[name])
+    parquet.write_table(doubled, path)
+    with pytest.raises(UsageError, match=f"column '{name}' is there 2 times"):
+        load_records(path)
+
+
+def test_a_cell_of_the_csv_is_not_a_formula(file, make_record, tmp_path):
+    file.append(
+        make_record(machine="=cmd|' /C calc'!A0", status="failed", reason="-1+1", study="@x")
+    )
+    csv, _ = write_tables(load_records(file.path), tmp_path / "out")
+    row = pd.read_csv(csv, keep_default_na=False).iloc[0]
+    assert row["machine"] == "'=cmd|' /C calc'!A0"
+    assert (row["reason"], row["study"]) == ("'-1+1", "'@x")

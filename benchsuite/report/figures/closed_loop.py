@@ -27,7 +27,7 @@ def wave_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
         if not task_of(str(measure)):
             continue
         rows = measured(chosen, str(measure))
-        rows = rows[[isinstance(values, list) for values in rows["predicted"]]]
+        rows = rows[rows["predicted"].notna()]
         rows = rows.sort_values(["seq_len", "hidden_size"]).drop_duplicates("model", keep="last")
         if len(rows):
             yield _figure(str(measure), rows.sort_index())
