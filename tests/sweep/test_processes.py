@@ -68,9 +68,9 @@ def test_a_lock_where_flock_fails_or_grants_all(tmp_path, monkeypatch, fault):
             raise OSError(fault, os.strerror(fault))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with locked(tmp_path), pytest.raises(BenchsuiteError, match="being run by process"):
-        with locked(tmp_path):
-            pass
+    running = pytest.raises(BenchsuiteError, match="being run by process")
+    with locked(tmp_path), running, locked(tmp_path):
+        pass
     with locked(tmp_path):
         pass
     assert not (tmp_path / ".running").exists()
