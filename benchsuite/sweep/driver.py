@@ -23,7 +23,12 @@ from benchsuite.records import CRASHED, FINAL, INTERRUPTED, Key, Record, provena
 from benchsuite.records.home import StudyHome
 from benchsuite.records.schema import SUSPENDED
 from benchsuite.sweep import plan
-from benchsuite.sweep.guards import check_identity, check_storage, notes_on_checkout
+from benchsuite.sweep.guards import (
+    RUN_INODES,
+    check_identity,
+    check_storage,
+    notes_on_checkout,
+)
 from benchsuite.sweep.launchers import asv
 from benchsuite.sweep.remaining import Remaining
 from benchsuite.sweep.tail import Tail
@@ -135,7 +140,7 @@ def run_study(
         notes = notes_on_checkout()
         commit = provenance.checkout().get("commit")
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
-            check_storage(place)
+            check_storage(place, inodes=RUN_INODES)
             run.measure(_left(wanted, done), watch)
             notes += run.notes
         return _balance(

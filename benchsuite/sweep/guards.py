@@ -14,9 +14,10 @@ from benchsuite.grid.study import Study
 from benchsuite.records import provenance
 from benchsuite.records.home import StudyHome
 
-#: Minimum free disk space, in bytes, and inodes: a run creates some ten files.
+#: Minimum free disk space, in bytes.
 _LEAST_DISK = 1 << 16
-_LEAST_INODES = 16
+#: Files that a run creates among the results, with some to spare.
+RUN_INODES = 16
 
 
 def resolve_device(study: Study) -> Study:
@@ -62,10 +63,14 @@ def check_identity(study: Study, known: Iterable[tuple[str, str]]) -> None:
         )
 
 
-def check_storage(study_home: StudyHome) -> None:
+def check_storage(study_home: StudyHome, *, inodes: int = 1) -> None:
     """Report storage that cannot take another record, which causes various errors in a run.
 
     A file is written, flushed and removed again, and the record file is opened, as for a record.
+
+    Args:
+        study_home: The directory of the study's results.
+        inodes: How many new files it must have room for.
 
     Raises:
         BenchsuiteError: with the cause: no space, no inodes, or what the system reports.
@@ -79,9 +84,9 @@ def check_storage(study_home: StudyHome) -> None:
         space = os.statvfs(path)
         if space.f_bavail * space.f_frsize < _LEAST_DISK:
             raise BenchsuiteError(f"the disk of {path} is full; free some space, or {again}")
-        if space.f_files and space.f_favail < _LEAST_INODES:
+        if space.f_files and space.f_favail < inodes:
             raise BenchsuiteError(
-                f"the disk of {path} has {space.f_favail} inodes left and {_LEAST_INODES} are"
+                f"the disk of {path} has {space.f_favail} inodes left and {inodes} are"
                 f" needed for new files; remove some files, or {again}"
             )
         _try_to_write(path)

@@ -82,7 +82,8 @@ def points(study: Study, measure: str) -> list[Key]:
 
 
 def _keys(study: Study, name: str) -> Iterator[tuple[Key, tuple[Case, str]]]:
-    spec, by_model = MEASURES.get(name), {}
+    spec = MEASURES.get(name)
+    by_model: dict[str, Key] = {}  # keys of one model differ in the case alone
     for case in _cases(study, name):
         key = by_model.get(case.model)
         if key is None:

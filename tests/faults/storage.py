@@ -119,7 +119,7 @@ exec "$@"
 """
 
 
-@pytest.mark.parametrize("free", [0, 1, 3, 6, 9, 20])
+@pytest.mark.parametrize("free", [0, 1, 3, 6, 9, 24, 40])
 def test_few_inodes_left(project, tmp_path, free):
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace may be made here")
@@ -128,7 +128,7 @@ def test_few_inodes_left(project, tmp_path, free):
     prefix = ["unshare", "-m", "sh", "-c", INODES, "sh", str(place), str(free)]
     words = project.study(models="lstm", batches="1:2:+1")
     done = project.run(*words, "--home", str(place), prefix=prefix)
-    if free == 20:
+    if free > 20:
         assert done.returncode == 0, done.stderr
     else:
         code = 2 if "No space left on device" in done.stderr else 1

@@ -13,8 +13,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[1]
 MARK = "BENCHSUITE_FAULT_TEST"
-SMALL = ["-a", "seq_len=4", "-a", "hidden_size=4", "-a", "mode=infer", "-a", "match=width"]
-SMALL += ["--measure", "latency"]
 
 
 class Project:

@@ -54,7 +54,9 @@ def main():
             time.sleep(0.05)
         seconds = time.monotonic() - began
         memory = {name: _peak(pid) for name, pid in _tree(driver.pid).items()}
+        seconds_computed = _computed(driver.pid)
         print(f"{len(wanted):,} measurements, {size / 1e6:.0f} MB: begins after {seconds:.1f} s")
+        print(f"CPU seconds of the driver by then: {seconds_computed:.1f}")
         print("peak memory, MiB:", memory)
         driver.wait()
         print(f"the run took {time.monotonic() - began:.1f} s, exit code {driver.returncode}")
@@ -63,6 +65,11 @@ def main():
 def _tree(pid):
     child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {"driver": pid, **({"asv": int(child[0])} if child else {})}
+
+
+def _computed(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak(pid):

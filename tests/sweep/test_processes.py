@@ -1,0 +1,145 @@
+"""The plan, locks, clocks and the watchdog of a run, without running asv."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+
+import pytest
+
+from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.grid.study import load_study, shipped
+from benchsuite.measures.watchdog import Watchdog
+from benchsuite.records import RecordFile
+from benchsuite.records.home import StudyHome, remove_links, replace_text
+from benchsuite.records.lock import locked
+from benchsuite.sweep import plan, processes
+from benchsuite.sweep.tail import Tail
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_plan_has_the_cases_and_keys_of_the_study(name):
+    from benchsuite.catalog.measures import MEASURES
+    from benchsuite.records.attempts import attempt_key
+
+    study = load_study(name).with_device("cpu")
+    wanted = plan.wanted(study)
+    for measure in study.measures:
+        cases = study.cases(measure)
+        assert list(plan._cases(study, measure)) == cases
+        assert plan.points(study, measure)[-1] == attempt_key(
+            cases[-1], MEASURES.get(measure), study.budget
+        )
+        assert wanted[plan.points(study, measure)[0]] == (cases[0], measure)
+
+
+def test_a_value_that_an_axis_does_not_allow_is_refused_by_the_plan():
+    study = load_study("quick").with_device("cpu").derive({"seq_len": [4, "five"]})
+    with pytest.raises(UsageError, match="'five' is not allowed"):
+        plan.wanted(study)
+
+
+def test_the_last_attempt_counts_and_an_interrupted_one_does_not(make_record, tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    record = make_record(value=1.0, provenance={"torch": "", "source": ""}, min_run_time=0.1)
+    file.append(record)
+    file.append(record.replace(uid="b", value=2.0))
+    file.append(record.replace(uid="c", status="failed", value=None, reason="interrupted"))
+    processors = set()
+    found = plan.outcomes(
+        file.path, {record.key: (record.case, "latency")}, plan.Numbers, processors=processors
+    )
+    assert found[record.key].value == 2.0
+    assert processors == {("here", "test processor")}
+
+
+def test_what_is_not_a_row_of_the_run_is_passed_over(tmp_path):
+    file = tmp_path / "records.jsonl"
+    file.write_text("[]\n3\n" + "[" * 100_000 + '\n{"run": "a", "n": 1}\n{"run": "b"}\n{"run"')
+    assert list(Tail(file, 0, "a").rows()) == [{"run": "a", "n": 1}]
+
+
+@pytest.mark.parametrize("fault", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, 0])
+def test_a_lock_where_flock_fails_or_grants_all(tmp_path, monkeypatch, fault):
+    def flock(*_):
+        if fault:
+            raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    running = pytest.raises(BenchsuiteError, match="being run by process")
+    with locked(tmp_path), running, locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+    assert not (tmp_path / ".running").exists()
+
+
+def test_a_lock_of_a_process_that_ended_is_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    with locked(tmp_path):
+        owner = json.loads((tmp_path / ".running").read_text())
+    (tmp_path / ".running").write_text(json.dumps({**owner, "began": "1"}))
+    with locked(tmp_path):
+        pass
+    for other in ({**owner, "host": "another"}, {**owner, "namespace": "another"}, []):
+        (tmp_path / ".running").write_text(json.dumps(other))
+        with pytest.raises(BenchsuiteError, match="if it has ended, remove"), locked(tmp_path):
+            pass
+
+
+def test_a_clock_of_time_that_a_process_could_run():
+    times = iter([0.0, 0.5, 20.5, 20.6])
+    clock = processes.RunningClock(1.0, lambda: next(times))
+    assert [clock() for _ in range(3)] == pytest.approx([0.5, 1.5, 1.6])
+
+
+def test_the_watchdog_counts_time_that_the_process_could_run():
+    now, used = [0.0], [0.0]
+    dog = Watchdog(10.0, lambda: None, lambda: now[0], lambda: used[0])
+    now[0] += 1.1  # an ordinary look
+    assert not dog.look()
+    now[0] += 20.0  # stopped
+    assert not dog.look()
+    now[0] += 8.0  # one call of C that did not give the thread its turn
+    used[0] += 7.9
+    assert not dog.look()
+    now[0] += 1.0
+    assert dog.look()
+    assert dog.stop() == pytest.approx(20.0)
+
+
+def test_a_temporary_directory_has_a_short_path(tmp_path, monkeypatch):
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    made = processes.private_directory()
+    assert len(str(made)) < 80
+    made.rmdir()
+
+
+def test_links_among_results_are_not_followed(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("mine")
+    place = StudyHome.of(tmp_path, "quick")
+    place.path.mkdir()
+    for name in ("study.toml", ".lock", "records.jsonl", ".gitignore"):
+        link = place.path / name
+        link.symlink_to(target)
+        with pytest.raises(UsageError, match="is a symbolic link"), place.held_for(_quick()):
+            pass
+        link.unlink()
+    (place.path / "report").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        _ = place.report
+    (tmp_path / "page.html").symlink_to(target)
+    remove_links(tmp_path, (".html",))
+    (tmp_path / "text").symlink_to(target)
+    replace_text(tmp_path / "text", "new")
+    assert not (tmp_path / "page.html").is_symlink()
+    assert target.read_text() == "mine"
+
+
+def _quick():
+    return load_study("quick").with_device("cpu")
