@@ -71,6 +71,7 @@ def running(
         suite.RESUME: "" if fresh else "1",
         home.VARIABLE: str(root),
         provenance.CHECKOUT: here,
+        provenance.STATE: json.dumps(provenance.checkout()),
         host.MACHINE_NAME: machine,
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
