@@ -20,9 +20,9 @@ def width() -> int:
 
 def console() -> Console:
     """A console of that width."""
-    from rich.console import Console
+    from benchsuite.cli._console import SafeConsole
 
-    return Console(width=width())
+    return SafeConsole(width=width())
 
 
 def paragraph(text: str, indent: str = "") -> str:

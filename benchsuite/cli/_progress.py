@@ -26,15 +26,16 @@ def training_progress(models: int) -> Iterator[Show]:
     if not sys.stderr.isatty():
         yield _plain()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
+    from rich.progress import BarColumn
     from rich.progress import Progress as Bar
 
+    from benchsuite.cli._console import FieldColumn, SafeConsole
+
     with Bar(
-        TextColumn("{task.fields[model]}"),
+        FieldColumn("{model}"),
         BarColumn(),
-        TextColumn("{task.fields[told]}"),
-        console=Console(stderr=True),
+        FieldColumn("{told}"),
+        console=SafeConsole(stderr=True),
         transient=True,
     ) as bar:
         task = bar.add_task("", total=models, model="", told="building")

@@ -93,8 +93,9 @@ def _loop_label(run: dict[str, Any]) -> str:
 
 def show(document: dict[str, Any]) -> None:
     """Scores beside baselines, for people."""
-    from rich.console import Console
     from rich.table import Table
+
+    from benchsuite.cli._console import SafeConsole
 
     rows = _rows(document)
     table = Table(
@@ -106,7 +107,7 @@ def show(document: dict[str, Any]) -> None:
         table.add_column(name, justify=justify, min_width=least)
     for cells in rows[1:]:
         table.add_row(*cells)
-    Console().print(table)
+    SafeConsole().print(table)
     for path in document["files"].values():
         print(path)
 

@@ -121,11 +121,10 @@ def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
         point: What was asked.
         named: Whether the answer has to name its match, as there is another one.
     """
-    from rich.console import Console
-
     from benchsuite.analysis import HELD
+    from benchsuite.cli._console import SafeConsole
 
-    console = Console()
+    console = SafeConsole()
     width = max(min(console.width, PLAIN_WIDTH), _LEAST_WIDTH)
     answer = advice.answer
     prefix = f"At {HELD[advice.match]}: " if named else ""
@@ -144,7 +143,7 @@ def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
     if advice.ranking:
         for table in _tables(advice.ranking):
             print()
-            Console(width=width).print(table)
+            SafeConsole(width=width).print(table)
     if math.isfinite(advice.median_abs_error):
         print()
         _print(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, app, print_json
+from benchsuite.cli._terminal import safe_text
 
 if TYPE_CHECKING:
     from benchsuite.contract import Finding
@@ -62,20 +63,21 @@ def _given(axis: list[str]) -> dict[str, Value]:
 
 
 def _show(model: str, findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from benchsuite.cli._console import SafeConsole
 
     styles = {"pass": "green", "note": "yellow", "fail": "bold red", "skipped": "dim"}
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("status", "check", "told"):
         table.add_column(column, overflow="fold", no_wrap=column != "told")
     for finding in findings:
-        told = Text(finding.told)
+        told = Text(safe_text(finding.told))
         if finding.mend:
-            told.append(f"\n→ {finding.mend}", "bold")
+            told.append(safe_text(f"\n→ {finding.mend}"), "bold")
         table.add_row(Text(finding.status, styles[finding.status]), finding.check, told)
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    console = SafeConsole() if sys.stdout.isatty() else SafeConsole(width=PLAIN_WIDTH)
     console.print(table)
     words = {"pass": "passed", "note": "noted", "fail": "failed", "skipped": "skipped"}
     counts = {s: sum(finding.status == s for finding in findings) for s in words}

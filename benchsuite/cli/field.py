@@ -217,8 +217,9 @@ def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path
 
 
 def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from benchsuite.cli._console import SafeConsole
 
     table = Table(box=None, pad_edge=False)
     columns = ("field", "probed", "causal", "erf50/95", "squared", "centre", "half-life", "support")
@@ -238,7 +239,7 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
             *(_cell(row[name]) for name in ("centre_of_mass", "half_life", "support", "horizon")),
             f"{effective.relative_error:.1%}" if effective is not None else "–",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    console = SafeConsole() if sys.stdout.isatty() else SafeConsole(width=PLAIN_WIDTH)
     console.print(table)
     console.print(
         "In timesteps. squared: erf50/95 of the squared norm; error: greatest standard error of a"
@@ -263,13 +264,14 @@ def _shown(cases: list[Case]) -> Iterator[Case]:
                 say(f"[{number}/{len(cases)}] {case.model}")
             yield case
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(cases))
+    from benchsuite.cli._console import FieldColumn, SafeConsole
+
+    columns = (FieldColumn("{model}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=SafeConsole(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(cases), model="")
         for case in cases:
-            bar.update(task, description=case.model)
+            bar.update(task, model=case.model)
             yield case
             bar.advance(task)

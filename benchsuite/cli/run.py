@@ -126,7 +126,7 @@ def _check_importable(study: Study) -> None:
             found = ":" not in model or find_spec(module) is not None
         except (ImportError, ValueError):  # a parent is not there, or it was made without a file
             found = False
-        except Exception as error:  # finding a module runs the packages it is in
+        except (Exception, SystemExit) as error:  # finding a module runs the packages it is in
             words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UsageError(f"cannot import {module!r} of model {model!r}: {words}") from error
         if not found:
@@ -163,18 +163,18 @@ def _shown_progress() -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _PlainProgress()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn
     from rich.progress import Progress as Bar
 
+    from benchsuite.cli._console import FieldColumn, SafeConsole
     from benchsuite.units import show_clock
 
     with Bar(
-        TextColumn("{task.fields[case]}"),
+        FieldColumn("{case}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("ETA {task.fields[eta]}  failed {task.fields[failed]}"),
-        console=Console(stderr=True),
+        FieldColumn("ETA {eta}  failed {failed}"),
+        console=SafeConsole(stderr=True),
         transient=True,
     ) as bar:
         task = bar.add_task("", case="starting asv", eta="–", failed=0)

@@ -71,13 +71,13 @@ def _case(model: str, axis: list[str]) -> Case:
 
 
 def _show(traced: Traced) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from benchsuite import units
+    from benchsuite.cli._console import SafeConsole
 
     explanation = traced.explanation
-    console = Console()
+    console = SafeConsole()
     console.print(explanation.case, style="bold")
     for sentence in explanation.sentences:
         console.print(sentence, highlight=False)
@@ -96,12 +96,12 @@ def _show(traced: Traced) -> None:
 
 
 def _show_comparison(comparison: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from benchsuite import units
+    from benchsuite.cli._console import SafeConsole
 
-    console = Console()
+    console = SafeConsole()
     for sentence in comparison.sentences:
         console.print(sentence, highlight=False)
     table = Table("per timestep", box=None, pad_edge=False)

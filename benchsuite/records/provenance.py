@@ -199,7 +199,7 @@ def _file_of(module: str) -> Path | None:
     """The file of a module; None if it is not found, which the attempt will report."""
     try:
         spec = find_spec(module)
-    except Exception:  # importing a parent package may fail in any way
+    except (Exception, SystemExit):  # importing a parent package may fail in any way
         return None
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
         return None

@@ -1,0 +1,38 @@
+"""Rich with foreign texts: without markup, emoji codes and control characters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
+
+from benchsuite.cli._terminal import safe_text
+
+
+class SafeConsole(Console):
+    """A console that shows texts as they are, but for what would control the terminal."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        """As rich's."""
+        return super().render_str(safe_text(text), **options)
+
+
+class FieldColumn(ProgressColumn):
+    """Fields of a task of a progress bar, as texts.
+
+    Args:
+        template: In the notation of `str.format`, with the fields by name.
+    """
+
+    def __init__(self, template: str) -> None:
+        super().__init__()
+        self._template = template
+
+    def render(self, task: Task) -> Text:
+        """The text now."""
+        return Text(safe_text(self._template.format(**task.fields)))
