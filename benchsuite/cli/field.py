@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchsuite.cli._app import PLAIN_WIDTH, AsJson, AxisSettings, Home, app, print_json, say
+from benchsuite.cli._isolated import in_child
 from benchsuite.errors import BenchsuiteError, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def field(
     found: dict[str, ModelField | None] = {}
     for case in _shown(cases):
         try:
-            found[case.model] = _field(case, exercise, causal=causal)
+            found[case.model] = _in_child(case, exercise, causal=causal)
         except BenchsuiteError as error:
             if len(cases) == 1:
                 raise
@@ -111,6 +112,10 @@ def _cases(models: list[str], axis: list[str]) -> list[Case]:
     settings: dict[str, Any] = parse_single(axis, _AXES, "axis of a field", "a field has")
     names = [spec.name for spec in MODELS] if models == ["all"] else list(dict.fromkeys(models))
     return [Case(model=name, **settings) for name in names]
+
+
+def _in_child(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField:
+    return in_child(lambda _: _field(case, exercise, causal=causal))
 
 
 def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField:

@@ -19,6 +19,7 @@ from benchsuite.cli._app import (
     print_json,
     say,
 )
+from benchsuite.cli._isolated import in_child
 from benchsuite.cli._progress import Show, training_progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 
@@ -171,7 +172,7 @@ def _recipe(own: Recipe, optimizer: str | None, given: dict[str, Any]) -> Recipe
 def _run(
     case: Case, task: Task, recipe: Recipe, place: Path, *, resume: bool, show: Show
 ) -> tuple[dict[str, Any], Continuation | None]:
-    """Train one model; whatever happens becomes its result, which is also kept on disk."""
+    """Train one model in a child process; whatever happens becomes a result, kept on disk."""
     from benchsuite.learning import trainer
     from benchsuite.learning.scores import result_of
 
@@ -186,25 +187,26 @@ def _run(
     }
     loop = None
     try:
-        outcome = trainer.train(
-            case,
-            task,
-            recipe,
-            path=directory / "checkpoint.pt",
-            resume=resume,
-            on_progress=lambda progress: show(case.model, progress),
+        values, loop = in_child(
+            lambda report: result_of(
+                trainer.train(
+                    case,
+                    task,
+                    recipe,
+                    path=directory / "checkpoint.pt",
+                    resume=resume,
+                    on_progress=report,
+                )
+            ),
+            on_report=lambda progress: show(case.model, progress),
         )
-        values, loop = result_of(outcome)
         result.update(values)
     except Unsupported as reason:
         result.update(status="skipped", reason=str(reason))
     except UsageError:
         raise
-    except BenchsuiteError as error:
+    except BenchsuiteError as error:  # a model from outside may fail in any way; the others go on
         result.update(status="failed", reason=str(error))
-    except Exception as error:  # a model from outside may fail in any way; the others go on
-        words = " ".join(str(error).split())
-        result.update(status="failed", reason=f"{type(error).__name__}: {words}"[:300])
     if result["status"] != "ok":
         say(f"{result['status']}: {case.model}: {result['reason']}")
     _train_output.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
