@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchsuite.cli._app import app, say
+
+#: Exit code after SIGTERM, as shells have it.
+EXIT_TERMINATED = 143
 
 
 @app.command(epilog="Example: benchsuite tensorboard .benchsuite/traces --port 6007")
@@ -21,9 +23,12 @@ def tensorboard(
     ] = 6006,
 ) -> None:
     """Show traces in TensorBoard's profiler, on this machine only and without network."""
-    from benchsuite.profiling.tensorboard import serve
+    from benchsuite.profiling.tensorboard import Terminated, serve, wait
 
     server = serve(directory, port)
     print(server.profiler_url, flush=True)
     say("traces take some seconds to load; Ctrl-C ends it")
-    threading.Event().wait()
+    try:
+        wait()
+    except Terminated:
+        raise typer.Exit(EXIT_TERMINATED) from None
