@@ -16,6 +16,7 @@ from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.faults import fault_time, page_faults
+from benchsuite.measures.interference import Interference, is_timed
 from benchsuite.measures.reading import Reading
 from benchsuite.records import INTERRUPTED, Record, RecordFile
 from benchsuite.records.attempts import new_attempt
@@ -81,8 +82,10 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         if spec.runs:
             workload.build()
         built = time.perf_counter()
+        watch = Interference() if is_timed(spec) else None
         reading: Reading = spec.function()(workload, budget)
-        told = {**_faults(workload, spec), **reading.provenance}
+        around = watch.columns() if watch is not None else {}
+        told = {**around, **_faults(workload, spec), **reading.provenance}
         if not math.isfinite(reading.value):
             raise ArithmeticError(f"the value is {reading.value}, which is not a finite number")
         outcome = record.replace(

@@ -21,6 +21,7 @@ from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
+from benchsuite.measures.interference import notes_on_interference
 from benchsuite.records import CRASHED, INTERRUPTED, Key, Record, provenance, settle
 from benchsuite.records.attempts import attempt_key, finished
 from benchsuite.records.home import StudyHome
@@ -141,6 +142,7 @@ def run_study(
                     asv.stop(process)
                     _close_interrupted(place, _Tail(file, offset, run_id))
             ended = _settled(_Tail(file, offset, run_id))
+            notes += notes_on_interference(ended.values())
             if not interrupted:
                 check_disk(place)
             if not interrupted and process.returncode not in {0, 2}:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import torch
 
@@ -56,3 +57,27 @@ def dies(input_size, hidden_size):
 def interrupts(input_size, hidden_size):
     os.kill(os.getppid(), signal.SIGINT)
     time.sleep(60)
+
+
+def witness(input_size, hidden_size):
+    """Fails if another model has changed anything of its process."""
+    changed = {
+        "dtype": torch.get_default_dtype() != torch.float32,
+        "device": torch.get_default_device().type not in {"cpu", "meta"},  # meta: for counting
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads() != 1,
+        "clock": any(not isinstance(c, type(len)) for c in (time.perf_counter, time.monotonic)),
+        "randn": torch.randn is None,
+        "loss": torch.nn.functional.mse_loss is None,
+        "directory": str(Path.cwd()) == "/",
+        "environment": "LEFT" in os.environ,
+        "signal": signal.getsignal(signal.SIGTERM) is signal.SIG_IGN,
+        "thread": any(
+            getattr(thread, "_target", None) is time.sleep for thread in threading.enumerate()
+        ),
+        "path": "/left/behind" in sys.path,
+        "output": sys.stdout is None,
+    }
+    if any(changed.values()):
+        raise RuntimeError(", ".join(name for name in changed if changed[name]))
+    return torch.nn.LSTM(input_size, hidden_size, batch_first=True)
