@@ -79,8 +79,8 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
             f"TensorBoard cannot be imported ({error}); install it with"
             " pip install 'benchsuite[trace]'"
         ) from error
-    importlib.import_module("torch_tb_profiler.profiler.loader").Process = _Worker
-    importlib.import_module("torch_tb_profiler.multiprocessing").Manager = _manager
+    vars(importlib.import_module("torch_tb_profiler.profiler.loader"))["Process"] = _Worker
+    vars(importlib.import_module("torch_tb_profiler.multiprocessing"))["Manager"] = _manager
 
     def local_server(app: Any, flags: Any) -> Any:
         return program.create_port_scanning_werkzeug_server(_for_this_machine(app), flags)
