@@ -6,8 +6,9 @@ pandas.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+TYPE_CHECKING = False  # that of `typing`, whose import would take longer than all of this
+if TYPE_CHECKING:
+    from typing import Any
 
 _EXPORTS = {
     "Case": "benchsuite.grid.case",
@@ -28,6 +29,8 @@ __version__ = "0.2.0"
 
 def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
+        import importlib
+
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'benchsuite' has no attribute {name!r}")
 

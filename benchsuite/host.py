@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from benchsuite.errors import UsageError
 
 #: Environment variable that names the machine.
 MACHINE_NAME = "BENCHSUITE_MACHINE"
+#: A name that is also a directory and a word of asv's command line; undecodable bytes do not match.
+_MACHINE = re.compile(r"[^\W_][\w .+-]{0,99}")
+#: Limit of one git command; a state that takes longer to determine is unknown.
+GIT_SECONDS = 30.0
 _ASK_FOR_CUDA = "from benchsuite.runtime import device; print(device.cuda_problem())"
 _ASK_SECONDS = 120.0
 #: Files with limit and use of the control group's memory, version 2 and version 1.
@@ -25,8 +30,20 @@ _CGROUP_MEMORY = (
 
 
 def machine_name() -> str:
-    """`BENCHSUITE_MACHINE`, or the host's name (asv's own default)."""
-    return os.environ.get(MACHINE_NAME) or platform.node() or "unnamed"
+    """`BENCHSUITE_MACHINE`, or the host's name (asv's own default).
+
+    Raises:
+        UsageError: if it cannot be the name of a directory, in which asv keeps the results.
+    """
+    given = os.environ.get(MACHINE_NAME)
+    name = given or platform.node() or "unnamed"
+    if _MACHINE.fullmatch(name):
+        return name
+    source = f"{MACHINE_NAME}={name!r}" if given else f"the host's name {name!r}"
+    raise UsageError(
+        f"{source} is not allowed as the name of a machine; up to 100 letters, digits, spaces and"
+        f" _.+- starting with a letter or digit{'' if given else f' (set {MACHINE_NAME})'}"
+    )
 
 
 @functools.cache
@@ -123,12 +140,56 @@ def cuda_problem() -> str:
     return asked.stdout.strip()
 
 
-def git(root: Path, *words: str) -> str:
-    """The output of a git command in a directory; empty if git or the repository is missing."""
+class GitError(Exception):
+    """A git command that failed; the message is one line with the reason.
+
+    Attributes:
+        finished: Whether git ended by itself, with an exit code.
+        no_repository: Whether git is missing or the directory is not in a repository.
+    """
+
+    def __init__(self, reason: str, *, finished: bool = False, no_repository: bool = False) -> None:
+        super().__init__(reason)
+        self.finished = finished
+        self.no_repository = no_repository
+
+
+def run_git(root: Path, *words: str) -> bytes:
+    """The output of a git command in a directory.
+
+    Raises:
+        GitError: if git is missing, fails, is killed, or needs more than `GIT_SECONDS`.
+    """
+    name = f"git {words[0]}"
+    # In the C locale, messages can be recognised; without locks, a run does not disturb others.
+    variables = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, timeout=30, check=True
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            check=False,
+            env=variables,
+            stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.SubprocessError):
+    except subprocess.TimeoutExpired:
+        raise GitError(f"{name} took longer than {GIT_SECONDS:g} s") from None
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise GitError(f"{name}: {error.strerror}", no_repository=missing) from error
+    if done.returncode == 0:
+        return done.stdout
+    if done.returncode < 0:
+        raise GitError(f"{name} was killed by signal {-done.returncode}")
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    reason = next((line for line in lines if line.startswith(("fatal:", "error:"))), "no message")
+    outside = any(words in reason for words in ("not a git repository", "run in a work tree"))
+    raise GitError(f"{name} failed: {reason}", finished=True, no_repository=outside)
+
+
+def git(root: Path, *words: str) -> str:
+    """The output of a git command in a directory; empty if it fails for any reason."""
+    try:
+        return run_git(root, *words).decode(errors="replace").strip()
+    except GitError:
         return ""
-    return done.stdout.decode(errors="replace").strip()

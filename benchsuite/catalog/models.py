@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import distributions
 from typing import Any
 
 from benchsuite.catalog.families import OUTSIDE
@@ -20,6 +20,7 @@ from benchsuite.errors import UsageError, unknown
 #: The value of the axis `model` in measurements of the machine itself.
 MACHINE = "machine"
 
+_ENTRY_NAME = re.compile(r"\w[\w.+-]{0,99}")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -85,17 +86,49 @@ class ModelRegistry(Registry[ModelSpec]):
 
     ENTRY_POINTS = "benchsuite.models"
 
+    def __init__(self, noun: str, specs: list[ModelSpec]) -> None:
+        super().__init__(noun, specs)
+        self.problems: list[str] = []  # why entry points were skipped, since the last look
+
     def __iter__(self) -> Iterator[ModelSpec]:
         yield from self._specs.values()
         yield from self._outside().values()
 
     def _outside(self) -> dict[str, ModelSpec]:
-        points = entry_points(group=self.ENTRY_POINTS)
-        return {
-            point.name: ModelSpec(point.name, OUTSIDE, point.value, f"from {point.value}")
-            for point in points
-            if point.name not in self._specs
-        }
+        """The models of entry points; malformed ones are skipped, with a line in `problems`."""
+        found: dict[str, ModelSpec] = {}
+        problems: list[str] = []
+        for package, name, target in self._entry_points(problems):
+            if name in self._specs or name in found:
+                continue
+            if _ENTRY_NAME.fullmatch(name) and _TARGET.fullmatch(target):
+                found[name] = ModelSpec(name, OUTSIDE, target, f"from {target}")
+            else:
+                entry = f"{name} = {target}"
+                problems.append(
+                    f"entry point {entry!r} of {package} is skipped; NAME = package.module:factory"
+                    f" is expected in the group {self.ENTRY_POINTS}"
+                )
+        self.problems = problems
+        return found
+
+    def _entry_points(self, problems: list[str]) -> Iterator[tuple[str, str, str]]:
+        """Package, name and target of each; a package that hides another one comes first."""
+        for distribution in distributions():
+            try:
+                package = str(distribution.metadata["Name"])
+                points = [
+                    (p.name, p.value)
+                    for p in distribution.entry_points.select(group=self.ENTRY_POINTS)
+                ]
+            except Exception as error:  # the files of an installed package may hold anything
+                place = getattr(distribution, "_path", "an installed package")
+                problems.append(
+                    f"entry points of {place} cannot be read ({type(error).__name__}); they are"
+                    " skipped"
+                )
+                continue
+            yield from ((package, name, value) for name, value in points)
 
     def known(self, name: str) -> ModelSpec:
         """As `get`, but an unknown name is taken for a model from outside.

@@ -25,13 +25,21 @@ def resolve(target: str) -> Any:
     """Import `package.module:attribute`.
 
     Raises:
-        UsageError: if the module cannot be imported (the message includes the import error), or has
-            no such attribute.
+        UsageError: if the module cannot be imported, ends the program while it is imported (the
+            message includes the import error or the exit code), or has no such attribute.
     """
     module_name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may fail in any way
+    except KeyboardInterrupt:
+        raise
+    except SystemExit as error:
+        raise UsageError(
+            f"cannot import {module_name!r} of {target!r}: the module calls"
+            f" sys.exit({exit_argument(error)}) when it is imported; put that under"
+            " `if __name__ == '__main__':`"
+        ) from error
+    except BaseException as error:  # a user's module may fail in any way
         prefix = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise UsageError(
             f"cannot import {module_name!r} of {target!r}: {prefix}{one_line(error)}"
@@ -40,6 +48,11 @@ def resolve(target: str) -> Any:
         return getattr(module, attribute)
     except AttributeError as error:
         raise UsageError(f"module {module_name!r} has no {attribute!r}") from error
+
+
+def exit_argument(error: SystemExit) -> str:
+    """The argument of `sys.exit`, at most 100 characters."""
+    return "" if error.code is None else repr(error.code)[:100]
 
 
 class Registry(Generic[S]):

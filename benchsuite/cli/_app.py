@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchsuite import __version__, units
+from benchsuite.cli._terminal import OutputError, escaped_json, safe_text
 
 #: Exit code after Ctrl-C, the same as a shell's.
 EXIT_INTERRUPTED = 130
@@ -101,9 +103,15 @@ def _quantity(text: str, unit: str) -> float:
 
 def print_json(value: object) -> None:
     """Write the one JSON document of `--json` to standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(sys.stdout.encoding))
+    print(escaped_json(text))
+
+
+def _is_unicode(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def message(text: str) -> None:
     """Write a line for people to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError, OutputError):  # where nobody can read it, the exit code remains
+        print(safe_text(text), file=sys.stderr, flush=True)

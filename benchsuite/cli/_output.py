@@ -23,9 +23,9 @@ def width() -> int:
 
 def console(columns: int | None = None) -> Console:
     """Return a console on standard output, of so many columns or of `width()`."""
-    from rich.console import Console
+    from benchsuite.cli._console import SafeConsole
 
-    return Console(width=columns or width())
+    return SafeConsole(width=columns or width())
 
 
 def paragraph(text: str, indent: str = "", columns: int | None = None) -> str:

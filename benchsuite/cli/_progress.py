@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from benchsuite.cli._app import message
+from benchsuite.cli._terminal import safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,9 +56,9 @@ def progress() -> Iterator[Display]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    from rich.console import Console
+    from benchsuite.cli._console import SafeConsole
 
-    with bar(Console(stderr=True)) as display:
+    with bar(SafeConsole(stderr=True)) as display:
         yield display
 
 
@@ -93,11 +94,11 @@ def bar(console: Console) -> Iterator[Display]:
         def show(self, state: State) -> None:
             live.update(
                 task,
-                description=state.label,
+                description=safe_text(state.label),
                 completed=max(state.number - 1 + state.share, 0.0),
                 total=state.total or None,
                 count=f"{state.number}/{state.total}" if state.total else "",
-                detail=state.detail,
+                detail=safe_text(state.detail),
             )
 
         def note(self, text: str) -> None:

@@ -137,7 +137,7 @@ def _check_importable(study: Study) -> None:
             importable = ":" not in model or find_spec(module) is not None
         except (ImportError, ValueError):  # a missing parent, or a module made without a file
             importable = False
-        except Exception as error:  # finding a module runs the packages it is in
+        except (Exception, SystemExit) as error:  # finding a module runs the packages it is in
             raise UsageError(
                 f"cannot import {module!r} of model {model!r}: {described(error)}"
             ) from error

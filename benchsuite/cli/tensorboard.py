@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchsuite.cli._app import app, message
+
+#: Exit code after SIGTERM, as shells have it.
+EXIT_TERMINATED = 143
 
 
 @app.command(epilog="Example: benchsuite tensorboard .benchsuite/traces --port 6007")
@@ -26,9 +28,12 @@ def tensorboard(
     Serves to this machine only and needs no network. TensorBoard is optional: pip install
     'benchsuite[trace]'.
     """
-    from benchsuite.profiling.tensorboard import serve
+    from benchsuite.profiling.tensorboard import Terminated, serve, wait
 
     server = serve(directory, port)
     print(server.profiler_url, flush=True)
     message("the traces take some seconds to load; stop with Ctrl-C")
-    threading.Event().wait()
+    try:
+        wait()
+    except Terminated:
+        raise typer.Exit(EXIT_TERMINATED) from None

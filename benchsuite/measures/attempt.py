@@ -14,6 +14,7 @@ from benchsuite.errors import Unsupported, described
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.faults import fault_time, page_faults
+from benchsuite.measures.interference import Interference, is_timed
 from benchsuite.measures.reading import Reading
 from benchsuite.measures.watchdog import Watchdog
 from benchsuite.records import INTERRUPTED, Record, RecordFile
@@ -94,8 +95,10 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         if spec.runs:
             workload.build()
         built = time.perf_counter()
+        watch = Interference() if is_timed(spec) else None
         reading: Reading = spec.function()(workload, budget)
-        facts = {**_faults(workload, spec), **reading.provenance}
+        around = watch.columns() if watch is not None else {}
+        facts = {**around, **_faults(workload, spec), **reading.provenance}
         if not math.isfinite(reading.value):
             raise ArithmeticError(f"the value is {reading.value}, which is not a finite number")
         outcome = record.replace(

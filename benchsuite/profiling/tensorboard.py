@@ -8,11 +8,18 @@ the web; here they load local ones. No other module depends on it: to remove it,
 from __future__ import annotations
 
 import importlib
+import multiprocessing
+import os
+import re
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from multiprocessing.context import SpawnProcess
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +27,9 @@ from benchsuite.errors import BenchsuiteError, UsageError
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 6006
-#: Page of the plugin → (the script that it loads from the web, the local one instead).
+#: Host headers that are answered: names that a page from elsewhere cannot have.
+_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+#: What the plugin's pages load from elsewhere, and what they get instead.
 _REPLACED = {
     "index.html": ("https://www.gstatic.com/charts/loader.js", "charts.js"),
     "trace_embedding.html": (
@@ -70,7 +79,14 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
             f"TensorBoard cannot be imported ({error}); install it with"
             " pip install 'benchsuite[trace]'"
         ) from error
-    board = program.TensorBoard(plugins=[core.CorePluginLoader(), plugin])
+    vars(importlib.import_module("torch_tb_profiler.profiler.loader"))["Process"] = _Worker
+    vars(importlib.import_module("torch_tb_profiler.multiprocessing"))["Manager"] = _manager
+
+    def local_server(app: Any, flags: Any) -> Any:
+        return program.create_port_scanning_werkzeug_server(_for_this_machine(app), flags)
+
+    loaders = [core.CorePluginLoader(), plugin]
+    board = program.TensorBoard(plugins=loaders, server_class=local_server)
     words = ["--logdir", str(directory), "--host", HOST, "--port", str(port)]
     board.configure(argv=["tensorboard", *words, "--load_fast", "false"])
     try:
@@ -78,6 +94,76 @@ def serve(directory: Path, port: int = DEFAULT_PORT) -> Server:
     except program.TensorBoardServerException as error:
         raise BenchsuiteError(f"TensorBoard does not start: {error}") from error
     return Server(url, f"{url}data/plugin/{plugin.plugin_name}/index.html")
+
+
+def wait() -> None:
+    """Serve until SIGTERM or Ctrl-C, then end the processes that read traces.
+
+    Raises:
+        Terminated: on SIGTERM.
+    """
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        threading.Event().wait()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows takes a moment, once
+        for process in multiprocessing.active_children():
+            process.kill()
+
+
+class Terminated(Exception):  # noqa: N818 - a signal, not an error
+    """SIGTERM was received."""
+
+
+class _Worker(SpawnProcess):
+    """A process that reads a trace, and ends with the process that started it, even if killed."""
+
+    def run(self) -> None:
+        _end_with_parent()
+        super().run()
+
+
+def _manager() -> SyncManager:
+    """The plugin's server of shared values, in a process that ends with this one, too."""
+    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+    manager.start(initializer=_end_with_parent)
+    return manager
+
+
+def _end_with_parent() -> None:
+    """In a child process: end it when its parent has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _for_this_machine(app: Any) -> Any:
+    """A WSGI application that answers requests to a loopback name alone.
+
+    A page from elsewhere whose own name resolves to 127.0.0.1 (DNS rebinding) would be of the same
+    origin as this server for a browser; its requests carry that name as their host.
+    """
+    import werkzeug
+
+    def respond(environ: Any, start_response: Any) -> Any:
+        host = environ.get("HTTP_HOST", "")
+        if _LOOPBACK.fullmatch(host):
+            return app(environ, start_response)
+        text = f"host {host[:100]!r} is not allowed; use http://{HOST}\n"
+        return werkzeug.Response(text, status=403, content_type="text/plain")(
+            environ, start_response
+        )
+
+    return respond
 
 
 def _require_free(port: int) -> None:

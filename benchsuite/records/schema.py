@@ -115,6 +115,18 @@ PROVENANCE = (
         "malloc", "str", "allocator of the process and what the environment sets of it", since=2
     ),
     Column("load", "float", "one-minute load average at the start", "1", low=0),
+    Column(
+        "other_cores", "float", "cores that other processes kept busy while measuring", "1", since=2
+    ),
+    Column("preemptions", "float", "involuntary context switches while measuring", "1/s", since=2),
+    Column("calibration", "float", "best time of a loop of fixed length before", "s", since=2),
+    Column(
+        "clock_change",
+        "float",
+        "rate of that loop after over before, minus one",
+        "1",
+        since=2,
+    ),
     Column("governor", "str", "CPU frequency governor, where readable"),
     Column("cpu", "str", "processor name"),
     Column("cores", "int", "logical processors this process may use", low=0),

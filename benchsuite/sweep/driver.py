@@ -19,6 +19,7 @@ from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
+from benchsuite.measures.interference import notes_on_interference
 from benchsuite.records import CRASHED, FINAL, INTERRUPTED, Key, Record, provenance, settle
 from benchsuite.records.home import StudyHome
 from benchsuite.records.schema import SUSPENDED
@@ -143,6 +144,7 @@ def run_study(
             check_storage(place, inodes=RUN_INODES)
             run.measure(_left(wanted, done), watch)
             notes += run.notes
+            notes += notes_on_interference(run.ended.values())
         return _balance(
             study,
             wanted,

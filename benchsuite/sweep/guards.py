@@ -111,6 +111,11 @@ def _try_to_write(directory: Path) -> None:
 def notes_on_checkout() -> list[str]:
     """Notes if the code under test cannot be identified by a commit."""
     tree = provenance.checkout()
+    if problem := provenance.checkout_problem():
+        return [
+            f"the state of the working tree is unknown: {problem}; records carry a random digest,"
+            " and no earlier measurement is used again"
+        ]
     if not tree.get("commit"):
         return [
             "not inside a git repository (run git init and commit once): records have no commit,"

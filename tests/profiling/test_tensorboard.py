@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import io
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -154,6 +160,65 @@ def test_it_listens_on_loopback_only(url):
         w[1] for w in map(str.split, lines) if w[3] == "0A" and w[1].endswith(f":{port:04X}")
     ]
     assert listening == [f"0100007F:{port:04X}"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("127.0.0.1", 200), ("localhost", 200), ("LOCALHOST:1", 200), ("[::1]:80", 200)),
+        *(("evil.example", 403), ("127.0.0.1.evil.example", 403), ("localhost.evil", 403)),
+        *(("127.0.0.1@evil", 403), ("", 403), ("192.168.0.1", 403), ("127.0.0.1:", 403)),
+    ],
+)
+def test_only_loopback_names_are_answered(url, host, status):
+    """A name of another machine that resolves to 127.0.0.1 is DNS rebinding."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
+    for path in ("/data/environment", where.path):
+        connection.putrequest("GET", path, skip_host=True)
+        connection.putheader("Host", host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+        if status == 403:
+            connection.close()
+    connection.close()
+
+
+def descendants(pid):
+    """Processes that a process has started, directly or not."""
+    found = []
+    for line in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, line.read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sign", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGKILL", -signal.SIGKILL)]
+)
+def test_no_process_outlives_the_server(tmp_path, sign, code):
+    """Neither those that read traces, nor multiprocessing's resource tracker."""
+    # A pipe as a trace: the process that reads it waits for as long as nobody writes.
+    run = tmp_path / "run"
+    run.mkdir()
+    os.mkfifo(run / "host_1.1700000000000.pt.trace.json")
+    command = [sys.executable, "-m", "benchsuite", "tensorboard", str(tmp_path), "--port", "0"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, **streams) as process:
+        address = process.stdout.readline().strip()
+        assert address
+        urlopen(address.rpartition("/")[0] + "/runs", timeout=30).read()
+        end = time.monotonic() + 60
+        while len(started := descendants(process.pid)) < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert len(started) >= 3  # the tracker, the plugin's manager and a reader of the trace
+        process.send_signal(getattr(signal, sign))
+        assert process.wait(60) == code
+    while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_a_port_in_use_is_an_error(traces):

@@ -100,3 +100,45 @@ def test_every_task_measure_names_its_task():
 def _touch(path: Path) -> None:
     assert path.exists()
     path.write_bytes(path.read_bytes() + b"\n# changed\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "edited"),
+    [
+        ("import helper\n", "helper.py"),
+        ("from helper import x\n", "helper.py"),
+        ("import pack.inner\n", "pack/inner.py"),
+        ("from pack import inner\n", "pack/inner.py"),
+        ("from pack import inner\n", "pack/__init__.py"),
+        ("import pack.inner\n", "pack/deep.py"),  # by way of a relative import
+        ("F = Path(__file__).with_name('weights.bin')\n", "weights.bin"),
+        ("F = Path(__file__).parent / 'data' / 'table.csv'\n", "data/table.csv"),
+        ("F = 'data/table.csv'\n", "data/table.csv"),
+    ],
+)
+def test_an_outside_model_is_measured_again_when_a_file_that_it_uses_changes(
+    tmp_path, monkeypatch, model, edited
+):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "pack" / "inner.py").write_text("from .deep import y\n")
+    for name in ("helper.py", "pack/__init__.py", "pack/deep.py", "weights.bin", "data/table.csv"):
+        (tmp_path / name).write_text("x = 1\n")
+    (tmp_path / "with_files.py").write_text(f"{model}\ndef make(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = digest("with_files:make")
+    (tmp_path / "unrelated.txt").write_text("new")
+    assert digest("with_files:make") == before
+    _touch(tmp_path / edited)
+    assert digest("with_files:make") != before
+
+
+@pytest.mark.parametrize("text", ["x" * 190, "é" * 150, "a\0b", "../../etc/passwd", "/etc/passwd"])
+def test_constants_that_are_not_names_of_files_do_no_harm(tmp_path, monkeypatch, text):
+    (tmp_path / "odd_texts.py").write_text(f"T = {text!r}\ndef make(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(digest("odd_texts:make")) == 12
+
+
+def test_the_modules_of_an_installed_package_are_not_followed():
+    assert provenance._needed(Path(importlib.util.find_spec("torch.nn").origin)) == frozenset()

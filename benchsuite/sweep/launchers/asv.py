@@ -97,6 +97,7 @@ def _start(
         suite.RUN: run_id,
         home.VARIABLE: str(root),
         provenance.CHECKOUT: here,
+        provenance.STATE: json.dumps(provenance.checkout()),
         host.MACHINE_NAME: machine,
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
