@@ -72,7 +72,10 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
         elif pa.types.is_list(column.type):
             columns[name] = pd.arrays.ArrowExtensionArray(column)
         else:
-            columns[name] = column.to_pandas(types_mapper=nullable.get)
+            numbers = column.to_pandas(types_mapper=nullable.get)
+            # Arrow's own memory is read-only; a frame can be assigned to.
+            shared = isinstance(numbers.array, pd.arrays.NumpyExtensionArray)
+            columns[name] = numbers.copy() if shared else numbers
     return pd.DataFrame(columns, copy=False)
 
 

@@ -49,7 +49,7 @@ def each_line(frame):
 def test_spread(frame):
     for found, samples in zip(spread(frame, NOISE), frame["samples"], strict=True):
         own, between = 0.0, 0.0
-        if samples and len(samples) > 1:
+        if isinstance(samples, list) and len(samples) > 1:
             between = NOISE.between
             count = len(samples) if len(samples) < 8 else min(12, len(samples) // 2)
             size = len(samples) // count

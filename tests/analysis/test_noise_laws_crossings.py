@@ -129,7 +129,7 @@ def test_each_model_has_its_own_floor(lines):
         assert np.median(sigma) == pytest.approx(own, rel=0.3)
     assert noise.between == noise.kinds["gru, infer, cpu"][0]
     low, high = (f"{100 * noise.kinds[f'{m}, infer, cpu'][0]:.1f} %" for m in ("lstm", "tcn"))
-    assert noise.size.startswith(f"{low} to {high} by model and mode, median ")
+    assert noise.size.startswith(f"{low} to {high} depending on model and mode, median ")
 
 
 def test_a_floor_is_of_all_lengths_alike(make_record):
