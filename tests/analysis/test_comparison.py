@@ -158,6 +158,7 @@ def test_one_slow_process_is_no_change(side):
     base, head = side(rng, between=0.01), side(rng, between=0.01)
     row = head.index[7]
     head.at[row, "value"] *= 1.5
+    head["samples"] = head["samples"].astype(object)
     head.at[row, "samples"] = [1.5 * v for v in head.at[row, "samples"]]
     assert verdicts(compare(base, head, "latency")) == {"cannot tell": 60}
 
