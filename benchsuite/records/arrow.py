@@ -85,7 +85,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
     if not pa.types.is_dictionary(column.type):
         return column
-    values = column.chunk(0).dictionary if column.num_chunks else ()
+    values: Any = column.chunk(0).dictionary if column.num_chunks else []
     if len(values) != 1 or column.null_count:
         return column.cast(pa.large_string())
     piece = pa.repeat(values[0], min(len(column), _PIECE))

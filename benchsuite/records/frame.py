@@ -98,7 +98,8 @@ def _take(frame: pd.DataFrame, positions: Any) -> pd.DataFrame:
 
     if len(positions) == len(frame) and bool((positions == np.arange(len(frame))).all()):
         return frame
-    return frame.iloc[positions].reset_index(drop=True)
+    taken: pd.DataFrame = frame.iloc[positions].reset_index(drop=True)
+    return taken
 
 
 def _attempts_of(files: list[Path], lists: list[str], problems: list[str]) -> pd.DataFrame:
