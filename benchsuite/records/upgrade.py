@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite.records.schema import SCHEMA_VERSION
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,4 +38,7 @@ def upgraded(frame: pd.DataFrame) -> pd.DataFrame:
     tensors = old & (frame["measure"] == "peak_memory").to_numpy(bool)
     tensors &= ((frame["device"] == "cpu") & (frame["version"] == "1")).to_numpy(bool)
     frame["measure"] = frame["measure"].mask(tensors, "tensor_memory")
+    frame["schema"] = frame["schema"].mask(
+        old, SCHEMA_VERSION
+    )  # tables of it are not upgraded again
     return frame

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
-from benchsuite.records import SCHEMA, load_records, to_frame, write_tables
+from benchsuite.records import SCHEMA, SCHEMA_VERSION, load_records, to_frame, write_tables
 from benchsuite.records.rows import MEASUREMENT, Row, _fault_of
 from benchsuite.stats import stacked, summarise
 
@@ -217,9 +217,18 @@ def test_a_frame_has_no_unknown_columns(make_record):
     assert frame["samples"][0] == [1.0, 2.0]
 
 
-def test_records_of_schema_1_still_load():
+def test_records_of_schema_1_still_load(tmp_path):
     frame = load_records(PUBLISHED)
     assert len(frame) == 2600
-    assert set(frame["schema"]) == {1}
+    assert set(frame["schema"]) == {SCHEMA_VERSION}
     assert set(frame["engine"]) == {"eager"}
     assert Case.from_row(frame.iloc[0]).engine == "eager"
+    looped = frame[frame["measure"] == "latency"].groupby("model")["looped"].agg(set)
+    assert looped["lstm_cell"] == {True}
+    assert looped["lstm"] == {False}
+    assert set(frame.loc[frame["kernel"].str.contains("Python"), "kernel"]) == set()
+    assert frame["unbounded"].sum() == 24
+    assert "peak_memory" not in set(frame["measure"])  # it counted tensors alone
+    assert (frame["measure"] == "tensor_memory").sum() == 648
+    _, parquet = write_tables(frame, tmp_path)
+    pd.testing.assert_frame_equal(load_records(parquet), frame)
