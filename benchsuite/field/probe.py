@@ -139,13 +139,14 @@ class _FFTWatch(TorchDispatchMode):
 def _with_gradient(model: SequenceModel, input_size: int, length: int) -> dict[int, float]:
     """Greatest gradient by lag at the first and the last output, all weights and inputs positive.
 
-    Positive weights leave no ReLU dead and nothing to cancel; rows that sum to about one keep
-    gates from saturating. Small gradients may still vanish, so this is the least field, not the
-    field; lags without a gradient are left out.
+    Positive weights leave no ReLU dead and nothing to cancel; small ones (rows sum to about a
+    tenth) keep gates from saturating, also where a cell state feeds back on its own gates. Small
+    gradients may still vanish, so this is the least field, not the field; lags without a gradient
+    are left out.
     """
     for parameter in model.parameters():
         row = parameter[0].numel() if parameter.dim() > 1 else 1
-        parameter.copy_((0.5 + noise(*parameter.shape).sigmoid()) / row)
+        parameter.copy_(0.1 * (0.5 + noise(*parameter.shape).sigmoid()) / row)
     x_BTF = noise(1, length, input_size).abs().requires_grad_()
     y_BTF = run(model, x_BTF)
     lags: dict[int, float] = {}

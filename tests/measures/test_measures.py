@@ -192,7 +192,9 @@ def test_autograds_nodes_count():
 def test_the_heap_is_the_same_within_its_tolerance():
     case = Case(model="gru", mode="train", seq_len=32, batch_size=2, hidden_size=8)
     values = [measure(case, "peak_memory").value for _ in range(3)]
-    assert max(values) <= min(values) * (1 + MEASURES.get("peak_memory").tolerance)
+    # Blocks that libraries keep for themselves come and go: some kilobytes, whatever the case.
+    least = min(values)
+    assert max(values) <= least * (1 + MEASURES.get("peak_memory").tolerance) + 16_384
 
 
 class KeepsItsState(torch.nn.Module):

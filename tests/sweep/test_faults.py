@@ -73,10 +73,12 @@ def test_records_of_a_changed_tree_are_marked_and_replace_nothing(tmp_path, monk
     for text in ("width = 3\n", "width = 4\n", "width = 5\n"):
         (tmp_path / "model.py").write_text(text)
         provenance.checkout.cache_clear()
+        provenance._work_tree.cache_clear()
         record = new_attempt(next(iter(tiny.cases())), *_latency(tiny))
         keys.append(record.key)
         told.append(record.provenance["dirty"])
     provenance.checkout.cache_clear()
+    provenance._work_tree.cache_clear()
     assert told == [False, True, True]
     assert len(set(keys)) == 3
 

@@ -55,10 +55,11 @@ def test_the_last_attempt_counts_and_an_interrupted_one_does_not(make_record, tm
     assert processors == {("here", "test processor")}
 
 
-def test_what_is_not_a_row_of_the_run_is_passed_over(tmp_path):
+def test_what_is_not_a_row_of_the_run_is_passed_over(tmp_path, make_record):
     file = tmp_path / "records.jsonl"
-    file.write_text("[]\n3\n" + "[" * 100_000 + '\n{"run": "a", "n": 1}\n{"run": "b"}\n{"run"')
-    assert list(Tail(file, 0, "a").rows()) == [{"run": "a", "n": 1}]
+    rows = [json.dumps(make_record(run=run).to_row()) for run in "ab"]
+    file.write_text("\n".join(["[]", "3", "[" * 100_000, *rows, '{"run"']))
+    assert [row["run"] for row in Tail(file, 0, "a").rows()] == ["a"]
 
 
 @pytest.mark.parametrize("fault", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, 0])
