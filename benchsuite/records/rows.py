@@ -68,13 +68,14 @@ _REQUIRED = (*_OLDEST_AXES, "uid", "status", "schema")
 _MISSING = {"str": ""}
 
 
-class _RowBase(msgspec.Struct):
+class RowBase(msgspec.Struct):
     """The methods of dict that `attempts` needs, for `Row`."""
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
 
     def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict; a column without a value counts as missing."""
         value = getattr(self, name)
         return default if value is None else value
 
@@ -97,7 +98,7 @@ def struct_of(*names: str) -> Any:
             *((name, _COLUMNS[name]) for name in names if name in _REQUIRED),
             *((name, _COLUMNS[name], missing[name]) for name in names if name not in _REQUIRED),
         ],
-        bases=(_RowBase,),
+        bases=(RowBase,),
         gc=False,
     )
 
@@ -120,7 +121,7 @@ _Start: Any = msgspec.defstruct(
         *((name, _COLUMNS[name], None) for name in ("started_at", "timeout")),
         ("line", Any, None),  # set after decoding: its number and its bytes
     ],
-    bases=(_RowBase,),
+    bases=(RowBase,),
     gc=False,
 )
 

@@ -16,7 +16,7 @@ from benchsuite.grid.study import Study
 from benchsuite.records import INTERRUPTED, Key
 from benchsuite.records.attempts import attempt_key
 from benchsuite.records.record import key_of
-from benchsuite.records.rows import attempts, rows_as
+from benchsuite.records.rows import RowBase, attempts, rows_as
 
 #: Key → case and measure, in asv's order: measures as the study has them, then its points.
 Wanted = Mapping[Key, tuple[Case, str]]
@@ -27,8 +27,8 @@ _KEY = (
 )
 
 
-class _Base(msgspec.Struct):
-    """The columns that `attempts` and keys need, with the methods of dict that it uses."""
+class _Base(RowBase):
+    """The columns that `attempts` and keys need."""
 
     uid: str
     status: str
@@ -48,16 +48,6 @@ class _Base(msgspec.Struct):
     timeout: float | None = None
     cpu: str = ""
 
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        value = getattr(self, name)
-        return default if value is None else value
-
-    def __or__(self, changes: Mapping[str, Any]) -> Any:
-        return msgspec.structs.replace(self, **changes)
-
 
 class Outcome(_Base, gc=False):
     """A row without its numbers."""
@@ -67,7 +57,7 @@ class Numbers(_Base):
     """A row with what asv keeps of it."""
 
     value: float | None = None
-    samples: list[float] = []
+    samples: list[float] = msgspec.field(default_factory=list)
     number: int = 1
 
 
