@@ -517,9 +517,9 @@ def test_allocations_fail_before_the_machine_does():
 import sys, torch
 from unittest import mock
 from benchsuite import Case, measure
-from benchsuite.sweep import suite
+from benchprocesses.sweep import suite
 with mock.patch("benchsuite.host.free_memory", return_value=1 << 30):
-    suite._limit_memory()
+    processes.limit_memory()
 class Eats(torch.nn.Module):
     def forward(self, x):
         return x + torch.empty(1 << 31, dtype=torch.uint8)[:1]
