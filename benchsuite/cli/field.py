@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchsuite.tasks.task import Task
 
 #: What a child process imports before it looks for a model's field.
-_MODULES = ("benchsuite.field.summary", "benchsuite.runtime.assemble")
+_MODULES = (__name__, "benchsuite.field.summary", "benchsuite.runtime.assemble")
 #: Axes that change a model's field.
 _AXES = (
     "seq_len",

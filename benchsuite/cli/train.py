@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from benchsuite.tasks.task import Task
 
 #: What a child process imports before it trains a model.
-_MODULES = ("benchsuite.learning.scores",)
+_MODULES = (__name__, "benchsuite.learning.scores")
 #: Shortest time between two reports of a training's progress, in seconds.
 _SECONDS_BETWEEN_REPORTS = 0.1
 

@@ -30,8 +30,8 @@ _REPORT, _VALUE, _ERROR, _END = b"r", b"v", b"e", b"x"
 _ERRORS: tuple[type[BenchsuiteError], ...] = (UsageError, Unsupported, BenchsuiteError)
 #: Seconds between two looks at whether a child has ended.
 _LOOK_SECONDS = 0.2
-#: Seconds for a process to end after its connection was closed.
-_EXIT_SECONDS = 10.0
+#: Seconds for a child to end after it has closed its connection, and for the server to end.
+_CLOSED_SECONDS, _STOP_SECONDS = 1.0, 10.0
 #: Bytes of output that are read at once, and kept for the last line.
 _BLOCK, _KEPT = 1 << 16, 4096
 #: Longest last line of output that a reason repeats, in characters.
@@ -96,10 +96,10 @@ class Children:
         try:
             answer = self._answer(request, deadline, on_report)
         except (EOFError, ConnectionError):
-            server = self._server[0] if self._server is not None else None
+            assert self._server is not None
+            code = self._server[0].wait()
             self.stop()
-            end = _end_of(server.returncode) if server is not None else "ended"
-            raise BenchsuiteError(f"the process that starts the models' processes {end}") from None
+            raise BenchsuiteError(f"the process that starts the others {_end_of(code)}") from None
         except BaseException:  # above all Ctrl-C: nobody would read the answer to come
             self.stop()
             raise
@@ -133,7 +133,7 @@ class Children:
         connection.close()
         server.terminate()
         try:
-            server.wait(_EXIT_SECONDS)
+            server.wait(_STOP_SECONDS)
         except BaseException:  # a stopped server, or a second Ctrl-C
             server.kill()
             server.wait()
@@ -205,9 +205,11 @@ def serve(descriptor: str, parent: str, *modules: str) -> None:
     """Body of the server: fork a child for each request until the parent closes the connection."""
     server = _Server(Connection(int(descriptor)))
     signal.signal(signal.SIGTERM, server.end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a model may send it to its parent
     processes.end_with_parent(int(parent), signal.SIGTERM)
     for module in modules:
-        importlib.import_module(module)
+        with suppress(Exception):  # the function that needs it reports that
+            importlib.import_module(module)
     with suppress(EOFError, ConnectionError):  # the parent has ended
         while True:
             server.answer(server.connection.recv_bytes())
@@ -287,7 +289,7 @@ class _Relay:
                     message = self._messages.recv_bytes()
                 except (EOFError, OSError):  # closed, perhaps within a message
                     sources.remove(self._messages)
-                    deadline = time.monotonic() + _EXIT_SECONDS
+                    deadline = time.monotonic() + _CLOSED_SECONDS
                     continue
                 self._connection.send_bytes(message)
                 if message[:1] != _REPORT:
@@ -335,6 +337,7 @@ def _run(request: bytes, messages: Connection, output: int, parent: int) -> NoRe
     try:
         os.setsid()  # a model that kills its process group kills none of ours
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         processes.end_with_parent(parent)
         processes.kill_first()
         for standard in (1, 2):
