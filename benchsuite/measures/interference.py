@@ -2,30 +2,43 @@
 
 A neighbour that keeps another core busy slows a step by several per cent, uniformly, so that the
 spread of the samples does not show it. The kernel's counters do: the time that the cores were busy,
-less that of this process. A calibration (a loop of fixed length, its best time) before and after
-shows a clock rate that has changed.
+less that of this process.
+
+Calibrations (loops of fixed length, the best time of a few) before and after show a clock rate that
+has changed. A core of a virtual machine may be half as fast for some hundredths of a second, or a
+tenth faster for some seconds, while this machine is idle. So a change counts only if each
+calibration before differs from each one after, which are repeated for as long as they do.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
+import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchsuite.catalog.measures import MeasureSpec
 from benchsuite.records import Record
 
-#: Taken before a model is imported, which may replace the one in `time`.
-_clock = time.perf_counter
+#: Taken before a model is imported, which may replace those in `time`.
+_clock, _sleep = time.perf_counter, time.sleep
 #: Base units of measures that a disturbance changes.
 _TIMED = ("s", "FLOP/s", "B/s")
 #: Turns of the calibration loop (about 0.15 ms), and how often it is run: its best time counts.
-_TURNS, _REPEATS = 10_000, 40
-#: Changes of the clock rate above this are reported; the calibration repeats within about 4 %.
+_TURNS, _REPEATS = 10_000, 20
+#: Most calibrations after a measurement, and seconds between two.
+_LOOKS, _LOOK_SECONDS = 6, 0.04
+#: Changes of the clock rate during a measurement above this are reported …
 CLOCK_CHANGE = 0.08
+#: … if they are also this many times the usual one, as a standard deviation …
+_UNUSUAL = 4.0
+#: … of normal numbers, over the median of their differences' absolute values.
+_DEVIATION = 1.0484
 #: Other processes are reported if they use at least this many cores …
 OTHER_CORES = 0.5
 #: … and this share of all cores is in use, with the threads of the measurement.
@@ -33,26 +46,50 @@ _SHARE_IN_USE = 0.5
 
 
 class Interference:
-    """Observes the machine from its creation on."""
+    """Observes the machine: created before a workload is built, started before it is measured.
+
+    Building separates the two calibrations before the measurement, without costing time.
+    """
 
     def __init__(self) -> None:
-        self._calibration = calibrate()
+        self._before = [calibrate()]
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._before.append(calibrate())
         self._began, self._busy = _clock(), _busy_seconds()
         self._own, self._switches = time.process_time(), _involuntary_switches()
 
     def columns(self) -> dict[str, float]:
-        """What was observed until now, as columns of `records.SCHEMA`."""
+        """What was observed since the start, as columns of `records.SCHEMA`."""
         seconds = _clock() - self._began
         own = time.process_time() - self._own
         switches = _involuntary_switches() - self._switches
         known = {
-            "calibration": self._calibration,
+            "calibration": min(self._before),
             "preemptions": switches / seconds,
         }
         busy = _busy_seconds()
         if busy is not None and self._busy is not None:
             known["other_cores"] = max(0.0, (busy - self._busy - own) / seconds)
-        return {**known, "clock_change": self._calibration / calibrate() - 1}
+        return {**known, "clock_change": self._clock_change()}
+
+    def _clock_change(self) -> float:
+        """The least change that any calibration before shows to any one after."""
+        after: list[float] = []
+        change = 1.0
+        while len(after) < _LOOKS and abs(change) > CLOCK_CHANGE:
+            if after:
+                _sleep(_LOOK_SECONDS)
+            after.append(calibrate())
+            change = least_change(self._before, after)
+        return change
+
+
+def least_change(before: Sequence[float], after: Sequence[float]) -> float:
+    """Change of the clock rate that times before and after have in common; 0 if they overlap."""
+    changes = min(before) / max(after) - 1, max(before) / min(after) - 1
+    return 0.0 if changes[0] <= 0 <= changes[1] else min(changes, key=abs)
 
 
 def is_timed(spec: MeasureSpec) -> bool:
@@ -96,16 +133,18 @@ def _busy_seconds() -> float | None:
 
 def notes_on_interference(records: Iterable[Record]) -> list[str]:
     """One line if timings were disturbed while they were taken; none otherwise."""
-    timed = disturbed = 0
+    timed = [
+        record.provenance
+        for record in sorted(records, key=lambda record: record.started_at)
+        if record.status == "ok" and record.provenance.get("calibration") is not None
+    ]
+    limit = change_limit([known["calibration"] for known in timed])
+    disturbed = 0
     others: list[float] = []
     changes: list[float] = []
     cores = 0
-    for record in records:
-        known = record.provenance
-        if record.status != "ok" or known.get("calibration") is None:
-            continue
-        timed += 1
-        busy, changed = crowded(known), clock_changed(known)
+    for known in timed:
+        busy, changed = crowded(known), abs(known.get("clock_change") or 0.0) > limit
         disturbed += busy or changed
         cores = int(known.get("cores") or 0)
         others += [float(known["other_cores"])] if busy else []
@@ -121,7 +160,7 @@ def notes_on_interference(records: Iterable[Record]) -> list[str]:
         percent = [100 * change for change in changes]
         words.append(f"the clock rate changed by {_range(percent, '+.0f')} % in {len(changes)}")
     return [
-        f"{disturbed} of {timed} timings were disturbed: {' and '.join(words)}; measure again with"
+        f"{disturbed} of {len(timed)} timings were disturbed: {' and '.join(words)}; measure again with"
         " --fresh while the machine does nothing else"
     ]
 
@@ -134,10 +173,16 @@ def crowded(known: Mapping[str, Any]) -> bool:
     return bool(others + (known.get("threads") or 1) >= _SHARE_IN_USE * cores)
 
 
-def clock_changed(known: Mapping[str, Any]) -> bool:
-    """Whether the calibration after the measurement differs from that before it."""
-    change = known.get("clock_change")
-    return change is not None and bool(abs(change) > CLOCK_CHANGE)
+def change_limit(calibrations: Sequence[float]) -> float:
+    """The change of the clock rate above which a timing of a run counts as disturbed.
+
+    Args:
+        calibrations: Those of the run's records, in the order of time. The median difference of
+            neighbours shows how much the rate varies without a change that lasts.
+    """
+    differences = [abs(math.log(after / before)) for before, after in pairwise(calibrations)]
+    usual = _DEVIATION * statistics.median(differences) if differences else 0.0
+    return max(CLOCK_CHANGE, _UNUSUAL * usual)
 
 
 def _range(values: list[float], form: str) -> str:
