@@ -160,8 +160,8 @@ def notes_on_interference(records: Iterable[Record]) -> list[str]:
         percent = [100 * change for change in changes]
         words.append(f"the clock rate changed by {_range(percent, '+.0f')} % in {len(changes)}")
     return [
-        f"{disturbed} of {len(timed)} timings were disturbed: {' and '.join(words)}; measure again with"
-        " --fresh while the machine does nothing else"
+        f"{disturbed} of {len(timed)} timings were disturbed: {' and '.join(words)}; measure again"
+        " with --fresh while the machine does nothing else"
     ]
 
 

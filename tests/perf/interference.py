@@ -68,9 +68,9 @@ def show(name, rows, quiet):
     limit = interference.change_limit([row["calibration"] for row in rows])
     clock = [abs(row["clock_change"]) > limit for row in rows]
     crowded = [interference.crowded(row) for row in rows]
-    either = sum(a or b for a, b in zip(clock, crowded))
+    either = sum(a or b for a, b in zip(clock, crowded, strict=True))
     slower = statistics.median(
-        math.log(row["value"] / before["value"]) for row, before in zip(rows, quiet)
+        math.log(row["value"] / before["value"]) for row, before in zip(rows, quiet, strict=True)
     )
     others = statistics.median(row["other_cores"] for row in rows)
     print(

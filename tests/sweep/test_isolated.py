@@ -155,7 +155,7 @@ def test_a_result_that_cannot_be_sent_is_a_failure(children):
 
 
 def test_a_function_that_closes_its_connection_is_ended(children):
-    with pytest.raises(BenchsuiteError, match="^its process was killed by SIGKILL$"):
+    with pytest.raises(BenchsuiteError, match=r"^its process was killed by SIGKILL$"):
         children.call(close)
 
 
