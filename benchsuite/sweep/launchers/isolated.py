@@ -133,11 +133,11 @@ class Children:
         connection.close()
         server.terminate()
         try:
-            server.wait(_STOP_SECONDS)
-        except BaseException:  # a stopped server, or a second Ctrl-C
+            with suppress(subprocess.TimeoutExpired):  # a server that was stopped
+                server.wait(_STOP_SECONDS)
+        finally:  # also after a second Ctrl-C
             server.kill()
             server.wait()
-            raise
 
     def _connected(self) -> Connection:
         """The connection to the server, which is started if it is not running."""
