@@ -33,12 +33,17 @@ _TIMED = ("s", "FLOP/s", "B/s")
 _TURNS, _REPEATS = 10_000, 20
 #: Most calibrations after a measurement, and seconds between two.
 _LOOKS, _LOOK_SECONDS = 6, 0.04
-#: Changes of the clock rate during a measurement above this are reported …
+#: Changes of the clock rate above this are reported …
 CLOCK_CHANGE = 0.08
-#: … if they are also this many times the usual one, as a standard deviation …
+#: … if they are also this many standard deviations of the usual variation …
 _UNUSUAL = 4.0
-#: … of normal numbers, over the median of their differences' absolute values.
-_DEVIATION = 1.0484
+#: … which takes this many timings to be known. A run of fewer reports changes above the second.
+_FEWEST, _CHANGE_OF_FEW = 6, 0.25
+#: Standard deviation of normal numbers over the median of their distances from their median, and
+#: over that of their differences.
+_FROM_MEDIAN, _FROM_DIFFERENCES = 1.4826, 1.0484
+#: Standard error of the difference of two medians, over the deviation and times the root of n.
+_OF_MEDIANS = 1.2533 * math.sqrt(2)
 #: Other processes are reported if they use at least this many cores …
 OTHER_CORES = 0.5
 #: … and this share of all cores is in use, with the threads of the measurement.
@@ -132,13 +137,15 @@ def _busy_seconds() -> float | None:
 
 
 def notes_on_interference(records: Iterable[Record]) -> list[str]:
-    """One line if timings were disturbed while they were taken; none otherwise."""
+    """A line if timings were disturbed while they were taken, and one if the clock rate shifted."""
     timed = [
         record.provenance
         for record in sorted(records, key=lambda record: record.started_at)
         if record.status == "ok" and record.provenance.get("calibration") is not None
     ]
-    limit = change_limit([known["calibration"] for known in timed])
+    calibrations = [float(known["calibration"]) for known in timed]
+    shift, limit = lasting_change(calibrations), change_limit(calibrations)
+    notes = [_shifted(shift)] if shift else []
     disturbed = 0
     others: list[float] = []
     changes: list[float] = []
@@ -150,7 +157,7 @@ def notes_on_interference(records: Iterable[Record]) -> list[str]:
         others += [float(known["other_cores"])] if busy else []
         changes += [float(known["clock_change"])] if changed else []
     if not disturbed:
-        return []
+        return notes
     words = []
     if others:
         words.append(
@@ -159,10 +166,19 @@ def notes_on_interference(records: Iterable[Record]) -> list[str]:
     if changes:
         percent = [100 * change for change in changes]
         words.append(f"the clock rate changed by {_range(percent, '+.0f')} % in {len(changes)}")
-    return [
+    disturbance = (
         f"{disturbed} of {len(timed)} timings were disturbed: {' and '.join(words)}; measure again"
         " with --fresh while the machine does nothing else"
-    ]
+    )
+    return [disturbance, *notes]
+
+
+def _shifted(shift: float) -> str:
+    than = "lower" if shift < 0 else "higher"
+    return (
+        f"the clock rate was {abs(shift):.0%} {than} in the last third of the run than in the"
+        " first; timings of the two do not compare"
+    )
 
 
 def crowded(known: Mapping[str, Any]) -> bool:
@@ -177,12 +193,32 @@ def change_limit(calibrations: Sequence[float]) -> float:
     """The change of the clock rate above which a timing of a run counts as disturbed.
 
     Args:
-        calibrations: Those of the run's records, in the order of time. The median difference of
+        calibrations: Those of the run's timings, in the order of time. The median difference of
             neighbours shows how much the rate varies without a change that lasts.
     """
+    if len(calibrations) < _FEWEST:
+        return _CHANGE_OF_FEW
     differences = [abs(math.log(after / before)) for before, after in pairwise(calibrations)]
-    usual = _DEVIATION * statistics.median(differences) if differences else 0.0
-    return max(CLOCK_CHANGE, _UNUSUAL * usual)
+    return max(CLOCK_CHANGE, _UNUSUAL * _FROM_DIFFERENCES * statistics.median(differences))
+
+
+def lasting_change(calibrations: Sequence[float]) -> float:
+    """Change of the clock rate from the first third of a run's timings to the last.
+
+    Medians are compared; 0 if they differ by less than `CLOCK_CHANGE`, or by what the variation
+    within both explains.
+    """
+    number = len(calibrations) // 3
+    if number < _FEWEST:
+        return 0.0
+    thirds = [
+        [-math.log(c) for c in part] for part in (calibrations[:number], calibrations[-number:])
+    ]
+    first, last = map(statistics.median, thirds)
+    distances = [abs(x - m) for part, m in zip(thirds, (first, last), strict=True) for x in part]
+    error = _OF_MEDIANS * _FROM_MEDIAN * statistics.median(distances) / math.sqrt(number)
+    change = math.exp(last - first) - 1
+    return change if abs(change) > max(CLOCK_CHANGE, _UNUSUAL * error) else 0.0
 
 
 def _range(values: list[float], form: str) -> str:

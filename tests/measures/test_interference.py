@@ -107,9 +107,9 @@ def test_every_measure_of_time_is_observed():
         ({"other_cores": 0.4, "threads": 2}, False),
         ({"other_cores": 1.0, "cores": 64}, False),
         ({"other_cores": 40.0, "cores": 64}, True),
-        ({"clock_change": -0.1}, True),
-        ({"clock_change": 0.1}, True),
-        ({"clock_change": 0.07}, False),
+        ({"clock_change": -0.3}, True),
+        ({"clock_change": 0.3}, True),
+        ({"clock_change": 0.2}, False),  # of so few timings
         ({"other_cores": None}, False),
     ],
 )
@@ -124,11 +124,11 @@ def test_a_disturbed_timing_is_counted(make_record, known, disturbed):
 def test_the_note_gives_the_ranges(make_record):
     records = [
         make_record(provenance={**QUIET, "other_cores": others, "clock_change": change})
-        for others, change in [(1.0, 0.0), (1.4, -0.12), (0.0, -0.1)]
+        for others, change in [(1.0, 0.0), (1.4, -0.32), (0.0, -0.3)]
     ]
     assert interference.notes_on_interference(records) == [
         "3 of 3 timings were disturbed: other processes kept 1.0 to 1.4 of 2 cores busy in 2 and the"
-        " clock rate changed by -12 to -10 % in 2; measure again with --fresh while the machine does"
+        " clock rate changed by -32 to -30 % in 2; measure again with --fresh while the machine does"
         " nothing else"
     ]
 
@@ -149,3 +149,38 @@ def test_a_clock_that_always_varies_is_reported_where_it_is_unusual(make_record,
     ]
     (note,) = interference.notes_on_interference(records[::-1])
     assert note.startswith(f"{changes} of 20 timings were disturbed: the clock rate changed by -50")
+
+
+@pytest.mark.parametrize(
+    ("spread", "fall", "reported"),
+    [
+        (0.01, 0.2, True),
+        (0.01, 0.05, False),
+        (0.1, 0.2, False),
+        (0.1, 0.4, True),
+        (0.0, -0.2, True),
+    ],
+)
+def test_a_clock_that_falls_in_the_course_of_a_run_is_reported(make_record, spread, fall, reported):
+    """It fell between two timings, so none of them has seen it."""
+    records = [
+        make_record(
+            started_at=1e9 + n,
+            provenance={
+                **QUIET,
+                "calibration": 1e-4 * (1 + spread * (n % 3)) / (1 - fall * (n >= 14)),
+                "clock_change": 0.0,
+            },
+        )
+        for n in range(24)
+    ]
+    notes = interference.notes_on_interference(records[::-1])
+    than = "lower" if fall > 0 else "higher"
+    assert (
+        notes
+        == [
+            f"the clock rate was {abs(fall):.0%} {than} in the last third of the run than in the first;"
+            " timings of the two do not compare"
+        ]
+        * reported
+    )
