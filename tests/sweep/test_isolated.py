@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchsuite.cli import field, train
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.sweep.launchers import isolated
 from benchsuite.sweep.launchers.isolated import Children
@@ -91,6 +92,12 @@ def kill_the_server():
     time.sleep(600)
 
 
+def uses_cuda():
+    import torch
+
+    return torch.cuda.is_initialized(), {"benchsuite.learning.trainer"} <= set(sys.modules)
+
+
 def gone(pid):
     """Whether a process has ended; one that nobody has waited for has ended, too."""
     deadline = time.monotonic() + 20
@@ -157,6 +164,12 @@ def test_a_result_that_cannot_be_sent_is_a_failure(children):
 def test_a_function_that_closes_its_connection_is_ended(children):
     with pytest.raises(BenchsuiteError, match=r"^its process was killed by SIGKILL$"):
         children.call(close)
+
+
+def test_no_server_uses_cuda_before_it_forks():
+    """A child may use it, which would fail in a fork of a process that has."""
+    with Children(*train._MODULES, *field._MODULES) as started:
+        assert started.call(uses_cuda) == (False, True)
 
 
 def test_reports_arrive_in_order_before_the_result(children):
