@@ -18,6 +18,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -137,48 +138,64 @@ def _busy_seconds() -> float | None:
 
 
 def disturbed(records: Iterable[Record]) -> list[Record]:
-    """The timed records whose timing was disturbed."""
-    return [
+    """The timings of a run that were disturbed while they were taken, in the order of time."""
+    return [timing.record for timing in _timings(records) if timing.crowded or timing.departure]
+
+
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """A timing, and what disturbed it.
+
+    Attributes:
+        record: The timing.
+        crowded: Whether it had to share the cores with other processes.
+        departure: The unusual change of the clock rate during it or, if there is none, an unusual
+            difference from the run's median rate; 0 if there is none either.
+    """
+
+    record: Record
+    crowded: bool
+    departure: float
+
+
+def _timings(records: Iterable[Record]) -> list[_Timing]:
+    """The timings of a run in the order of time, each judged by all."""
+    timed = [
         record
-        for record in records
-        if record.status == "ok"
-        and record.provenance.get("calibration") is not None
-        and (crowded(record.provenance) or clock_changed(record.provenance))
+        for record in sorted(records, key=lambda record: record.started_at)
+        if record.status == "ok" and record.provenance.get("calibration") is not None
     ]
+    calibrations = [float(record.provenance["calibration"]) for record in timed]
+    limits = change_limit(calibrations), level_limit(calibrations)
+    typical = statistics.median(calibrations) if timed else 0.0
+    timings = []
+    for record, calibration in zip(timed, calibrations, strict=True):
+        change = float(record.provenance.get("clock_change") or 0.0)
+        level = typical / calibration - 1
+        departures = [d for d, most in zip((change, level), limits, strict=True) if abs(d) > most]
+        timings.append(_Timing(record, crowded(record.provenance), next(iter(departures), 0.0)))
+    return timings
 
 
 def notes_on_interference(records: Iterable[Record]) -> list[str]:
     """A line if timings were disturbed while they were taken, and one if the clock rate shifted."""
-    timed = [
-        record.provenance
-        for record in sorted(records, key=lambda record: record.started_at)
-        if record.status == "ok" and record.provenance.get("calibration") is not None
-    ]
-    calibrations = [float(known["calibration"]) for known in timed]
-    shift, limit = lasting_change(calibrations), change_limit(calibrations)
+    timings = _timings(records)
+    shift = lasting_change([float(t.record.provenance["calibration"]) for t in timings])
     notes = [_shifted(shift)] if shift else []
-    disturbed = 0
-    others: list[float] = []
-    changes: list[float] = []
-    cores = 0
-    for known in timed:
-        busy, changed = crowded(known), abs(known.get("clock_change") or 0.0) > limit
-        disturbed += busy or changed
-        cores = int(known.get("cores") or 0)
-        others += [float(known["other_cores"])] if busy else []
-        changes += [float(known["clock_change"])] if changed else []
-    if not disturbed:
+    number = sum(timing.crowded or timing.departure != 0 for timing in timings)
+    if not number:
         return notes
+    busy = [timing.record.provenance for timing in timings if timing.crowded]
+    changes = [100 * timing.departure for timing in timings if timing.departure]
     words = []
-    if others:
-        words.append(
-            f"other processes kept {_range(others, '.1f')} of {cores} cores busy in {len(others)}"
-        )
+    if busy:
+        others = _range([float(known["other_cores"]) for known in busy], ".1f")
+        cores = int(busy[0]["cores"])
+        words.append(f"other processes kept {others} of {cores} cores busy in {len(busy)}")
     if changes:
-        percent = [100 * change for change in changes]
-        words.append(f"the clock rate changed by {_range(percent, '+.0f')} % in {len(changes)}")
+        words.append(f"the clock rate was off by {_range(changes, '+.0f')} % in {len(changes)}")
     disturbance = (
-        f"{disturbed} of {len(timed)} timings were disturbed: {' and '.join(words)}; measure again"
+        f"{number} of {len(timings)} timings were disturbed: {' and '.join(words)}; measure again"
         " with --fresh while the machine does nothing else"
     )
     return [disturbance, *notes]
@@ -211,6 +228,20 @@ def change_limit(calibrations: Sequence[float]) -> float:
         return _CHANGE_OF_FEW
     differences = [abs(math.log(after / before)) for before, after in pairwise(calibrations)]
     return max(CLOCK_CHANGE, _UNUSUAL * _FROM_DIFFERENCES * statistics.median(differences))
+
+
+def level_limit(calibrations: Sequence[float]) -> float:
+    """The difference from the run's median clock rate above which a timing was disturbed.
+
+    Args:
+        calibrations: As in `change_limit`.
+    """
+    if len(calibrations) < _FEWEST:
+        return _CHANGE_OF_FEW
+    middle = math.log(statistics.median(calibrations))
+    distances = [abs(math.log(calibration) - middle) for calibration in calibrations]
+    usual = _FROM_MEDIAN * statistics.median(distances)
+    return max(change_limit(calibrations), _UNUSUAL * usual)
 
 
 def lasting_change(calibrations: Sequence[float]) -> float:

@@ -128,7 +128,7 @@ def test_the_note_gives_the_ranges(make_record):
     ]
     assert interference.notes_on_interference(records) == [
         "3 of 3 timings were disturbed: other processes kept 1.0 to 1.4 of 2 cores busy in 2 and the"
-        " clock rate changed by -32 to -30 % in 2; measure again with --fresh while the machine does"
+        " clock rate was off by -32 to -30 % in 2; measure again with --fresh while the machine does"
         " nothing else"
     ]
 
@@ -148,7 +148,7 @@ def test_a_clock_that_always_varies_is_reported_where_it_is_unusual(make_record,
         for n in range(20)
     ]
     (note,) = interference.notes_on_interference(records[::-1])
-    assert note.startswith(f"{changes} of 20 timings were disturbed: the clock rate changed by -50")
+    assert note.startswith(f"{changes} of 20 timings were disturbed: the clock rate was off by -50")
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,21 @@ def test_a_clock_that_falls_in_the_course_of_a_run_is_reported(make_record, spre
     ]
     notes = interference.notes_on_interference(records[::-1])
     than = "lower" if fall > 0 else "higher"
-    assert (
-        notes
-        == [
-            f"the clock rate was {abs(fall):.0%} {than} in the last third of the run than in the first;"
-            " timings of the two do not compare"
-        ]
-        * reported
+    shift = (
+        f"the clock rate was {abs(fall):.0%} {than} in the last third of the run than in the first;"
+        " timings of the two do not compare"
     )
+    assert notes[-1:] == [shift] * reported
+
+
+def test_a_timing_that_was_slow_throughout_was_disturbed(make_record):
+    """Both of its calibrations are slow, as those of no other of the run."""
+    calibrations = [1e-4 * (1 + 0.04 * (n % 3)) for n in range(24)]
+    calibrations[7] = 1.65e-4
+    records = [
+        make_record(started_at=1e9 + n, provenance={**QUIET, "calibration": calibration})
+        for n, calibration in enumerate(calibrations)
+    ]
+    assert interference.disturbed(records) == [records[7]]
+    (note,) = interference.notes_on_interference(records)
+    assert note.startswith("1 of 24 timings were disturbed: the clock rate was off by -37 % in 1;")
