@@ -92,6 +92,10 @@ def crashes(input_size, hidden_size):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def asks_for_too_much(input_size, hidden_size):
+    return torch.empty(1 << 50)
+
+
 def kills_its_group(input_size, hidden_size):
     os.killpg(0, signal.SIGKILL)
 

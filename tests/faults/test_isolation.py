@@ -32,6 +32,7 @@ FAILED = {
     "everything": "",
     "leaves": "the code that was run has called sys.exit(0)",
     "vanishes": "its process ended with exit code 0: last words",
+    "asks_for_too_much": "",
     "crashes": "its process was killed by SIGSEGV",
     "kills_its_group": "its process was killed by SIGKILL",
 }
