@@ -18,14 +18,14 @@ class MeasureSpec:
     Attributes:
         name: What people type, and the measure's name in the records.
         unit: Base unit of the value: "s", "B", "FLOP", "step", "1", "FLOP/s" or "B/s".
-        version: Raise it by hand when the meaning of the number changes; asv and the resuming of
-            studies both go by it, so that cosmetic edits keep history and real ones start anew.
+        version: Raise it by hand when the meaning of the number changes. asv and the resuming of
+            studies use it: cosmetic edits keep the history, and a new version begins another.
         direction: Which way is better.
         target: `module:function` with `function(workload, budget) -> Reading`.
         summary: One line on what it is.
         runs: Whether the model itself is run, so that its workload has to be built.
-        of_machine: Whether it is one of the machine: measured once per device, dtype and number of
-            threads, of no model.
+        of_machine: Whether it measures the machine and not a model: once per device, dtype and
+            number of threads.
         task: The task that it trains on; empty for other measures.
         tolerance: Relative difference below which two counted values are the same: not zero where
             what is counted includes objects whose number depends on the process.

@@ -55,7 +55,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def run(model: SequenceModel, x_BTF: Tensor) -> Tensor:
-    """(B, T, F) → (B, T, features of the output), whatever goes wrong told in one line.
+    """(B, T, F) → (B, T, features of the output); any failure becomes an error of one line.
 
     Raises:
         UsageError: if the module fails on this input or returns another shape.

@@ -38,7 +38,7 @@ class Axis:
 
     @property
     def alias(self) -> str:
-        """Another name for the axis, such as T for seq_len; empty where there is none."""
+        """Another name for the axis, such as T for seq_len; empty for most axes."""
         return self.short if self.short.isupper() else ""
 
     def parse(self, raw: object) -> Value:
@@ -181,7 +181,7 @@ def parse_single(
         texts: As for `parse_assignment`.
         allowed: Names of the axes that may be set.
         kind: What these are, such as "axis of a field".
-        taker: Who has one of each, such as "a field has".
+        taker: Subject and verb of the error for several values, such as "a field has".
         refused: Axes that may not be set → why, or what to do instead.
 
     Raises:
@@ -230,7 +230,7 @@ def _expand(axis: Axis, part: str) -> list[object]:
     step = pieces[2] if len(pieces) == 3 else ""
     if len(pieces) != 3 or step[:1] not in {"*", "+"} or not re.fullmatch("[0-9]{1,12}", step[1:]):
         raise UsageError(
-            f"axis {axis.name!r}: {part!r} is no range; write LO:HI:*FACTOR or LO:HI:+STEP"
+            f"axis {axis.name!r}: {part!r} is not a range; write LO:HI:*FACTOR or LO:HI:+STEP"
         )
     low, high, stride = axis._parse_int(pieces[0]), axis._parse_int(pieces[1]), int(step[1:])
     if stride < (2 if step[0] == "*" else 1):

@@ -20,7 +20,7 @@ _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
 
 
 class _Notes(TypedDict, total=False):
-    """What is read of our own notes; others may be among them."""
+    """The notes of a trace that are read; a file may have others too."""
 
     case: str
     axes: dict[str, str | int | float | bool | None] | None

@@ -74,7 +74,7 @@ def test_the_newest_commit_is_shown(make_record):
 
 
 def test_numbers_of_another_version_are_not_those_of_today(make_record):
-    """Before version 2 the peak left out what is no tensor."""
+    """Before version 2 the peak counted only tensors."""
     old = make_record(measure="peak_memory", unit="B", version="1", value=1.0)
     new = make_record(measure="peak_memory", unit="B", value=2.0, started_at=1.0)
     assert newest(to_frame([old, new]))["value"].tolist() == [2.0]
@@ -157,7 +157,7 @@ def test_only_failures_are_a_report_too(make_record, tmp_path):
     assert "because" in page
 
 
-def test_a_directory_that_cannot_be_written_is_told(study):
+def test_a_directory_that_cannot_be_written_is_reported(study):
     with pytest.raises(UsageError, match=r"cannot write the report to /dev/null/x: .*choose"):
         write_report(study, Path("/dev/null/x"))
 
@@ -170,7 +170,7 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
     from playwright.sync_api import sync_playwright
 
     index = write_report(study, tmp_path)["index"]
-    asked, said = [], []
+    asked, messages = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -178,8 +178,8 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
         )
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.goto(index.as_uri())
         assert page.locator("figure svg").count() >= 4
         box = page.locator("figure svg").first.bounding_box()
@@ -194,7 +194,7 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
             assert all((index.parent / link).exists() for link in links)
             assert {Path(link).suffix for link in links} == {".svg", ".csv"}
         browser.close()
-    assert said == []
+    assert messages == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
@@ -352,7 +352,7 @@ def test_the_field_figure_needs_two_lengths(make_record):
 
 
 def test_the_page_of_many_records_stays_small(make_record, tmp_path):
-    """Tables and figures are capped; what is left out is said, and is in the files."""
+    """Tables and figures are capped; what is left out is stated, and is in the files."""
     records = [
         make_record(model=model, seq_len=t, batch_size=b, hidden_size=h, seed=s, value=1e-5 * t)
         for model in ("lstm", "tcn")
@@ -368,7 +368,7 @@ def test_the_page_of_many_records_stays_small(make_record, tmp_path):
     assert page.count("<figure") <= 20
 
 
-def test_the_verdict_tells_what_it_does_not_judge(make_record):
+def test_the_verdict_lists_what_it_does_not_judge(make_record):
     own = [
         make_record(model=m, seq_len=t, value=v)
         for m, v in (("lstm", 1.0), ("tcn", 2.0))
@@ -383,7 +383,7 @@ def test_the_verdict_tells_what_it_does_not_judge(make_record):
     assert "could not be estimated" in limits
 
 
-def test_a_page_of_two_commits_says_so(make_record, tmp_path):
+def test_a_page_of_two_commits_has_a_note(make_record, tmp_path):
     records = [
         make_record(seq_len=t, commit=c, started_at=t) for t, c in ((8, "a" * 40), (16, "b" * 40))
     ]

@@ -166,7 +166,7 @@ def test_records_carry_their_provenance(swept):
 
 
 def test_the_estimate_weighs_measurements_by_their_cost(make_record):
-    """Slow trainings come first: their pace would say hours, the rest takes seconds."""
+    """Slow trainings come first: their pace would predict hours, the rest takes seconds."""
     axes = {"device": ["cpu"], "match": ["width"]}
     study = load_study("quick").derive(axes, measures=["delay_error", "parameters"])
     wanted = {
@@ -268,7 +268,7 @@ def test_changed_code_is_measured_again(project):
     """Tracked or not: an edited model is another model, a new report is not."""
     words = ["run", "quick", *TINY, "-a", "model=mine:make", "--measure", "parameters", "--json"]
     model = project / "mine.py"
-    (project / "copy.py").write_text("raise RuntimeError('this is no standard library')\n")
+    (project / "copy.py").write_text("raise RuntimeError('this is not the standard library')\n")
     reused = []
     for hidden in (3, 3, 4):
         text = f"import torch\ndef make(): return torch.nn.Linear(4, {hidden})\n"

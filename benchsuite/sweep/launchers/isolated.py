@@ -70,7 +70,7 @@ def _answer(receiver: Connection, process: SpawnProcess, limit: float, output: P
 
 
 def _end_of(process: SpawnProcess, output: Path) -> str:
-    """How a process ended that sent no answer, and the last line that it printed."""
+    """The end of a process that sent no answer, and the last line that it printed."""
     code = process.exitcode
     if code is None:
         end = "its process closed the connection"
