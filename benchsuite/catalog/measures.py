@@ -110,6 +110,7 @@ MEASURES = Registry(
             f"{_MM}.structure:state_size",
             "memory needed to continue a stream by one step",
             runs=False,
+            steps=0,
         ),
         MeasureSpec(
             "parameters",
@@ -119,6 +120,7 @@ MEASURES = Registry(
             f"{_MM}.structure:parameters",
             "number of trainable parameters",
             runs=False,
+            steps=0,
         ),
         MeasureSpec(
             "flops",
@@ -144,7 +146,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.field:erf50",
-            "timesteps that hold half of the gradient norm before training",
+            "effective field: timesteps that hold half of the gradient norm before training",
             runs=False,
         ),
         MeasureSpec(
@@ -153,7 +155,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.field:erf95",
-            "timesteps that hold 95 % of the gradient norm before training",
+            "effective field: timesteps that hold 95 % of the gradient norm before training",
             runs=False,
         ),
         *(
@@ -176,7 +178,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.machine:matmul_rate",
-            "what the machine reaches at best: a large matrix product (1 MAC = 2 FLOP)",
+            "the machine's highest rate: a large matrix product (1 MAC = 2 FLOP)",
             runs=False,
             of_machine=True,
         ),
@@ -186,7 +188,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.machine:copy_bandwidth",
-            "what its memory moves at best: a long copy, bytes read and written",
+            "the memory's highest rate: bytes read and written by a long copy",
             runs=False,
             of_machine=True,
         ),

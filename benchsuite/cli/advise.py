@@ -73,7 +73,7 @@ def advise(
     The answer comes first, then the reasons and a table. Latency between measured cells is
     interpolated, and the last line reports the error of doing so. Models that do not see the whole
     sequence are excluded, unless --need-field allows fewer timesteps. More than a factor of two
-    outside the measured range the answer is the study to run.
+    outside the measured range, the answer is the study to run.
     """
     from benchsuite import analysis
     from benchsuite.cli._sources import find_records, load_source

@@ -27,7 +27,7 @@ def check(
     axis: AxisSetting = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a model meets what the suite requires of one.
+    """Check that your model meets the suite's requirements.
 
     Runs the model at small sizes for a few seconds and reports what passes, what fails and how to
     adapt it. Exit code 1 means that a check failed.

@@ -246,7 +246,8 @@ def _print_noise(comparison: Comparison) -> None:
         print(
             paragraph(
                 f"{len(short)} of {len(undecided)} undecided cases are too noisy to show a change"
-                f" of twice the threshold: half of them need {short['runs_needed'].median():.0f} runs"
-                f" of each side (there are {have}), all of them {short['runs_needed'].max():.0f}"
+                f" of twice the threshold: half of them need {short['runs_needed'].median():.0f}"
+                f" runs of each side (there are {have}),"
+                f" all of them {short['runs_needed'].max():.0f}"
             )
         )

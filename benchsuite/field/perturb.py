@@ -1,9 +1,9 @@
 """Perturbation: which input lags change an output by more than rounding.
 
 Where a NaN shows too many lags (the zeros of a mask, an FFT) or too few (an operation that drops
-it), noise is added to one timestep of the input, and outputs are compared in float64. Noise, since a
-constant added to all features is cancelled by a normalisation over features; several inputs and
-amplitudes, since a ReLU may be dead, a maximum held or a softmax saturated at one of them.
+it), noise is added to one timestep of the input, and outputs are compared in float64. It is noise
+because a normalisation over features cancels a constant, and there are several inputs and
+amplitudes because a ReLU may be dead, a maximum held or a softmax saturated at one of them.
 
 A change can be too small to be seen, so this finds the least field. A field whose changes fade to
 the size of rounding, as of a recurrence, is distinguished from one that ends.
