@@ -44,7 +44,7 @@ def subject(module: nn.Module) -> SequenceModel:
         if bad:
             raise UsageError(
                 f"{name} has {bad} values that are NaN or infinite, of {tensor.numel()};"
-                " the field of finite weights only can be found"
+                " a field can be found only for finite weights"
             )
     return model
 

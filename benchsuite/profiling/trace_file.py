@@ -56,7 +56,9 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     try:
         msgspec.convert(notes_of(content), _Notes)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path} is not a trace of ours: {NOTES!r}: {error}") from error
+        raise UsageError(
+            f"{path} has unreadable notes of benchsuite: {NOTES!r}: {error}"
+        ) from error
     return dict(content)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -22,6 +23,7 @@ from benchsuite.runtime.build import Sizes, build
 SIZES = Sizes(4, 8, 1, bidirectional=False, seq_len=16)
 
 
+@functools.cache
 def findings(model):
     return {finding.check: finding for finding in check_model(f"foreign:{model}")}
 

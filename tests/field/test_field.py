@@ -194,7 +194,7 @@ def test_the_field_of_branches_is_the_hull_of_all_paths():
     assert not receptive_field([shifted]).causal
     strided = Branches(([Layer(3, 2, left=1)], [Layer(1, 2)]))
     assert receptive_field([strided, Layer(3, left=2)]) == Field(-1, 5)
-    with pytest.raises(UsageError, match="paths of strides 2, 1 cannot meet"):
+    with pytest.raises(UsageError, match="paths of strides 2, 1 cannot be combined"):
         receptive_field([Branches(([Layer(3, 2)], []))])
 
 
