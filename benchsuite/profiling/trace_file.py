@@ -56,9 +56,7 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     try:
         msgspec.convert(notes_of(content), _Notes)
     except msgspec.ValidationError as error:
-        raise UsageError(
-            f"{path} has unreadable notes of benchsuite: {NOTES!r}: {error}"
-        ) from error
+        raise UsageError(f"{path} has unreadable notes, {NOTES!r}: {error}") from error
     return dict(content)
 
 

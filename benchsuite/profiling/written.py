@@ -85,7 +85,7 @@ def read_explanations(root: Path) -> list[dict[str, Any]]:
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """An explanation of an earlier version as today's.
+    """An explanation of an earlier version in the present form.
 
     Earlier ones have no `model`, which their case's id begins with, no page faults, and other names
     of the bounds; their sentences follow from their numbers.

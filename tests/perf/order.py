@@ -2,7 +2,7 @@
 
     python tests/perf/order.py [ROUNDS]
 
-Measures a few cases by latency, each in a process of its own, in sorted and in shuffled order in
+Measures a few cases by latency, each in a separate process, in sorted and in shuffled order in
 turn (so that a slow drift of the machine is on both sides), and prints for each case the ratio of
 the medians, shuffled over sorted, beside the spread between rounds of the same order. The order
 makes no difference if the ratios stay within that spread.

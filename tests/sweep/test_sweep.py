@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from asv.results import iter_results
 
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study import Budget, load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
 from benchsuite.sweep import driver, remaining, suite, trace_study
@@ -205,6 +206,16 @@ def test_the_estimate_follows_the_axes():
     assert remaining.step_seconds(longer) == 2 * remaining.step_seconds(case)
     assert remaining.step_seconds(training) == 3 * remaining.step_seconds(case)
     assert remaining.step_seconds(wider) > 10 * remaining.step_seconds(case)
+
+
+@pytest.mark.parametrize("measure", ["parameters", "state_size"])
+def test_a_count_without_a_step_is_expected_to_take_as_long_at_every_size(measure):
+    large = Case(model="lstm", seq_len=4096, batch_size=64, hidden_size=256, mode="train")
+    first, other = (
+        remaining.guess(case, MEASURES.get(measure), Budget())
+        for case in (Case(model="lstm"), large)
+    )
+    assert first == other
 
 
 def test_the_repositorys_benchmark_module_is_the_one_text():
