@@ -215,7 +215,7 @@ def _outside(frame: pd.DataFrame, model: str, at: Point) -> str:
 
 
 def _refusal(frame: pd.DataFrame, at: Point, outside: Mapping[str, str]) -> str:
-    """One line: why there is no answer, and the command that measures it."""
+    """One line: the reason for a missing answer, and the command that measures it."""
     ok = measured(frame, "latency")
     axes = {
         name: sorted({*ok[name].astype(int), int(value)})
@@ -232,7 +232,7 @@ def _beside(
     memory: dict[str, float] | None,
     field: int | str | None,
 ) -> dict[str, Any]:
-    """What else the records know of a model near a point."""
+    """Other facts that the records have on a model near a point."""
     rows = frame[frame["model"] == model]
     known: dict[str, Any] = {}
     if memory is not None:

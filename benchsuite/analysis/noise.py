@@ -62,7 +62,7 @@ class Noise:
     kinds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def of(self, frame: pd.DataFrame) -> tuple[Floats, Floats]:
-        """Noise floor of each row, and its degrees of freedom (infinite if it is no estimate)."""
+        """Noise floor of each row, and its degrees of freedom (infinite for an assumed floor)."""
         if not len(frame):
             return np.empty(0), np.empty(0)
         typical = (self.between, self.degrees)

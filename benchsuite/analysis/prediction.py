@@ -90,7 +90,7 @@ class Predictor:
 
 
 def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
-    """How far predictions are from measured cells that are left out, by kind of cases.
+    """Errors of predictions of measured cells that are left out, by kind of cases.
 
     Args:
         frame: One row per case and measure (see `newest`).

@@ -128,7 +128,7 @@ def by_line(
 
 
 def match_words(rows: pd.DataFrame) -> str:
-    """How the models of these rows are compared: "at equal width and at equal parameters"."""
+    """The match of these rows' models in words: "at equal width and at equal parameters"."""
     return " and ".join(f"at {HELD[match]}" for match in sorted(rows["match"].unique()))
 
 

@@ -73,7 +73,7 @@ def advise(
     The answer comes first, then the reasons and a table. Latency between measured cells is
     interpolated, and the last line reports the error of doing so. Models that do not see the whole
     sequence are excluded, unless --need-field allows fewer timesteps. More than a factor of two
-    outside the measured range there is no answer, only the study to run.
+    outside the measured range, the answer is the study to run.
     """
     from benchsuite import analysis
     from benchsuite.cli._sources import find_records, load_source
@@ -159,7 +159,7 @@ def _show(advice: Advice, point: Mapping[str, Value], *, named: bool) -> None:
 
 
 def _accuracy(advice: Advice) -> str:
-    """How far interpolation misses; the intervals too, if they could be checked."""
+    """Errors of interpolation; the coverage of the intervals too, if it could be checked."""
     text = (
         "Accuracy: predicting each measured cell from the others misses by"
         f" {_percent(advice.median_abs_error)} in the median"

@@ -14,7 +14,7 @@ _UNBOUNDED = "unbounded"
 
 
 def upgraded(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame of stored columns whose rows of schema 1 say in columns what they said in texts.
+    """A frame of stored columns whose rows of schema 1 have columns for what was in texts.
 
     - `kernel` was "Python loop (ATen)": now `kernel` "ATen" and `looped`.
     - The reason of a skipped `receptive_field` began with "unbounded": now `unbounded`.

@@ -3,7 +3,7 @@
     python tests/perf/records.py [--large] [--load] [--resume] [SIZE …]
 
 Generates record files of 20,000 and 200,000 rows with raw samples, each with the start of its
-attempt as well, and reads each in a process of its own. `--large` adds 2,000,000, which are loaded
+attempt as well, and reads each in a separate process. `--large` adds 2,000,000, which are loaded
 only: their file takes 4 GB while it is there. `--load` leaves out the report everywhere.
 `--resume` prints instead what it takes to find out what is left of a study of 200,000 finished
 cases, and to list a home of 10,000 studies. A benchmark, not a test.
@@ -209,12 +209,12 @@ def main() -> None:
         print(f"{size:,} attempts, {megabytes:,.0f} MB → {rows:,.0f} rows")
         print(f"  load   {loaded:6.1f} s ({busy:.1f} s of processor), {most:.2f} GiB")
         if report:
-            told = f"{reported:6.1f} s ({busy_too:.1f} s of processor), {whole:.2f} GiB"
-            print(f"  report {told}, page {page:.1f} MB")
+            times = f"{reported:6.1f} s ({busy_too:.1f} s of processor), {whole:.2f} GiB"
+            print(f"  report {times}, page {page:.1f} MB")
         if before:
             ratios = [busy / before[1]] + ([busy_too / before[2]] if report else [])
-            told = " and ".join(f"{ratio:.1f}" for ratio in ratios)
-            print(f"  {size / before[0]:.0f} times the attempts took {told} times the processor")
+            growth = " and ".join(f"{ratio:.1f}" for ratio in ratios)
+            print(f"  {size / before[0]:.0f} times the attempts took {growth} times the processor")
         before = [size, busy, busy_too]
         sys.stdout.flush()
 

@@ -69,17 +69,17 @@ def test_records_of_a_changed_tree_are_marked_and_replace_nothing(tmp_path, monk
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "start"], check=True)
     monkeypatch.setenv(provenance.CHECKOUT, str(tmp_path))
-    keys, told = [], []
+    keys, dirty = [], []
     for text in ("width = 3\n", "width = 4\n", "width = 5\n"):
         (tmp_path / "model.py").write_text(text)
         provenance.checkout.cache_clear()
         provenance._work_tree.cache_clear()
         record = new_attempt(next(iter(tiny.cases())), *_latency(tiny))
         keys.append(record.key)
-        told.append(record.provenance["dirty"])
+        dirty.append(record.provenance["dirty"])
     provenance.checkout.cache_clear()
     provenance._work_tree.cache_clear()
-    assert told == [False, True, True]
+    assert dirty == [False, True, True]
     assert len(set(keys)) == 3
 
 
@@ -94,15 +94,15 @@ def test_records_of_other_versions_are_read_or_reported(make_record, tmp_path):
     row = make_record().to_row()
     older = {key: value for key, value in row.items() if key not in {"cpu", "torch", "run"}}
     newer = {**row, "uid": "b", "seq_len": 8, "a_new_column": [1, 2], "benchsuite": "9.9"}
-    gone = {**row, "uid": "c", "seq_len": 16, "measure": "gone", "model": "gone"}
+    unknown = {**row, "uid": "c", "seq_len": 16, "measure": "absent", "model": "absent"}
     other = {**row, "uid": "d", "schema": 3}
-    lines = [json.dumps(r) for r in (older, newer, gone, other)]
+    lines = [json.dumps(r) for r in (older, newer, unknown, other)]
     file.write_text("\n".join(lines) + "\n")
     frame = load_records(file)
     assert list(frame["seq_len"]) == [row["seq_len"], 8, 16]
     (problem,) = frame.attrs["problems"]
     assert "schema 3 is newer than 2; update benchsuite" in problem
-    assert len(finished(file)) == 2  # a model that is gone is no reason to stop
+    assert len(finished(file)) == 2  # a model that is not known any more is not an error
 
 
 READ_ONLY = """
