@@ -11,6 +11,7 @@ import pandas as pd
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
+from benchsuite.records.frame import group_numbers
 from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, stacked
 
 #: What a line over sequence length holds fixed, besides the model.
@@ -47,14 +48,18 @@ def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
         raise UsageError(
             f"records of {len(machines)} machines: {', '.join(machines)}; choose one with --machine"
         )
-    if machine is not None:
-        if machine not in machines:
-            raise UsageError(f"no records of machine {machine!r}; there are: {', '.join(machines)}")
-        frame = frame[frame["machine"] == machine]
+    if machine is not None and machine not in machines:
+        raise UsageError(f"no records of machine {machine!r}; there are: {', '.join(machines)}")
     current = frame["measure"].map({spec.name: spec.version for spec in MEASURES})
-    frame = frame[current.isna() | (frame["version"] == current)]
-    ordered = frame.sort_values("started_at", kind="stable")
-    return ordered.drop_duplicates(list(_IDENTITY), keep="last").sort_index()
+    comparable = (current.isna() | (frame["version"] == current)).to_numpy(bool)
+    if len(machines) > 1:
+        comparable &= (frame["machine"] == machine).to_numpy(bool)
+    places = np.flatnonzero(comparable)
+    in_time = places[np.argsort(frame["started_at"].to_numpy(float)[places], kind="stable")]
+    group = group_numbers(frame, _IDENTITY)
+    last = np.full(int(group.max(initial=-1)) + 1, -1)
+    last[group[in_time]] = in_time  # of equal groups the last assignment remains
+    return frame.iloc[np.sort(last[last >= 0])].sort_index()  # one copy of the rows, at the end
 
 
 def problems(frame: pd.DataFrame) -> pd.DataFrame:

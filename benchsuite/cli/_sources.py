@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,11 +77,13 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
     )
 
 
-def load_source(path: Path, *, every_attempt: bool = False) -> pd.DataFrame:
-    """Load record files or asv's results into a frame."""
+def load_source(
+    path: Path, *, every_attempt: bool = False, columns: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Load record files or asv's results into a frame, of records only the given columns."""
     from benchsuite.history.results import is_asv_results, load_asv_results
     from benchsuite.records import load_records
 
     if is_asv_results(path):
         return load_asv_results(path)
-    return load_records(path, every_attempt=every_attempt)
+    return load_records(path, every_attempt=every_attempt, columns=columns)

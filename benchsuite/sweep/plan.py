@@ -15,8 +15,9 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.records import INTERRUPTED, Key
 from benchsuite.records.attempts import attempt_key
+from benchsuite.records.outcomes import attempts
 from benchsuite.records.record import key_of
-from benchsuite.records.rows import RowBase, attempts, rows_as
+from benchsuite.records.rows import RowBase, rows_of_attempts
 
 #: Key → case and measure, in asv's order: measures as the study has them, then its points.
 Wanted = Mapping[Key, tuple[Case, str]]
@@ -123,7 +124,7 @@ def outcomes(
     """
     found: dict[Key, tuple[int, Any]] = {}
     own = {key: key for key in keys}
-    for index, row in attempts(rows_as(row_type, path)) if path.exists() else ():
+    for index, row in attempts(rows_of_attempts(row_type, path)) if path.exists() else ():
         if processors is not None:
             processors.add((row.machine, row.cpu))
         key = own.get(_key(row))
