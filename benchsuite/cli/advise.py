@@ -76,14 +76,14 @@ def advise(
     sequence are excluded, unless --need-field allows fewer timesteps. More than a factor of two
     outside the measured range there is no answer, only the study to run.
     """
-    from benchsuite import analysis
-    from benchsuite.analysis.advice import COLUMNS
-    from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
 
     point = _point(axis or [], mode)
     path, _ = find_records(study, home_of(home))
+    from benchsuite import analysis
+    from benchsuite.analysis.advice import COLUMNS
+    from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
 
     def advices_of(frame: pd.DataFrame) -> list[Advice]:
         records = analysis.newest(frame, machine=machine)
