@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.records.frame import group_numbers
-from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, stacked
+from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD
 
 #: What a line over sequence length holds fixed, besides the model.
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
@@ -120,16 +119,26 @@ def by_line(
         columns: Names of the columns that it returns.
         least: Lines with fewer lengths are left out.
     """
-    lines: dict[Any, Any] = rows.groupby(list(keys), sort=False).indices
-    names = list(lines)
-    found = [
-        fit(index).set_axis(places)
-        for places, index in stacked(list(lines.values()))
-        if index.shape[1] >= least
-    ]
+    line = group_numbers(rows, keys)
+    order, counts = np.argsort(line, kind="stable"), np.bincount(line)
+    first = np.cumsum(counts) - counts
+    found = []
+    for count in np.unique(counts[counts >= least]):
+        places = np.flatnonzero(counts == count)
+        index = order[first[places, None] + np.arange(count)]
+        found.append(fit(index).set_axis(places))
     fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
-    named = pd.DataFrame([names[place] for place in fitted.index], columns=list(keys))
-    return pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
+    named = rows[list(keys)].iloc[order[first[fitted.index.to_numpy(int)]]]
+    plain = {name: kind.numpy_dtype for name, kind in named.dtypes.items() if _masked(kind)}
+    return pd.concat(
+        [named.astype(plain).reset_index(drop=True), fitted[list(columns)].reset_index(drop=True)],
+        axis=1,
+    )
+
+
+def _masked(kind: object) -> bool:
+    """Whether a column's type is one of pandas' with missing values, which axes do not have."""
+    return isinstance(kind, pd.Int64Dtype | pd.BooleanDtype)
 
 
 def match_words(rows: pd.DataFrame) -> str:
