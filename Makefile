@@ -16,9 +16,10 @@ report: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-faults: $(VENV)/.installed-dev # faults and hostile input tried for real; FUZZ_SECONDS: of each kind
-	$(BIN)/python -m pytest -v tests/faults/killed.py tests/faults/storage.py
-	$(BIN)/python -m pytest -m faults tests
+# Faults and hostile input tried for real, see docs/faults.md. FUZZ_SECONDS: for each kind of input;
+# FAULTS_SECONDS: for all of it.
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -v -m faults --durations=10 tests tests/faults/killed.py tests/faults/storage.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

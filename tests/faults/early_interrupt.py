@@ -40,6 +40,7 @@ def outcome(code: int, err: str) -> str:
 
 def main() -> None:
     """Print a line for each delay."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in a shell's background
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     bad = 0
     for delay in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.4, 0.6):
