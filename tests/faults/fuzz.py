@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -252,7 +253,10 @@ def _here(kinds: list[str], given: argparse.Namespace, directory: str) -> Iterat
         import atheris
 
         with atheris.instrument_imports(include=["benchsuite"]):
-            import targets  # noqa: F401
+            import targets
+
+            for module in targets.LAZY:
+                importlib.import_module(module)
     os.chdir(directory)
     prepare()
     for kind in kinds:
@@ -276,7 +280,8 @@ def _in_process(kind: str, given: argparse.Namespace, directory: str) -> dict:
     report = Path(directory) / "report.json"
     words = [arg for arg in sys.argv[1:] if arg not in given.kinds and arg != "--json"]
     command = [sys.executable, __file__, *words, "--report", str(report), kind]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    limit = 2 * given.seconds + 300  # an input may take longer than what is left
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit)
     if done.returncode or not report.exists():
         words = f"atheris ended with exit code {done.returncode}: {done.stderr[-500:]}"
         return {**dict.fromkeys(("tried", "slowest", "seconds", "peak"), 0), "kind": kind,

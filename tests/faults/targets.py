@@ -26,6 +26,12 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.records import SCHEMA, load_records, write_tables
 from benchsuite.records.rows import Row, outcomes_in, read_rows
 
+#: Modules that commands import while they run.
+LAZY = (
+    *("benchsuite.analysis", "benchsuite.analysis.advice", "benchsuite.analysis.comparison"),
+    *("benchsuite.cli._output", "benchsuite.cli._sources", "benchsuite.history.results"),
+    *("benchsuite.profiling.explain", "benchsuite.profiling.trace_frame", "benchsuite.report.page"),
+)
 #: Seconds of processor time that a command may take for one input.
 LIMIT = 60
 #: Characters that a command may print on standard error.
@@ -343,10 +349,8 @@ def compressed_bomb(place: Path) -> None:
     """Three gibibytes of spaces as a trace of a few megabytes."""
     from benchsuite.profiling.trace_file import read_trace
 
-    path = place / "trace.json.gz"
-    with gzip.open(path, "wb", compresslevel=1) as out:
-        for _ in range(48):
-            out.write(b" " * (64 << 20))
+    member = gzip.compress(b" " * (64 << 20), compresslevel=1)
+    (path := place / "trace.json.gz").write_bytes(member * 48)
     refused_or_read(lambda: read_trace(path))
 
 
@@ -370,7 +374,7 @@ def study_bomb(place: Path) -> None:
 
 def rows_bomb(place: Path) -> None:
     """Fifty million rows in a table of some kilobytes."""
-    few = pa.table({"uid": pa.repeat(tables()[0][1]["uid"][0], 1_000_000)})
+    few = pa.table({"uid": _one_text("x", 1_000_000)})
     path = place / "records.parquet"
     with parquet.ParquetWriter(path, few.schema, compression="zstd") as writer:
         for _ in range(50):
@@ -379,15 +383,19 @@ def rows_bomb(place: Path) -> None:
 
 
 def texts_bomb(place: Path) -> None:
-    """100,000 rows with a text of a mebibyte each, in a table of some megabytes."""
-    table = tables()[0][1].slice(0, 1)
-    columns = {name: pa.repeat(table[name][0], 1000) for name in table.column_names}
-    columns["reason"] = pa.repeat(pa.scalar("x" * (1 << 20), pa.string()), 1000)
-    path = place / "records.parquet"
-    with parquet.ParquetWriter(path, pa.table(columns).schema) as writer:
+    """A million rows with a text of a mebibyte each, in a table of some megabytes."""
+    row = tables()[0][1].slice(0, 1)
+    columns = {name: pa.repeat(row[name][0], 10_000) for name in row.column_names}
+    columns["reason"] = _one_text("x" * (1 << 20), 10_000)
+    path, table = place / "records.parquet", pa.table(columns)
+    with parquet.ParquetWriter(path, table.schema) as writer:
         for _ in range(100):
-            writer.write_table(pa.table(columns))
+            writer.write_table(table)
     _read_all(path)
+
+
+def _one_text(text: str, length: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), length), [text])
 
 
 def line_bomb(place: Path) -> None:
@@ -402,8 +410,8 @@ def samples_bomb(place: Path) -> None:
 
 
 def many_lines_bomb(place: Path) -> None:
-    """Two million lines that are no records."""
-    _lines_bomb(place, lambda out: out.writelines([b"[]\n" * 10_000] * 200))
+    """A million lines that are not records."""
+    _lines_bomb(place, lambda out: out.writelines([b"[]\n" * 10_000] * 100))
 
 
 def _lines_bomb(place: Path, write: Callable) -> None:
