@@ -19,7 +19,7 @@ test: $(VENV)/.installed-dev
 # Faults and hostile input tried for real, see docs/faults.md. FUZZ_SECONDS: for each kind of input;
 # FAULTS_SECONDS: for all of it.
 faults: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -v -m faults --durations=10 tests tests/faults/killed.py tests/faults/storage.py
+	$(BIN)/python -m pytest -v -m faults --durations=10
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

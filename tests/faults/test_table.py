@@ -51,7 +51,7 @@ def test_the_command_names_what_exists(command):
 
 def test_every_test_of_a_fault_is_in_the_table():
     listed = " ".join(commands())
-    for file in ("killed.py", "storage.py"):
+    for file in ("test_killed.py", "test_storage.py"):
         for name in functions(Path(__file__).with_name(file)):
             found = re.findall(rf"{file} -k (\w+)", listed)
             assert any(word in name for word in found), f"{name} of {file} is not in docs/faults.md"
