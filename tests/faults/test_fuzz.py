@@ -59,3 +59,14 @@ def test_no_input_ends_in_a_traceback(fuzzer, kind):
     assert found["kind"] == kind
     assert found["tried"] > 0
     assert found["failures"] == {}
+
+
+@pytest.mark.faults
+def test_no_input_that_reaches_new_code_ends_in_a_traceback():
+    pytest.importorskip("atheris", reason="atheris has no release for this system")
+    words = ["--engine", "atheris", "--json", "--seconds", SECONDS, "--tries", "1000000"]
+    command = [sys.executable, str(SCRIPT), *words, "studies", "records, loaded"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for found in map(json.loads, done.stdout.splitlines()):
+        assert found["tried"] > 0, found

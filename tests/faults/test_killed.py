@@ -57,6 +57,18 @@ def test_killed_as_soon_as_it_exists_nothing_stays(project, who):
         project.all_end()
 
 
+@pytest.mark.parametrize("who", [ASV, SERVER])
+def test_killed_while_a_case_is_measured_nothing_stays(project, who):
+    driver = project.start(*project.study(models="models:gated"))
+    project.reached()
+    pid = project.process(who)
+    driver.kill()
+    os.kill(pid, KILL)
+    driver.communicate()
+    project.all_end()
+    assert project.ok() == [1]
+
+
 IGNORING = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
