@@ -399,8 +399,8 @@ def _one_text(text: str, length: int) -> pa.DictionaryArray:
 
 
 def line_bomb(place: Path) -> None:
-    """Two gibibytes without an end of line, between two records."""
-    _lines_bomb(place, lambda out: out.truncate(2 << 30))
+    """Half a gibibyte without an end of line, between two records."""
+    _lines_bomb(place, lambda out: out.truncate(1 << 29))
 
 
 def samples_bomb(place: Path) -> None:
