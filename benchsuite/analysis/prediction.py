@@ -18,7 +18,7 @@ INTERPOLATED = ("seq_len", "batch_size", "hidden_size")
 _VALIDATED = 100
 #: Parts of the cells that are held out in turn.
 _FOLDS = 5
-#: Its exponential is a finite float. An interval of values that do not belong together may be wider.
+#: Its exponential is a finite float; an interval around values of all magnitudes may be wider.
 _LARGEST_LOG = 700.0
 #: Value of T, B and H.
 Point = tuple[float, float, float]

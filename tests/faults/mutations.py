@@ -17,12 +17,14 @@ TEXTS = st.sampled_from([
     *("s", "B", "parsec", "FLOP/s", "ok", "failed", "started", "crashed", "cuda", "auto", "width"),
     *("nan", "1", "-1", "1e999", "=1+1", "@x", "\tx", "../../x", "/", "a" * 300, "x" * 70_000),
     *("\x00", "\x1b[31m", "\x1b]0;t\x07", "\x9b31m", "\r\n", "\u202e", "\ufffd", "\ud800", "\udcff"),
+    *("ProfilerStep#" + "9" * 25, "timestep " + "9" * 5000, "timestep 3", "forward", "aten::mm"),
     *("𝓗 ü", "[/x]", "[red]", "</script>", "%s{0}", "$x_y$", "$\\frac$", "$$", "_", "\\", "-->", "`"),
 ]) | st.text(max_size=8)  # fmt: skip
 LISTS = st.one_of(
     st.lists(NUMBERS | TEXTS, max_size=12),
     st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=12),
     st.lists(NUMBERS, min_size=1, max_size=4).map(lambda few: few * 50),
+    st.sampled_from([[[[[[1]]]]], [[1], [2, [3]]], [[[1], 2]], [{}], [[]], [{"a": [1]}]]),
 )
 #: JSON that no Python value is written as: see `dumped`.
 RAW = [
