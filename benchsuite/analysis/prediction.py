@@ -20,6 +20,8 @@ INTERVALS = ("ci_low", "ci_high")
 _VALIDATED = 100
 #: Parts of the cells that are held out in turn.
 _FOLDS = 5
+#: Its exponential is a finite float; an interval around values of all magnitudes may be wider.
+_LARGEST_LOG = 700.0
 #: Value of T, B and H.
 Point = tuple[float, float, float]
 _SIDES = {"value": 0, "low": -1, "high": 1}
@@ -65,7 +67,8 @@ class Predictor:
         if model in self.surfaces:
             log, deviation = self.surfaces[model].predict(at)
             half = self._factor * deviation
-            return {name: math.exp(log + side * half) for name, side in _SIDES.items()}
+            ends = {name: log + side * half for name, side in _SIDES.items()}
+            return {name: math.exp(min(end, _LARGEST_LOG)) for name, end in ends.items()}
         cells = self.cells[model]
         same = cells[(cells[list(INTERPOLATED)].to_numpy(float) == at).all(axis=1)]
         if not len(same):

@@ -11,6 +11,7 @@ from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.records.frame import group_numbers
+from benchsuite.records.schema import SMALLEST
 from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD
 
 #: What a line over sequence length holds fixed, besides the model.
@@ -67,8 +68,12 @@ def problems(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Rows of one measure with a positive value, as logarithms need."""
-    return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]
+    """Rows of one measure with a positive value, as logarithms need.
+
+    Values below `SMALLEST`, which only a damaged file has, count as zero.
+    """
+    known = (frame["measure"] == measure) & (frame["status"] == "ok")
+    return frame[known & (frame["value"] >= SMALLEST)]
 
 
 def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:

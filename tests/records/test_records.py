@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import multiprocessing
@@ -27,6 +28,7 @@ from benchsuite.records import (
     to_frame,
     write_tables,
 )
+from benchsuite.records.csv_files import write_csv
 from benchsuite.stats import summarise
 
 
@@ -89,13 +91,13 @@ def test_tables_read_back_as_they_were(file, make_record, tmp_path):
     file.append(make_record(samples=[1.0, 2.0]))
     file.append(make_record(measure="parameters", unit="1", value=10.0))
     frame = load_records(file.path)
-    csv, parquet = write_tables(frame, tmp_path / "out")
+    table, parquet = write_tables(frame, tmp_path / "out")
     again = pd.read_parquet(parquet)
     assert [list(s) if s is not None else None for s in again["samples"]] == [[1.0, 2.0], None]
     pd.testing.assert_frame_equal(
         again.drop(columns="samples"), frame.drop(columns="samples"), check_dtype=False
     )
-    text = pd.read_csv(csv)
+    text = pd.read_csv(table)
     assert list(text.columns) == list(SCHEMA)
     assert json.loads(text["samples"][0]) == [1.0, 2.0]
 
@@ -401,7 +403,19 @@ def test_a_cell_of_the_csv_is_not_a_formula(file, make_record, tmp_path):
     file.append(
         make_record(machine="=cmd|' /C calc'!A0", status="failed", reason="-1+1", study="@x")
     )
-    csv, _ = write_tables(load_records(file.path), tmp_path / "out")
-    row = pd.read_csv(csv, keep_default_na=False).iloc[0]
+    table, _ = write_tables(load_records(file.path), tmp_path / "out")
+    row = pd.read_csv(table, keep_default_na=False).iloc[0]
     assert row["machine"] == "'=cmd|' /C calc'!A0"
     assert (row["reason"], row["study"]) == ("'-1+1", "'@x")
+
+
+def test_numbers_in_a_csv_stay_numbers(tmp_path):
+    texts = ["-1", "+2.5", "-1e-05", "-x", "-1-1", "+", "\t1", "\r1", "\n1", "a=1", ""]
+    frame = pd.DataFrame({"=name": texts, "number": [-float(k) for k in range(len(texts))]})
+    write_csv(frame, path := tmp_path / "t.csv")
+    with path.open(newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == ["'=name", "number"]
+    changed = {"-x", "-1-1", "+", "\t1", "\r1", "\n1"}
+    assert [row[0] for row in rows] == [f"'{t}" if t in changed else t for t in texts]
+    assert [float(row[1]) for row in rows] == frame["number"].tolist()
