@@ -1,10 +1,10 @@
 r"""Causal depthwise convolution by FFT, for kernels as long as the sequence.
 
 The convolution theorem turns y_t = Σ_l k_l u_{t-l} into a product of spectra. A product of spectra
-of size N is a *circular* convolution: what runs over the end comes back at the start, the future
-reaching the past. Padding both with zeros to N ≥ T + L - 1 keeps the two apart (Oppenheim & Schafer,
-Discrete-Time Signal Processing, 3rd ed. 2010, section 8.7; Press et al., Numerical Recipes, 3rd ed.
-2007, section 13.1).
+of size N is a *circular* convolution: outputs beyond the end are added at the start, so that the
+future reaches the past. Padding both with zeros to N ≥ T + L - 1 keeps them apart (Oppenheim &
+Schafer, Discrete-Time Signal Processing, 3rd ed. 2010, section 8.7; Press et al., Numerical
+Recipes, 3rd ed. 2007, section 13.1).
 
 Shape suffixes: B batch, C channels, T timesteps, L taps, S points of a spectrum.
 """
