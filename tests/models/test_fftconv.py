@@ -57,6 +57,11 @@ def test_complex_values() -> None:
     torch.testing.assert_close(causal_fft_convolution(u.real, k), expected)
 
 
+def test_it_runs_without_values() -> None:
+    u, k = drawn(2, 3, 9).to("meta"), drawn(3, 9).to("meta")
+    assert causal_fft_convolution(u, k).shape == u.shape
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     u, k = drawn(2, 3, 50).to(dtype), drawn(3, 50, seed=1).to(dtype)
@@ -67,9 +72,11 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 
 def test_autocast_changes_nothing() -> None:
     u, k = drawn(1, 2, 9), drawn(2, 9, seed=1)
-    expected = causal_fft_convolution(u, k)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(causal_fft_convolution(u, k), expected)
+    for dtype in (torch.float64, torch.float32):
+        given = u.to(dtype), k.to(dtype)
+        expected = causal_fft_convolution(*given)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(causal_fft_convolution(*given), expected)
 
 
 @pytest.mark.parametrize(
