@@ -210,14 +210,18 @@ P = TypeVar("P", Probe, Perturbation)
 
 
 def _doubled(found: P, find: Callable[[int], P]) -> P:
-    """As found in a sequence of twice the length, if that shows the field's end."""
-    lengths = found.length if isinstance(found, Probe) else found.probe.length
+    """As found in a sequence of twice the length, if that shows the field's end.
+
+    It has to see the future too where the shorter one does: what a circular convolution brings
+    back from the end may fade in a longer sequence.
+    """
+    shorter = found if isinstance(found, Probe) else found.probe
     try:
-        again = find(2 * lengths)
+        again = find(2 * shorter.length)
     except (Unsupported, UsageError):
         return found
     longer = again if isinstance(again, Probe) else again.probe
-    return found if longer.whole else again
+    return found if longer.whole or longer.causal != shorter.causal else again
 
 
 def _probed_length(theory: Field | None, seq_len: int) -> int:
