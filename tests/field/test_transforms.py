@@ -77,7 +77,9 @@ def test_a_short_sequence_shows_as_much_of_a_kernel_as_it_has_steps():
 
 def test_neither_formula_nor_nan_follows_a_transform():
     module = longconv(C, 6, 12)
-    with pytest.raises(Unsupported, match=r"through aten\._fft_r2c.*kept apart by sums that cancel"):
+    with pytest.raises(
+        Unsupported, match=r"through aten\._fft_r2c.*kept apart by sums that cancel"
+    ):
         traced_field(module, C)
     with pytest.raises(Transformed, match="mixes all timesteps"):
         probe(module, C, 12)
