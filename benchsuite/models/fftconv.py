@@ -79,7 +79,9 @@ def causal_fft_convolution(u_BCT: Tensor, k_CL: Tensor) -> Tensor:
     dtype = torch.promote_types(u_BCT.dtype, k_CL.dtype)
     dtype = dtype if dtype in _DTYPES else torch.float32
     u, k = u_BCT.to(dtype), k_CL.to(dtype)
+    y_BCS: Tensor
     if dtype.is_complex:
-        return torch.fft.ifft(torch.fft.fft(u, size) * torch.fft.fft(k, size))[..., :steps]
+        y_BCS = torch.fft.ifft(torch.fft.fft(u, size) * torch.fft.fft(k, size))
+        return y_BCS[..., :steps]
     y_BCS = torch.fft.irfft(torch.fft.rfft(u, size) * torch.fft.rfft(k, size), size)
     return y_BCS[..., :steps].to(u_BCT.dtype)

@@ -123,10 +123,15 @@ def look(model: str) -> tuple[str, str]:
 def _shaded() -> tuple[str, ...]:
     """The colours of built-in models, round by round."""
     return tuple(
-        to_hex((1 - share) * np.array(to_rgb(colour)) + share * np.array(to_rgb(mixed))).upper()
-        for mixed, share in _SHADES
-        for colour in _COLOURS
+        _mixed(colour, other, share).upper() for other, share in _SHADES for colour in _COLOURS
     )
+
+
+def _mixed(colour: str, other: str, share: float) -> str:
+    """A colour with a share of another one mixed in, as `#rrggbb`."""
+    first, second = np.array(to_rgb(colour)), np.array(to_rgb(other))
+    red, green, blue = ((1 - share) * first + share * second).tolist()
+    return to_hex((red, green, blue))
 
 
 def label(model: str) -> str:
