@@ -3,10 +3,10 @@
 1. What the formula derives and the structural probe (a NaN) confirms, holds.
 2. What is not proved like that is perturbed too, with finite differences. NaN and perturbation both
    miss lags in some modules, so where they differ the larger field holds, with a note.
-3. A NaN that meets the zeros of a mask or a Fourier transform says too much, as does the formula:
-   perturbation decides. The rounding noise that a transform leaves at all timesteps, the past
-   included, is far below the least change that counts (see `perturb`), so a convolution by FFT that
-   is padded is causal, and a circular one is not.
+3. A NaN that meets the zeros of a mask or a Fourier transform shows too many lags, and so does the
+   formula: perturbation decides. The rounding noise that a transform leaves at all timesteps, the
+   past included, is far below the least change that counts (see `perturb`), so a convolution by FFT
+   that is padded is causal, and a circular one is not.
 
 Commands, measures and `benchsuite check` take their field from here.
 """
@@ -40,7 +40,7 @@ _MULTIPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class FoundField:
-    """What is known of a module's field.
+    """The receptive field of a module, as far as it is known.
 
     Attributes:
         field: Lags that an output may depend on; None if not known.
@@ -68,7 +68,7 @@ class FoundField:
 
 
 def find_field(module: nn.Module, input_size: int, seq_len: int) -> FoundField:
-    """What a module over (batch, time, features) can see, and how that is known.
+    """Find the receptive field of a module over (batch, time, features).
 
     Args:
         module: The module; it is not changed.
@@ -179,7 +179,7 @@ def at_accepted_length(find: Callable[[int], T], least: int, seq_len: int) -> T:
 
 
 def _attempt(reasons: list[Unsupported], find: Callable[[], T]) -> T | None:
-    """What was found, or one reason more why it cannot be."""
+    """The result, or None with the reason added to the notes."""
     try:
         return find()
     except Unsupported as reason:
@@ -210,7 +210,7 @@ P = TypeVar("P", Probe, Perturbation)
 
 
 def _doubled(found: P, find: Callable[[int], P]) -> P:
-    """As found in a sequence of twice the length, if that shows the field's end.
+    """The field in a sequence of twice the length, if that shows the field's end.
 
     It has to see the future too where the shorter one does: what a circular convolution brings
     back from the end may fade in a longer sequence.

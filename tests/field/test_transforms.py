@@ -154,7 +154,7 @@ def test_the_measure_and_the_command(run_command, tmp_path, monkeypatch):
 def test_the_contract_notes_a_circular_convolution():
     found = {f.check: f for f in check_model(f"{__name__}:circular_factory")}
     assert found["causality"].status == "note"
-    assert "sees inputs up to 11 timesteps ahead (of 12)" in found["causality"].told
+    assert "sees inputs up to 11 timesteps ahead (of 12)" in found["causality"].observed
     found = {f.check: f for f in check_model(f"{__name__}:padded_factory")}
-    assert found["causality"].told == "no output depends on a later input"
-    assert "computes it again in every call" in found["state"].told
+    assert found["causality"].observed == "no output depends on a later input"
+    assert "computes it again in every call" in found["state"].observed
