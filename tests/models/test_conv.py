@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
+from benchsuite.contract import check_model
 from benchsuite.models.conv import TCN, levels_to_cover, tcn
 from benchsuite.models.separable import SeparableConv1d, tcn_separable
 
@@ -134,6 +135,19 @@ def test_parameters_as_documented(features):
     first = k * features * C + k * C * C + 2 * C + skip
     model = TCN(features, C, levels, kernel_size=k)
     assert parameters(model) == first + (levels - 1) * 2 * (k * C * C + C)
+
+
+def tcn_adding(input_size, hidden_size):
+    """The factory in docs/own-model.md, with dropout."""
+    return TCN(input_size, hidden_size, levels=7, kernel_size=6, dropout=0.2, weight_norm=True)
+
+
+def test_a_tcn_with_all_options_keeps_to_the_contract():
+    found = {finding.check: finding for finding in check_model(f"{__name__}:tcn_adding")}
+    assert {finding.status for finding in found.values()} == {"pass"}
+    assert "another output than eval mode, as with dropout" in found["modes"].observed
+    assert found["receptive_field"].observed == "1271 timesteps, by formula and as probed"
+    assert "keeps the last inputs" in found["state"].observed
 
 
 # ---------------------------------------------------------------- separable
