@@ -10,7 +10,7 @@ from torch import nn
 
 from benchsuite import measure
 from benchsuite.contract import check_model
-from benchsuite.errors import Unsupported
+from benchsuite.errors import Unsupported, UsageError
 from benchsuite.field.derive import traced_field
 from benchsuite.field.effective import effective_field
 from benchsuite.field.formula import UNBOUNDED, Field
@@ -140,15 +140,15 @@ def test_the_measure_and_the_command(run_command, tmp_path, monkeypatch):
     record = measure(Case(model="longconv", seq_len=16, hidden_size=6), "receptive_field")
     assert (record.status, record.value) == ("ok", 31)
     assert record.warning.startswith("probed: the field cannot be derived through aten._fft_r2c")
-    words = ("-a", "seq_len=16", "-a", "hidden_size=6", "--json")
-    code, out, _ = run_command("field", "longconv", *words, "--causal")
+    sizes = ("-a", "seq_len=16", "-a", "hidden_size=6")
+    code, out, _ = run_command("field", "longconv", *sizes, "--json", "--causal")
     row = json.loads(out)
     assert (code, row["receptive_field"], row["causal"], row["support"]) == (0, 31, True, 16)
-    code, _, err = run_command("field", f"{__name__}:circular_factory", *words, "--causal")
-    assert (code, err) == (
-        2,
-        "error: ByFFT is not causal: its outputs depend on later inputs\n",
-    )
+
+
+def test_a_circular_convolution_is_refused_where_a_causal_one_is_asked_for():
+    with pytest.raises(UsageError, match="ByFFT is not causal: its outputs depend on later inputs"):
+        field_of(circular_factory(), input_size=C, seq_len=16, causal=True)
 
 
 def test_the_contract_notes_a_circular_convolution():
