@@ -37,8 +37,8 @@ class ModelSpec:
         mathematics: What it computes; models with an equal one give equal outputs with converted
             weights. Empty for a model from outside.
         execution: How that is carried out: "Python loop" (over timesteps), "fused loop" (over
-            timesteps, with stacked gates) or "library" (one call for all timesteps of a layer).
-            Empty for a model from outside.
+            timesteps, with stacked gates), "library" (one call for all timesteps of a layer) or
+            "FFT" (products of spectra). Empty for a model from outside.
         equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
@@ -257,6 +257,35 @@ MODELS = ModelRegistry(
             "conv",
             "library",
             "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
+        ),
+        ModelSpec(
+            "tcn_separable",
+            "convolutional",
+            f"{_M}.separable:tcn_separable",
+            "TCN with depthwise-separable convolutions, as deep as tcn",
+            "tcn_separable",
+            "library",
+            "as tcn, with D h(t) = b + W Σₖ wₖ ⊙ h(t − k·2ⁱ)",
+        ),
+        ModelSpec(
+            "wavenet",
+            "convolutional",
+            f"{_M}.wavenet:wavenet",
+            "WaveNet: gated dilated convolutions with residual and skip connections",
+            "wavenet",
+            "library",
+            "layer i: z = tanh(b + Σₖ Fₖ h(t − k·2ⁱ)) ⊙ σ(b + Σₖ Gₖ h(t − k·2ⁱ)); h ← h + R z + b;"
+            " y = relu(b + O relu(Σᵢ (Sᵢ zᵢ + b)))",
+        ),
+        ModelSpec(
+            "longconv",
+            "convolutional",
+            f"{_M}.longconv:longconv",
+            "two long convolutions by FFT, whose kernels a small network makes from the position",
+            "longconv",
+            "FFT",
+            "y(t) = D ⊙ h(t) + Σₗ k(l/T) ⊙ h(t − l); h ← h + (b + P gelu y) ⊙ σ(b + Q gelu y);"
+            " k(τ) = MLP(τ, cos 2ʲ2πτ, sin 2ʲ2πτ) ⊙ exp(−ατ)",
         ),
     ],
 )

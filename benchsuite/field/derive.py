@@ -160,6 +160,9 @@ class _Spans(TorchDispatchMode):
             names = (argument.name for argument in func._schema.arguments)
             bound = dict(zip(names, args, strict=False)) | kwargs
             span = union(expanded(RULES[name](self.of, bound, results[0]), results[0]))
+        elif name.startswith("_fft_"):
+            why = "each of its outputs holds all timesteps, kept apart by sums that cancel"
+            raise _underivable(func, why)
         else:
             raise _underivable(func, "what its outputs see is not known here")
         return [span, *(nothing(tensor) for tensor in results[1:])]

@@ -16,7 +16,8 @@ class KernelWatch(TorchDispatchMode):
     """Records the kernel libraries that the dispatched operators call.
 
     The operator of a library's recurrent layer names the library. That of a convolution does not;
-    torch is asked which backend it selects for the same arguments.
+    torch is asked which backend it selects for the same arguments. Fourier transforms run in the
+    library that torch was built with.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,8 @@ class KernelWatch(TorchDispatchMode):
         if name == "aten::convolution":
             backend = str(torch._C._select_conv_backend(*args)).rpartition(".")[2].lower()
             self.libraries.add(next((n for s, n in _LIBRARIES.items() if s in backend), "ATen"))
+        elif name.startswith("aten::_fft_"):
+            self.libraries.add(_transforms_of(args[0]))
         else:
             self.libraries.update(n for s, n in _LIBRARIES.items() if s in name)
         return func(*args, **(kwargs or {}))
@@ -43,3 +46,10 @@ class KernelWatch(TorchDispatchMode):
         """Whether Python called operators timestep by timestep."""
         layers = any(isinstance(part, nn.LSTM | nn.GRU | nn.RNN) for part in module.modules())
         return self.calls > 4 * seq_len and not layers
+
+
+def _transforms_of(tensor: torch.Tensor) -> str:
+    """The library of the Fourier transforms of a tensor's device."""
+    if tensor.is_cuda:
+        return "cuFFT"
+    return "MKL" if torch.backends.mkl.is_available() else "PocketFFT"

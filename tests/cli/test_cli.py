@@ -36,6 +36,7 @@ def test_list_has_every_built_in_model_with_its_family(cli):
     assert list(models) == [
         *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused", "lstm"),
         *("gru_cell", "gru", "tcn", "tcn_fixed", "conv"),
+        *("tcn_separable", "wavenet", "longconv"),
     ]
     assert models["tcn"] == "convolutional"
     assert set(json.loads(cli("list", "--json")[1])) >= {"models", "measures", "studies", "axes"}
