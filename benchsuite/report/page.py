@@ -15,6 +15,7 @@ from markupsafe import Markup
 from benchsuite import __version__, analysis
 from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
+from benchsuite.records.csv_files import write_csv
 from benchsuite.records.home import remove_links
 from benchsuite.report import cards, crossovers, tables
 from benchsuite.report.facts import facts
@@ -87,7 +88,7 @@ def write_report(
         lines = analysis.memory_lines(chosen, memory=memory)
         for name, table in (("scaling", laws), ("memory", lines)):
             written[name] = directory / f"{name}.csv"
-            table.to_csv(written[name], index=False)
+            write_csv(table, written[name])
         known = facts(chosen)
         bounds = analysis.roofline(chosen)
         law_tables = [
@@ -100,7 +101,7 @@ def write_report(
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
-            figure.data.to_csv(written[f"{figure.name} data"], index=False)
+            write_csv(figure.data, written[f"{figure.name} data"])
         crossings = crossovers.crossing_tables(analysis.sequences(chosen))
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
         crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))

@@ -84,7 +84,7 @@ class RunningClock:
 
 
 def oom_kills() -> int | None:
-    """How many processes the kernel has killed for memory; None where no count can be read.
+    """Number of processes that the kernel has killed for memory; None if it cannot be read.
 
     The sum of the counts of this process's control group (versions 1 and 2) and of the machine.
     Only a difference of two readings has a meaning.

@@ -2,7 +2,7 @@
 
 A benchmark directory holds one module with the text of `BENCHMARK_MODULE`. Environment variables
 name the study and where records go; without them the study is the `study.toml` beside that module,
-or `tracked` where there is none, and records go to `.benchsuite` beside the benchmark directory.
+or `tracked` without one, and records go to `.benchsuite` beside the benchmark directory.
 
 Importing this module imports no torch and touches no CUDA: asv's forkserver imports it before it
 forks.
@@ -37,8 +37,8 @@ globals().update(suite.benchmark_classes(__file__))
 
 STUDY = "BENCHSUITE_STUDY"
 RUN = "BENCHSUITE_RUN"
-#: Where models as module:factory are, besides what is installed. `benchsuite run` alone says it:
-#: the environments that asv makes must not see the checkout.
+#: Where models as module:factory are, besides what is installed. Only `benchsuite run` sets it: the
+#: environments that asv makes must not see the checkout.
 MODELS_FROM = "BENCHSUITE_MODELS_FROM"
 
 TRACKED = "tracked"

@@ -44,6 +44,7 @@ def outcome(code: int, err: str) -> str:
 
 def main() -> None:
     """Print a line for each delay."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in a shell's background
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     script = shutil.which("benchsuite")
     commands = [MODULE, *([[script, "list"]] if script else [])]
