@@ -186,6 +186,8 @@ def _field(case: Case, exercise: _Exercise | None, causal: bool) -> _Found:
     from benchsuite.sweep import processes
 
     processes.limit_memory()
+    module: nn.Module
+    draw: Callable[[int, int], Tensor] | None
     if exercise is None:
         module, input_size, draw = assemble(case), case.input_size, None
     else:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tools import KILL, Project
 
+pytestmark = pytest.mark.faults
+
 FAULTS = Path(__file__).parent
 STUDY = """
 name = "meddling"

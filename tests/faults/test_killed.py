@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from asv.results import iter_results
-from early_interrupt import interrupted, outcome
+from early_interrupt import MODULE, interrupted, outcome
 from tools import ASV, KILL, SERVER, Project
 
 pytestmark = pytest.mark.faults
@@ -177,5 +177,5 @@ def memory_group(limit):
 
 
 def test_interrupts_of_the_first_moments_are_no_tracebacks():
-    ends = {delay: outcome(*interrupted(delay)) for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.4)}
+    ends = {delay: outcome(*interrupted(MODULE, delay)) for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.4)}
     assert "traceback" not in ends.values(), ends

@@ -524,7 +524,7 @@ def test_allocations_fail_before_the_machine_does():
 import sys, torch
 from unittest import mock
 from benchsuite import Case, measure
-from benchprocesses.sweep import suite
+from benchsuite.sweep import processes
 with mock.patch("benchsuite.host.free_memory", return_value=1 << 30):
     processes.limit_memory()
 class Eats(torch.nn.Module):

@@ -20,7 +20,7 @@ from benchsuite.sweep.launchers.isolated import Children
 
 @pytest.fixture(scope="module")
 def children():
-    with Children() as started:
+    with Children(__name__) as started:
         yield started
 
 

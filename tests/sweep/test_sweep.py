@@ -227,7 +227,7 @@ def test_the_repositorys_benchmark_module_is_the_one_text():
 
 
 def test_tracing_reports_its_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_study, "call_in_child", lambda *_, **__: None)
+    monkeypatch.setattr(trace_study.Children, "call", lambda *_, **__: None)
     study = load_study("quick").derive({"device": ["cpu"], "model": ["lstm", "tcn"]})
     seen = []
     notes = trace_study.trace_study(study, tmp_path, on_case=lambda case, *of: seen.append(of))
