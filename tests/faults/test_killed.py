@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 def project(tmp_path):
     made = Project(tmp_path)
     yield made
-    made.signal(KILL)
+    made.end()
 
 
 def asv_results(project, name="s"):
