@@ -80,7 +80,7 @@ def family_crossovers(
     noise: Noise | None = None,
     family: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Where the best models of two families cross, for every line and pair of families.
+    """Crossings of the best models of two families, for every line and pair of families.
 
     The best model of a family is the lowest at each shape, so it may be another one at another
     length. A model whose family is not known takes no part.

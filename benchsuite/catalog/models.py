@@ -131,7 +131,7 @@ class ModelRegistry(Registry[ModelSpec]):
             yield from ((package, name, value) for name, value in points)
 
     def known(self, name: str) -> ModelSpec:
-        """As `get`, but an unknown name is taken for a model from outside.
+        """The same as `get`, but an unknown name is taken for a model from outside.
 
         Records may be of models that are no longer installed.
         """

@@ -44,14 +44,18 @@ def run(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the study that -a or --measure derive."),
+        typer.Option(
+            metavar="NAME",
+            help="Name of the results if -a, --device or --measure change the study.",
+        ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure again what is finished; keep both.")
+        bool,
+        typer.Option("--fresh", help="Measure finished cases again; earlier results are kept."),
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help="Then trace each model and mode at its largest T."),
+        typer.Option("--trace", help="Afterwards, trace each model and mode at its largest T."),
     ] = False,
     home: Home = None,
     as_json: AsJson = False,
@@ -59,8 +63,8 @@ def run(
     """Measure a study, or continue one that was interrupted.
 
     A study is a grid of cases (models, sequence lengths …) and the measures to take of each. Every
-    result is stored at once in HOME/STUDY/records.jsonl, and what an earlier run has finished is
-    not measured again. Exit code 1 means that a case failed, crashed or ran out of time or memory.
+    result is stored at once in HOME/STUDY/records.jsonl, and a later run skips cases that have one.
+    Exit code 1 means that a case failed, crashed or ran out of time or memory.
     """
     from benchsuite.records.home import home_of
     from benchsuite.sweep import driver
@@ -175,6 +179,9 @@ def _show(display: Display, state: Progress) -> None:
 
     if (failure := state.failure) is not None:
         display.note(f"{failure.status}: {failure.case.id} {failure.measure}: {failure.reason}")
+    if state.again:
+        count = f"{state.again} measurement{'s' if state.again > 1 else ''}"
+        display.note(f"measuring {count} again: the machine was suspended, slower or busier then")
     if not state.current:
         finished = f", {state.reused} already finished" if state.reused else ""
         text = f"starting asv for {state.total} measurements{finished}"

@@ -29,7 +29,7 @@ from benchsuite.field.formula import NOTHING, UNBOUNDED, Field, Steps
 from benchsuite.field.spans import RULES, Span, expanded, nothing, sees, union
 from benchsuite.field.subject import run, subject
 
-#: Below this length the growth of a field cannot be told.
+#: Below this length a growing field cannot be distinguished from a bounded one.
 _SHORTEST = 4
 #: A field is unbounded if only outputs past this part of the sequence have it whole.
 UNBOUNDED_FROM = 0.75
@@ -61,11 +61,11 @@ def traced_field(module: nn.Module, input_size: int, length: int = 64) -> Field:
         module: The module; it is copied, and run once with a batch of one.
         input_size: Features of the input.
         length: Timesteps of that run. A Python loop that looks back over three quarters of them or
-            more is told as unbounded.
+            more is reported as unbounded.
 
     Returns:
-        The least interval of lags that holds those of all paths; unbounded for a recurrence, and
-        for whatever else sees the whole sequence.
+        The least interval of lags that holds those of all paths; unbounded for a recurrence and
+        any other module that sees the whole sequence.
 
     Raises:
         Unsupported: if it cannot be derived, naming the operation.

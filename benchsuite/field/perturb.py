@@ -1,9 +1,9 @@
 """Perturbation: which input lags change an output by more than rounding.
 
-Where a NaN says too much (the zeros of a mask, an FFT) or too little (an operation that drops it),
-noise is added to one timestep of the input, and outputs are compared in float64. Noise, since a
-constant added to all features is cancelled by a normalisation over features; several inputs and
-amplitudes, since a ReLU may be dead, a maximum held or a softmax saturated at one of them.
+Where a NaN shows too many lags (the zeros of a mask, an FFT) or too few (an operation that drops
+it), noise is added to one timestep of the input, and outputs are compared in float64. It is noise
+because a normalisation over features cancels a constant, and there are several inputs and
+amplitudes because a ReLU may be dead, a maximum held or a softmax saturated at one of them.
 
 A change can be too small to be seen, so this finds the least field. A field whose changes fade to
 the size of rounding, as of a recurrence, is distinguished from one that ends.
@@ -31,9 +31,9 @@ _DRAWS, _DRAWS_LONG = 2, 1
 #: Steps that are changed, in short sequences and in long ones.
 _STEPS, _STEPS_LONG = 16, 7
 _LONG = 256
-#: Rounding: changes of less than so many units in the last place of the greatest output are none.
+#: Rounding: smaller changes, in units in the last place of the greatest output, are ignored.
 _ROUNDING = 1e4
-#: A field ends where changes of at least so many times rounding end; smaller ones fade.
+#: A field ends where changes of at least this multiple of rounding end; smaller ones fade.
 _SHARP = 1e3
 #: Sequences times squared timesteps of one run, for models that hold timesteps by timesteps.
 _ELEMENTS = 1 << 23
@@ -41,7 +41,7 @@ _ELEMENTS = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """What was changed by perturbing.
+    """The outputs that a perturbation changed.
 
     Attributes:
         probe: Lags that were seen to change an output.
@@ -71,7 +71,7 @@ def perturb(module: nn.Module, input_size: int, length: int) -> Perturbation:
 def perturbed(
     model: SequenceModel, input_size: int, length: int, dtype: torch.dtype
 ) -> Perturbation:
-    """As `perturb`, of a model as it is, in any dtype."""
+    """The same as `perturb` for a model that is not copied, in any dtype."""
     lags_T = torch.arange(length)
     greatest: dict[int, float] = {}  # change over rounding, by lag
     for step, change_T in _changes(model, input_size, length, dtype):

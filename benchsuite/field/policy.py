@@ -3,7 +3,8 @@
 1. What the formula derives and the structural probe (a NaN) confirms, holds.
 2. What is not proved like that is perturbed too, with finite differences. NaN and perturbation both
    miss lags in some modules, so where they differ the larger field holds, with a note.
-3. A NaN that meets the zeros of a mask says too much, as does the formula: perturbation decides.
+3. A NaN that meets the zeros of a mask shows too many lags, and so does the formula: perturbation
+   decides.
 
 Commands, measures and `benchsuite check` take their field from here.
 """
@@ -35,7 +36,7 @@ _MULTIPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class FoundField:
-    """What is known of a module's field.
+    """The receptive field of a module, as far as it is known.
 
     Attributes:
         field: Lags that an output may depend on; None if not known.
@@ -63,7 +64,7 @@ class FoundField:
 
 
 def find_field(module: nn.Module, input_size: int, seq_len: int) -> FoundField:
-    """What a module over (batch, time, features) can see, and how that is known.
+    """Find the receptive field of a module over (batch, time, features).
 
     Args:
         module: The module; it is not changed.
@@ -171,7 +172,7 @@ def at_accepted_length(find: Callable[[int], T], least: int, seq_len: int) -> T:
 
 
 def _attempt(reasons: list[Unsupported], find: Callable[[], T]) -> T | None:
-    """What was found, or one reason more why it cannot be."""
+    """The result, or None with the reason added to the notes."""
     try:
         return find()
     except Unsupported as reason:
@@ -202,7 +203,7 @@ P = TypeVar("P", Probe, Perturbation)
 
 
 def _doubled(found: P, find: Callable[[int], P]) -> P:
-    """As found in a sequence of twice the length, if that shows the field's end."""
+    """The field in a sequence of twice the length, if that shows the field's end."""
     lengths = found.length if isinstance(found, Probe) else found.probe.length
     try:
         again = find(2 * lengths)

@@ -21,7 +21,7 @@ SAMPLES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelField:
-    """The field of one module; what could not be found is None, and `notes` says why.
+    """The field of one module; parts that could not be found are None, with a reason in `notes`.
 
     Attributes:
         known: What it can see, and how that is known.

@@ -51,10 +51,10 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long a measurement of one case may take, in seconds.
+    """Time limits of a measurement of one case, in seconds.
 
     Attributes:
-        min_run_time: Timing goes on at least so long.
+        min_run_time: Minimum timing time.
         max_run_time: … and at most so long, where the samples do not settle before.
         warmup: The device is kept busy so long before timing (CUDA: at least 0.5).
         timeout: The case is given up after so long, set-up included.
@@ -90,8 +90,8 @@ class Study:
         measures: Names from the registry.
         budget: Seconds per measurement.
         description: One line.
-        only: Measure → axes → the values at which it is measured, for those too dear to be
-            measured everywhere; some of the study's own values.
+        only: Measure → axes → the values at which it is measured, for measures too expensive for
+            the whole grid; some of the study's values.
         families: Model from outside → family, for those whose family the receptive field does not
             show or is not measured.
     """
@@ -215,7 +215,7 @@ class Study:
         measures: Sequence[str] = (),
         name: str | None = None,
     ) -> Study:
-        """A study with some axes or measures replaced, and a name of its own.
+        """A study with some axes or measures replaced, and another name.
 
         What is measured only at some values of an axis stays with those that are still there, or
         else with the axis' first.
@@ -278,7 +278,7 @@ def _check_family(model: str, family: object, where: str) -> None:
 
 
 def _kept(values: tuple[Value, ...], changed: tuple[Value, ...] | None) -> tuple[Value, ...]:
-    """Those of the values that are left after a change of their axis, or the new axis' first."""
+    """The values that a changed axis still has; if it has none of them, its first value."""
     if changed is None:
         return values
     return tuple(value for value in values if value in changed) or changed[:1]

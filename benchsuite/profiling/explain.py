@@ -26,7 +26,7 @@ _TOP = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Where the time of one case's step goes.
+    """An explanation of where the time of one case's step goes.
 
     Attributes:
         case: Id of the case, or "trace" for a trace of another tool.

@@ -35,7 +35,7 @@ COLUMNS = {
     "thread": "process and thread, or device and stream",
     "step": "number of the traced step; -1 outside",
     "phase": "forward, backward or optimiser; empty outside",
-    "timestep": "timestep of an unrolled model; -1 where there is none",
+    "timestep": "timestep of an unrolled model; -1 for other rows",
     "start": "time since the first event, s",
     "total_time": "time with all nested calls, s",
     "self_time": "time without the calls nested in it on its thread, s",

@@ -34,7 +34,7 @@ def bound_of(bounds: Mapping[str, float]) -> str:
 
 
 def sentences(found: Mapping[str, Any], notes: Mapping[str, Any]) -> list[str]:
-    """Where the time goes, what bounds it, what would reduce it, and what was cut."""
+    """Sentences: where the time goes, what bounds it, what would reduce it, and what was cut."""
     words = [_where(found), _bound(found), _help(found, notes)]
     if found["fault_share"] >= NOTABLE:
         words.append(f"{fault_words(found['fault_share'], found['page_faults'])}.")

@@ -26,7 +26,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class _Explanation(TypedDict):
-    """What reports read of an explanation (see `explain.Explanation`)."""
+    """The part of an explanation that reports read (see `explain.Explanation`)."""
 
     case: str
     model: NotRequired[str]
@@ -49,7 +49,7 @@ class _EarlierShares(TypedDict):
 
 
 class _Earlier(TypedDict):
-    """What else is read of an explanation by an earlier version."""
+    """Keys that only explanations of an earlier version have."""
 
     device: str
     untraced_seconds: _Amount | None
@@ -87,7 +87,7 @@ def read_explanations(root: Path) -> list[dict[str, Any]]:
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """An explanation of an earlier version as today's.
+    """An explanation of an earlier version in the present form.
 
     Earlier ones have no `model`, which their case's id begins with, no page faults, and other names
     of the bounds; their sentences follow from their numbers.

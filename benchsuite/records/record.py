@@ -44,10 +44,11 @@ def key_of(
 ) -> Key:
     """The key for finding a finished measurement; the arguments are columns of `SCHEMA`."""
     names = (case, measure, version, machine, commit, tree, torch, source)
-    return (
-        *(name.encode("utf-8", "backslashreplace").decode() for name in names),
-        str(min_run_time),
-    )
+    for name in names:
+        if not name.isascii():
+            names = tuple(n.encode("utf-8", "backslashreplace").decode() for n in names)
+            break
+    return (*names, str(min_run_time))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

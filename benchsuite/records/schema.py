@@ -101,7 +101,7 @@ PROVENANCE = (
     Column("expected", "floats", "what these should have been", since=2),
     Column("tf32_matmul", "bool", "matrix products may use TF32"),
     Column("tf32_cudnn", "bool", "cuDNN kernels may use TF32"),
-    Column("threads", "int", "intra-op threads while measuring", low=0),
+    Column("threads", "int", "threads of torch's operators while measuring", low=0),
     Column(
         *("page_faults", "float", "minor page faults of a step, after it was measured", "1"),
         since=2,

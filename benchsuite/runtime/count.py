@@ -54,7 +54,7 @@ def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
     length only where that takes at most `AFFORDABLE` torch operations. A longer one is counted at
     3 and 4 timesteps, and where the line through both predicts the counts at 33 exactly, and those
     at 65 and 129 as far as they are affordable, it is extrapolated to `seq_len`. Off the line,
-    `seq_len` itself is counted, whatever it takes.
+    `seq_len` itself is counted, however long that takes.
 
     Args:
         model: A model's name.
@@ -103,7 +103,7 @@ def _predicts(counts: Mapping[int, int], length: int) -> bool:
 def flops_of_short(model: str, sizes: Sizes) -> int:
     """Forward operations of one sequence of `seq_len` by the line through 3 and 4 timesteps.
 
-    It takes a few operations whatever the length and is confirmed by nothing; see `flops`.
+    It takes a few operations at any length, and no other count confirms it; see `flops`.
     """
     module = build_on_meta(model, sizes)
     counts = {
@@ -117,7 +117,7 @@ class _TooLong(Exception):  # noqa: N818 - no error: the count is given up
 
 
 class _Operations(TorchDispatchMode):
-    """Counts torch operations, and gives up after so many."""
+    """Counts torch operations, and gives up after a number of them."""
 
     def __init__(self, most: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -119,20 +119,33 @@ def test_a_process_that_fails_after_its_record_leaves_asv_its_value(project):
     assert asv_results(project) == [pytest.approx(value, rel=0.2)]
 
 
-def test_the_kernels_killer_is_out_of_memory(project):
+@pytest.fixture
+def in_small_memory(project):
+    """Words before a command that run it in a control group with 700 MiB of memory."""
     group = memory_group(700 << 20)
-    try:
-        words = project.study(models="models:fills_shared_memory")
-        done = project.run(*words, prefix=entering(group))
-        assert done.returncode == 1, done.stderr
-        (row,) = [row for row in project.rows() if row["status"] not in {"started", "ok"}]
-        assert (row["status"], row["batch_size"]) == ("oom", 2)
-        assert row["reason"] == "killed by the kernel for lack of memory"
-        assert project.ok() == [1, 3, 4]
-    finally:
-        project.signal(KILL)
-        project.all_end()
-        group.rmdir()
+    yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+    project.signal(KILL)
+    project.all_end()
+    group.rmdir()
+
+
+def test_the_kernels_killer_is_out_of_memory(project, in_small_memory):
+    done = project.run(*project.study(models="models:fills_shared_memory"), prefix=in_small_memory)
+    assert done.returncode == 1, done.stderr
+    (row,) = [row for row in project.rows() if row["status"] not in {"started", "ok"}]
+    assert (row["status"], row["batch_size"]) == ("oom", 2)
+    assert row["reason"] == "killed by the kernel for lack of memory"
+    assert json.loads(done.stdout)["ok"] == 3
+
+
+def test_the_kernels_killer_ends_one_training(project, in_small_memory):
+    words = ["train", "delay", "models:fills_shared_memory", "lstm", "-t", "lag=2", "--steps", "2"]
+    words += ["-a", "batch_size=2", "-a", "seq_len=16", "-a", "hidden_size=4", "--json"]
+    done = project.run(*words, prefix=in_small_memory)
+    assert done.returncode == 1, done.stderr
+    killed, other = json.loads(done.stdout)["runs"]
+    assert killed["reason"] == "its process was killed by the kernel for lack of memory"
+    assert (killed["status"], other["status"]) == ("failed", "ok")
 
 
 def entering(group):

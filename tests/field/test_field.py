@@ -194,14 +194,14 @@ def test_the_field_of_branches_is_the_hull_of_all_paths():
     assert not receptive_field([shifted]).causal
     strided = Branches(([Layer(3, 2, left=1)], [Layer(1, 2)]))
     assert receptive_field([strided, Layer(3, left=2)]) == Field(-1, 5)
-    with pytest.raises(UsageError, match="paths of strides 2, 1 cannot meet"):
+    with pytest.raises(UsageError, match="paths of strides 2, 1 cannot be combined"):
         receptive_field([Branches(([Layer(3, 2)], []))])
 
 
 @pytest.mark.parametrize(
     "bad", [{"kernel_size": 0}, {"stride": 0}, {"dilation": 1.5}, {"left": -1}]
 )
-def test_layers_that_cannot_be_are_told(bad):
+def test_impossible_layers_are_reported(bad):
     (name,) = bad
     with pytest.raises(UsageError, match=f"{name} = .* is not allowed"):
         Layer(**{"kernel_size": 3, **bad})
@@ -368,7 +368,7 @@ def test_a_write_into_a_buffer_is_not_followed():
         (Function(lambda x: torch.where(x > 0, x, 0.0)), "an operation drops NaNs"),
     ],
 )
-def test_what_cannot_be_probed_says_why(module, words):
+def test_a_refused_probe_gives_the_reason(module, words):
     with pytest.raises(Unsupported, match=words):
         probe(module, C, 32)
 
@@ -389,13 +389,13 @@ def nan_weights():
         (nn.Linear(C + 1, 2), r"Linear fails on an input of \(\d, 32, 4\) .*: RuntimeError"),
     ],
 )
-def test_what_is_no_sequence_model_is_told(find, module, words):
+def test_a_module_that_is_not_a_sequence_model_is_reported(find, module, words):
     with pytest.raises(UsageError, match=words) as error:
         find(module, C, 32)
     assert "\n" not in str(error.value)
 
 
-def test_a_module_that_mixes_the_batch_is_told():
+def test_a_module_that_mixes_the_batch_is_reported():
     with pytest.raises(UsageError, match="batch_first=True"):
         probe(nn.LSTM(C, 3), C, 32)
 
@@ -578,7 +578,7 @@ def test_quantiles_and_half_lives_of_plain_numbers():
         (Decay(1e80), BenchsuiteError, "overflows within the horizon"),
     ],
 )
-def test_gradients_that_say_nothing_are_told(module, error, words):
+def test_useless_gradients_are_reported(module, error, words):
     with pytest.raises(error, match=words):
         effective_field(module, noise(2, 8, C), at=7, horizon=8)
 
@@ -727,7 +727,7 @@ class Quartered(nn.Module):
 
     def forward(self, x):
         if x.shape[1] % 4:
-            raise ValueError(f"{x.shape[1]} timesteps are no multiple of 4")
+            raise ValueError(f"{x.shape[1]} timesteps are not a multiple of 4")
         y = self.middle(self.down(x.transpose(1, 2)))
         return y.repeat_interleave(4, -1).transpose(1, 2)
 
@@ -737,7 +737,7 @@ def test_lengths_are_chosen_that_the_module_accepts(seq_len):
     found = field_of(Quartered(), input_size=C, seq_len=seq_len)
     assert found.known.field == Field(-51, 51)
     assert found.effective is not None
-    with pytest.raises(UsageError, match="30 timesteps are no multiple of 4"):
+    with pytest.raises(UsageError, match="30 timesteps are not a multiple of 4"):
         field_of(Quartered(), input_size=C, seq_len=30)
 
 
@@ -766,7 +766,7 @@ def test_noise_is_seen_through_a_normalisation_of_features():
     assert perturb(module, C, 20).probe.lags == (0,)
 
 
-def test_what_cannot_be_perturbed_says_why():
+def test_a_refused_perturbation_gives_the_reason():
     with pytest.raises(Unsupported, match="the same input gives different outputs"):
         perturb(Function(lambda x: x + torch.rand_like(x)), C, 8)
     with pytest.raises(Unsupported, match="NaN or infinite"):
@@ -876,7 +876,7 @@ def counts_items(input_size):
     return OverTime(nn.Conv1d(input_size, 2, 3, padding=1), nn.MaxPool1d(3, 1, 1))
 
 
-def test_a_field_that_is_only_probed_says_so():
+def test_a_field_that_is_only_probed_has_a_note():
     record = measure(Case(model=f"{__name__}:counts_items", seq_len=16), "receptive_field")
     assert (record.status, record.value) == ("ok", 5)
     assert record.warning.startswith("probed: the field cannot be derived through aten.max_pool2d")
@@ -968,7 +968,7 @@ def test_an_outside_model_of_one_feature(cli):
     assert (row["receptive_field"], row["probed_field"]) == ("unbounded", 16)
 
 
-def test_one_bad_model_among_several_is_told_and_kept(cli):
+def test_one_bad_model_among_several_is_reported_and_kept(cli):
     code, out, err = cli("conv", f"{__name__}:sees_all", *SMALL, "--causal", "--json")
     rows = json.loads(out)
     assert code == 1
@@ -988,7 +988,7 @@ def spoilt(input_size):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["lsmt"], "unknown model 'lsmt': did you mean 'lstm'"),
         (["lstm", "-a", "dtype=float32"], "unknown axis of a field 'dtype'"),
@@ -999,9 +999,9 @@ def spoilt(input_size):
         ([f"{__name__}:spoilt", *SMALL], "NaN or infinite"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(cli, words, told):
+def test_bad_input_is_one_line_and_exit_code_2(cli, words, message):
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1

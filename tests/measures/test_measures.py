@@ -39,7 +39,7 @@ SHORT = Budget(min_run_time=0.01, max_run_time=0.05)
 
 
 class FakeClock:
-    """Advances only by what is told to it."""
+    """Advances only when a test advances it."""
 
     def __init__(self):
         self.now = 0.0
@@ -192,7 +192,7 @@ def test_autograds_nodes_count():
 def test_the_heap_is_the_same_within_its_tolerance():
     case = Case(model="gru", mode="train", seq_len=32, batch_size=2, hidden_size=8)
     values = [measure(case, "peak_memory").value for _ in range(3)]
-    # Blocks that libraries keep for themselves come and go: some kilobytes, whatever the case.
+    # Blocks that libraries keep for themselves come and go: some kilobytes in any case.
     least = min(values)
     assert max(values) <= least * (1 + MEASURES.get("peak_memory").tolerance) + 16_384
 
@@ -219,8 +219,8 @@ def test_a_model_that_keeps_its_state_has_its_memory_measured(mode):
     for name in ("peak_memory", "tensor_memory"):
         record = measure(case, name)
         assert record.status == "ok", record.reason
-        told = int(re.search("retained: ([0-9,]+) B", record.warning)[1].replace(",", ""))
-        assert kept <= told < kept + 10_000
+        reported = int(re.search("retained: ([0-9,]+) B", record.warning)[1].replace(",", ""))
+        assert kept <= reported < kept + 10_000
         assert record.value > 2 * kept
     assert not measure(Case(model="lstm", mode=mode, seq_len=64), "peak_memory").warning
 
@@ -342,7 +342,7 @@ def test_work_in_blocks_is_counted_at_the_length_asked_for(model, seq_len):
     assert record.provenance["extrapolated"] is False
 
 
-def test_a_count_that_is_too_expensive_to_confirm_is_extrapolated_and_says_so():
+def test_a_count_that_is_too_expensive_to_confirm_is_extrapolated_and_marked():
     long = measure(Case(model="lstm", seq_len=4096, hidden_size=4, input_size=4), "flops")
     assert (long.value, long.provenance["extrapolated"]) == (2 * 4 * 4 * 8 * 4096, True)
     short = measure(Case(model="lstm", seq_len=100, hidden_size=4, input_size=4), "flops")
@@ -512,14 +512,14 @@ def test_a_case_that_cannot_fit_is_refused_before_it_allocates():
 
 
 def test_allocations_fail_before_the_machine_does():
-    """In a child, as in a sweep: beyond the limit a tensor is refused, and the record says oom."""
+    """In a child, as in a sweep: beyond the limit a tensor is refused, and the status is oom."""
     code = """
 import sys, torch
 from unittest import mock
 from benchsuite import Case, measure
-from benchsuite.sweep import suite
+from benchprocesses.sweep import suite
 with mock.patch("benchsuite.host.free_memory", return_value=1 << 30):
-    suite._limit_memory()
+    processes.limit_memory()
 class Eats(torch.nn.Module):
     def forward(self, x):
         return x + torch.empty(1 << 31, dtype=torch.uint8)[:1]

@@ -19,7 +19,7 @@ T, B, H, F = 12, 3, 8, 5
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keeps_to_the_contract(name):
-    found = {finding.check: (finding.status, finding.told) for finding in check_model(name)}
+    found = {finding.check: (finding.status, finding.observed) for finding in check_model(name)}
     assert {status for status, _ in found.values()} == {"pass"}, found
 
 

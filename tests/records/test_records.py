@@ -15,16 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.axes import AXES
-from benchsuite.grid.study import load_study
 from benchsuite.records import (
     SCHEMA,
     Record,
     RecordFile,
-    attempts,
-    latest,
     load_records,
     read_rows,
     rows,
@@ -183,19 +179,21 @@ def test_lines_that_are_not_records_are_reported(file, make_record, line, words)
     assert words in problem
 
 
-def test_later_attempts_supersede_earlier_ones_unless_interrupted(make_record):
-    rows = [
-        make_record(value=1.0).to_row(),
-        make_record(value=2.0).to_row(),
-        make_record(status="failed", reason="interrupted").to_row(),
-        make_record(seq_len=16, value=9.0).to_row(),
-        make_record(seq_len=16, status="timeout", reason="x").to_row(),
-        make_record(value=3.0, commit="other").to_row(),
-        make_record(seq_len=8, status="failed", reason="x").to_row(),
-        make_record(seq_len=8, value=4.0).to_row(),
-    ]
-    outcomes = [(row["status"], row.get("value")) for row in latest(rows)]
-    assert outcomes == [("ok", 2.0), ("timeout", None), ("ok", 3.0), ("ok", 4.0)]
+def test_later_attempts_supersede_earlier_ones_unless_interrupted(file, make_record):
+    for record in (
+        make_record(value=1.0),
+        make_record(value=2.0),
+        make_record(status="failed", reason="interrupted"),
+        make_record(seq_len=16, value=9.0),
+        make_record(seq_len=16, status="timeout", reason="x"),
+        make_record(value=3.0, commit="other"),
+        make_record(seq_len=8, status="failed", reason="x"),
+        make_record(seq_len=8, value=4.0),
+    ):
+        file.append(record)
+    frame = load_records(file.path)
+    assert frame["status"].tolist() == ["ok", "timeout", "ok", "ok"]
+    assert frame["value"].dropna().tolist() == [2.0, 3.0, 4.0]
 
 
 def test_every_attempt_can_be_loaded(file, make_record):
@@ -361,35 +359,6 @@ def test_lines_that_others_append_while_a_run_is_followed_are_skipped(file, make
     assert [row["seq_len"] for row in found + more] == [4, 8]
     assert rows.tail_rows(file.path, after) == ([], after)
     assert rows.tail_rows(file.path.with_name("absent"), 5) == ([], 5)
-
-
-def test_keys_of_finished_measurements_are_those_of_the_records(file, make_record):
-    attempts_made = [
-        make_record(seq_len=4),
-        make_record(seq_len=8, status="failed", reason="why"),
-        make_record(seq_len=16, min_run_time=0.5, provenance={"tree": "t", "source": "s"}),
-        make_record(seq_len=4, status="failed", reason="interrupted"),
-        make_record(seq_len=32, status="timeout", reason="why"),
-        make_record(seq_len=32, status="crashed", reason="why"),
-        make_record(seq_len=64, status="started"),
-    ]
-    for record in attempts_made:
-        file.append(record)
-    known = attempts.finished(file.path)
-    assert attempts.finished_keys(file.path) == {key: own.status for key, own in known.items()}
-    assert len(known) == 2
-    assert attempts.finished_keys(file.path.with_name("absent")) == {}
-
-
-def test_keys_of_a_study_are_those_of_its_attempts():
-    study = load_study("quick").derive({"seq_len": [4, 8]}, measures=["latency", "matmul_rate"])
-    study = study.with_device("cpu")
-    expected = [
-        (attempts.attempt_key(case, MEASURES.get(name), study.budget), name)
-        for name in study.measures
-        for case in study.cases(name)
-    ]
-    assert list(attempts.study_keys(study)) == expected
 
 
 def test_columns_that_are_not_wanted_are_not_read(file, make_record):
