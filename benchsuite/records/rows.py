@@ -66,9 +66,6 @@ _MISSING = {"str": ""}
 class RowBase(msgspec.Struct):
     """The methods of dict that `attempts` needs, for `Row`."""
 
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict; a column without a value counts as missing."""
         value = getattr(self, name)
