@@ -53,7 +53,7 @@ def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
     current = frame["measure"].map({spec.name: spec.version for spec in MEASURES})
     comparable = (current.isna() | (frame["version"] == current)).to_numpy(bool)
     if len(machines) > 1:
-        comparable &= (frame["machine"] == machine).to_numpy(bool)
+        comparable = comparable & (frame["machine"] == machine).to_numpy(bool)
     places = np.flatnonzero(comparable)
     in_time = places[np.argsort(frame["started_at"].to_numpy(float)[places], kind="stable")]
     group = group_numbers(frame, _IDENTITY)
