@@ -130,10 +130,11 @@ def by_line(
     fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
     named = rows[list(keys)].iloc[order[first[fitted.index.to_numpy(int)]]]
     plain = {name: kind.numpy_dtype for name, kind in named.dtypes.items() if _masked(kind)}
-    return pd.concat(
+    table: pd.DataFrame = pd.concat(
         [named.astype(plain).reset_index(drop=True), fitted[list(columns)].reset_index(drop=True)],
         axis=1,
     )
+    return table
 
 
 def _masked(kind: object) -> bool:
