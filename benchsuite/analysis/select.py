@@ -83,7 +83,7 @@ def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def unbounded_models(frame: pd.DataFrame) -> list[str]:
     """Models whose receptive field was found to be unbounded."""
-    return list(dict.fromkeys(frame.loc[is_unbounded(frame), "model"]))
+    return list(frame.loc[is_unbounded(frame), "model"].unique())
 
 
 def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
