@@ -37,7 +37,7 @@ _LOOKS, _LOOK_SECONDS = 6, 0.04
 #: Changes of the clock rate above this are reported …
 CLOCK_CHANGE = 0.08
 #: … if they are also this many standard deviations of the usual variation …
-_UNUSUAL = 4.0
+_UNUSUAL = 3.0
 #: … which takes this many timings to be known. A run of fewer reports changes above the second.
 _FEWEST, _CHANGE_OF_FEW = 6, 0.25
 #: Standard deviation of normal numbers over the median of their distances from their median, and

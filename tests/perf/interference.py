@@ -20,17 +20,16 @@ import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import torch
-
 from benchsuite import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures import interference
 from benchsuite.measures.attempt import measure
+from benchsuite.sweep import suite
 
 CASES = [
     Case(model=model, seq_len=t) for model in ("gru", "lstm", "lstm_cell", "tcn") for t in (32, 256)
 ]
-BUDGET = Budget(min_run_time=0.2, max_run_time=1.0, warmup=0.1)
+BUDGET = Budget(min_run_time=0.2, max_run_time=0.4, warmup=0.1)
 COLUMNS = ("calibration", "clock_change", "other_cores", "preemptions", "cores", "threads")
 PARTS = (0.5, 0.75, 0.9, 0.95, 1.0)
 BUSY = "import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
@@ -103,7 +102,7 @@ def quantiles(name, values):
 def main():
     """Print a line for each condition."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    torch.set_num_threads(1)
+    suite._warm_up()  # as the process of a run that forks one for each case
     cases = [CASES[n % len(CASES)] for n in range(number)]
     quiet = [timing(case) for case in cases]
     show("as it is", quiet, quiet)
