@@ -69,6 +69,29 @@ def _scanned(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> 
     return first.cummin(bound["dim"]).values, last.cummax(bound["dim"]).values
 
 
+def _recurred(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
+    """h_t of a and b up to t, and of the state before."""
+    a, b, h0 = bound["a"], bound["b"], bound["h0"]
+    parts = [of(b)] + ([expanded(of(a), out)] if a.dim() == out.dim() else [])
+    if h0 is not None:
+        before = of(h0)
+        parts.append(expanded((before[0].unsqueeze(1), before[1].unsqueeze(1)), out))
+    first, last = union(*parts)
+    return first.cummin(1).values, last.cummax(1).values
+
+
+def _paired(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
+    """A complex number of its two parts."""
+    first, last = hull(of(bound["self"]), -1)
+    return first.squeeze(-1), last.squeeze(-1)
+
+
+def _unpaired(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
+    """The two parts of a complex number."""
+    first, last = of(bound["self"])
+    return first.unsqueeze(-1).expand(out.shape), last.unsqueeze(-1).expand(out.shape)
+
+
 def _layer_norm(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
     return hull(of(bound["input"]), tuple(range(-len(bound["normalized_shape"]), 0)))
 
@@ -162,6 +185,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("constant_pad_nd", "reflection_pad1d", "replication_pad1d"), _padded),
     "convolution": _convolved,
     "glu": _gated,
+    "linear_scan": _recurred,
+    "view_as_complex": _paired,
+    "view_as_real": _unpaired,
     "native_batch_norm": _batch_norm,
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,

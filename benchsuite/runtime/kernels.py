@@ -1,4 +1,4 @@
-"""The kernel libraries that a forward pass calls."""
+"""Kernels: the libraries that a forward pass calls, and those that are compiled first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchsuite.errors import Unsupported
+from benchsuite.models.kernels import compiler
+
 #: Part of the name of an operator, or of a convolution's backend → library.
-_LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen"}
+_LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen", "benchsuite": "native"}
 
 
 class KernelWatch(TorchDispatchMode):
@@ -43,3 +46,21 @@ class KernelWatch(TorchDispatchMode):
         """Whether Python called operators timestep by timestep."""
         layers = any(isinstance(part, nn.LSTM | nn.GRU | nn.RNN) for part in module.modules())
         return self.calls > 4 * seq_len and not layers
+
+
+def compile_for(model: str, module: nn.Module, device: str = "cpu") -> None:
+    """Compile the kernels that a module needs, so that no step has to.
+
+    Args:
+        model: Its name.
+        module: A module whose parts may have a `kernel_source`.
+        device: Where it is going to run.
+
+    Raises:
+        Unsupported: if a kernel cannot be compiled on this machine, or does not run on the device.
+    """
+    for source in {getattr(part, "kernel_source", "") for part in module.modules()} - {""}:
+        if device != "cpu":
+            raise Unsupported(f"{model} is a kernel for the CPU and cannot run on {device}")
+        if problem := compiler.unavailable(source):
+            raise Unsupported(f"{model} needs a kernel compiled on this machine: {problem}")
