@@ -156,7 +156,7 @@ def timed_rows(
     if enough.any():
         corrected[enough] = np.maximum(stats.false_discovery_control(p[enough]), together)
     half = stats.t.ppf(0.975, degrees) * error
-    called = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold)
+    called = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold) & (np.abs(ratio) > half)
     verdict = np.where(called, np.where(ratio < 0, "faster", "slower"), "cannot tell")
     verdict = np.where(enough, verdict, TOO_FEW)
     critical = float(p[called].max()) if called.any() else alpha / max(len(p), 1)

@@ -74,8 +74,13 @@ class Surface:
         tried = 1 / np.diag(self.inverse).max()
         return log, math.sqrt(max(float(variance), tried, noise**2))
 
-    def overhead_share(self, point: tuple[float, float, float]) -> float:
-        """The share of the physical mean that grows with neither B nor H."""
+    def overhead_share(self, point: tuple[float, float, float]) -> float | None:
+        """The share of the physical mean that grows with neither B nor H.
+
+        None where B or H is the same in all cells, which then cannot show what grows with it.
+        """
+        if (np.ptp(self.points[:, 1:], axis=0) == 0).any():
+            return None
         parts = _terms(np.array([point], float))[0] * self.work
         return float(parts[:_OVERHEADS].sum() / parts.sum())
 

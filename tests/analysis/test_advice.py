@@ -158,6 +158,17 @@ def test_the_ranking_is_that_of_the_truth(make_record):
     assert found.coverage >= 0.9
 
 
+@pytest.mark.parametrize("same", [{1}, {2}, {1, 2}])
+def test_one_batch_or_width_does_not_show_what_grows_with_it(make_record, same):
+    grid = [point for point in GRID if all(point[axis] == GRID[0][axis] for axis in same)]
+    found = advise(
+        to_frame(rows(make_record, grid=grid)),
+        {"seq_len": 300, "batch_size": 1, "hidden_size": 32},
+    )
+    assert found.ranking
+    assert not any("of its time is" in entry["reason"] for entry in found.ranking)
+
+
 def test_fields_parameters_and_errors_stand_beside(make_record):
     own = list(rows(make_record))
     for t in (64, 128, 256, 512, 1024):

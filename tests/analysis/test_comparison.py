@@ -153,6 +153,22 @@ def test_intervals_of_the_ratio_cover(side):
     assert found["ratio"].median() == pytest.approx(1.2, rel=0.02)
 
 
+@pytest.mark.parametrize("runs", [5, 10])
+def test_no_case_is_called_whose_interval_includes_one(side, runs):
+    rng = np.random.default_rng(runs)
+    called = 0
+    for _ in range(4):
+        table = compare(
+            side(rng, runs=runs, between=0.3),
+            side(rng, runs=runs, between=0.3, slow=range(60), factor=1.8),
+            "latency",
+        ).table
+        slower = table[table["verdict"] == "slower"]
+        called += len(slower)
+        assert (slower["low"] > 1).all()
+    assert called
+
+
 def test_one_slow_process_is_no_change(side):
     rng = np.random.default_rng(3)
     base, head = side(rng, between=0.01), side(rng, between=0.01)
