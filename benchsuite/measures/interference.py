@@ -94,6 +94,17 @@ def _busy_seconds() -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def disturbed(records: Iterable[Record]) -> list[Record]:
+    """The timed records whose timing was disturbed."""
+    return [
+        record
+        for record in records
+        if record.status == "ok"
+        and record.provenance.get("calibration") is not None
+        and (crowded(record.provenance) or clock_changed(record.provenance))
+    ]
+
+
 def notes_on_interference(records: Iterable[Record]) -> list[str]:
     """One line if timings were disturbed while they were taken; none otherwise."""
     timed = disturbed = 0

@@ -43,7 +43,8 @@ def load_records(
     Args:
         path: A record file, a study's directory, a directory with several of them, or the
             `records.parquet` of a report.
-        every_attempt: Keep superseded attempts too, not only the latest of each measurement.
+        every_attempt: Keep the latest attempt of each measurement in each run, not only in the
+            last one; an attempt without a run counts as a run.
         columns: The columns that are wanted, all by default. Lists of numbers that are not wanted
             are not read, and neither is `samples` without the statistics derived from it.
 
@@ -72,18 +73,21 @@ def load_records(
     if not len(frame):
         first = f": {problems[0]}" if problems else ""
         raise UsageError(f"no readable record in {str(path)!r}{first}")
-    if not every_attempt:
-        frame = _take(frame, _latest(frame))
+    frame = _take(frame, _latest(frame, of_each_run=every_attempt))
     frame = _with_statistics(frame, wanted)
     frame.attrs["problems"] = problems
     return frame
 
 
-def _latest(frame: pd.DataFrame) -> Any:
+def _latest(frame: pd.DataFrame, *, of_each_run: bool = False) -> Any:
     """Positions of each measurement's last attempt that was not interrupted, or of its first."""
     import numpy as np
 
-    group = frame.groupby(list(MEASUREMENT), dropna=False, sort=False).ngroup().to_numpy()
+    same = [frame[name] for name in MEASUREMENT]
+    if of_each_run:
+        runs = frame["run"].astype("object")
+        same.append(runs.where(runs != "", frame["uid"].astype("object")))
+    group = frame.groupby(same, dropna=False, sort=False).ngroup().to_numpy()
     counts = (frame["reason"] != INTERRUPTED).to_numpy(bool)
     position = np.arange(len(frame))
     kept = np.empty(group.max(initial=-1) + 1, int)

@@ -56,9 +56,11 @@ def plain_frame(lines, *, every_attempt):
     latest = {}
     for row in settled:
         key = tuple(row.get(name) for name in MEASUREMENT)
+        if every_attempt:  # the latest of each run
+            key += (row.get("run") or row["uid"],)
         if key not in latest or row.get("reason") != "interrupted":
             latest[key] = row
-    kept = settled if every_attempt else list(latest.values())
+    kept = list(latest.values())
     columns = {
         name: pd.Series([row.get(name) for row in kept], dtype=DTYPES[column.kind])
         for name, column in SCHEMA.items()
@@ -158,13 +160,17 @@ def test_the_fast_reader_equals_the_simple_one(nasty, every_attempt):
 
 
 def test_files_of_a_directory_are_kept_separate(nasty):
-    """Equal uids in different files are different attempts."""
+    """Equal uids in different files are different attempts; a copy of a run counts once."""
     one = load_records(nasty, every_attempt=True)
-    other = nasty.parent / "more" / "records.jsonl"
+    other = nasty.parent / "more" / "records.jsonl"  # read first
     other.parent.mkdir()
     other.write_bytes(nasty.read_bytes())
+    same = load_records(nasty.parent, every_attempt=True)
+    pd.testing.assert_frame_equal(same, one)
+    other.write_bytes(nasty.read_bytes().replace(b'"run": "r"', b'"run": "s"'))
     both = load_records(nasty.parent, every_attempt=True)
-    pd.testing.assert_frame_equal(both, pd.concat([one, one], ignore_index=True))
+    expected = pd.concat([one.assign(run="s"), one], ignore_index=True)
+    pd.testing.assert_frame_equal(both, expected)
     assert len(load_records(nasty.parent)) == len(load_records(nasty))
 
 

@@ -177,9 +177,12 @@ def test_the_estimate_weighs_measurements_by_their_cost(make_record):
     seconds = {"delay_error": 5.0, "parameters": 0.1}
     left = sum(seconds[name] for _, name in wanted.values())
     now, seen = [100.0], []
+    left_to_do = Remaining(study.budget)
+    left_to_do.add(wanted)
     watch = driver._Watch(
         driver.Progress(total=len(wanted)),
-        Remaining(wanted, study.budget),
+        left_to_do,
+        wanted,
         lambda progress: seen.append(progress.eta),
         clock=lambda: now[0],
     )
