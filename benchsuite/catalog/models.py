@@ -260,6 +260,15 @@ MODELS = ModelRegistry(
             _LSTM,
         ),
         ModelSpec(
+            "lstm_native",
+            "recurrent",
+            f"{_M}.lstm:lstm_native",
+            "LSTM as a kernel in C, compiled on this machine; CPU, float32 and float64",
+            "lstm",
+            "native",
+            _LSTM,
+        ),
+        ModelSpec(
             "lstm",
             "recurrent",
             f"{_M}.library:lstm",
@@ -275,6 +284,15 @@ MODELS = ModelRegistry(
             "hand-written GRU: six Linears per timestep, unrolled in Python",
             "gru",
             "Python loop",
+            _GRU,
+        ),
+        ModelSpec(
+            "gru_native",
+            "recurrent",
+            f"{_M}.gru:gru_native",
+            "GRU as a kernel in C, compiled on this machine; CPU, float32 and float64",
+            "gru",
+            "native",
             _GRU,
         ),
         ModelSpec(
