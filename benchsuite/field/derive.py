@@ -159,7 +159,10 @@ class _Spans(TorchDispatchMode):
         elif name in RULES:
             names = (argument.name for argument in func._schema.arguments)
             bound = dict(zip(names, args, strict=False)) | kwargs
-            span = union(expanded(RULES[name](self.of, bound, results[0]), results[0]))
+            found = RULES[name](self.of, bound, results[0])
+            known_spans = found if isinstance(found, list) else [found]
+            spans = [union(expanded(s, r)) for s, r in zip(known_spans, results, strict=False)]
+            return [*spans, *(nothing(tensor) for tensor in results[len(spans) :])]
         else:
             raise _underivable(func, "what its outputs see is not known here")
         return [span, *(nothing(tensor) for tensor in results[1:])]

@@ -51,8 +51,9 @@ def hull(span: Span, dims: Any) -> Span:
     return span[0].amin(dims, keepdim=True), span[1].amax(dims, keepdim=True)
 
 
-#: What a rule is given: the span of a tensor, the operation's arguments by name, and its result.
-Rule = Callable[[Callable[[Tensor], Span], dict[str, Any], Tensor], Span]
+#: What a rule is given: the span of a tensor, the operation's arguments by name, and its result; it
+#: returns the span of that first result, or those of all results as a list.
+Rule = Callable[[Callable[[Tensor], Span], dict[str, Any], Tensor], Span | list[Span]]
 
 
 def _reduced(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
@@ -78,6 +79,21 @@ def _recurred(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) 
         parts.append(expanded((before[0].unsqueeze(1), before[1].unsqueeze(1)), out))
     first, last = union(*parts)
     return first.cummin(1).values, last.cummax(1).values
+
+
+def _layer(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> list[Span]:
+    """h (T, B, H) of a recurrent layer, and its last states, of the inputs up to there."""
+    states = [bound[name] for name in ("h", "c") if name in bound]
+    seen = [hull(of(bound["x"]), -1), *(hull(of(state), -1) for state in states)]
+    first, last = union(*(expanded(span, out[..., :1]) for span in seen))
+    ends = []
+    for end, scan in ((first, torch.cummin), (last, torch.cummax)):
+        ordered = end.flip(0) if bound["reverse"] else end
+        scanned = scan(ordered, 0).values
+        ends.append(scanned.flip(0) if bound["reverse"] else scanned)
+    final = 0 if bound["reverse"] else -1
+    output = expanded((ends[0], ends[1]), out)
+    return [output, *((output[0][final], output[1][final]) for _ in states)]
 
 
 def _paired(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
@@ -186,6 +202,7 @@ RULES: dict[str, Rule] = {
     "convolution": _convolved,
     "glu": _gated,
     "linear_scan": _recurred,
+    **dict.fromkeys(("lstm", "gru"), _layer),
     "view_as_complex": _paired,
     "view_as_real": _unpaired,
     "native_batch_norm": _batch_norm,

@@ -181,6 +181,11 @@ class GRU(Recurrence):
         output, (h_n,) = self.run(input, None if hx is None else (hx,))
         return output, h_n
 
+    @property
+    def kernel_source(self) -> str:
+        """The C source that a forward pass needs compiled; empty if none."""
+        return recurrent.SOURCE if self.variant == "native" else ""
+
     def extra_repr(self) -> str:
         """torch's text, and the variant unless it is the plain one."""
         words = super().extra_repr()

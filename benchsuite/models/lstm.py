@@ -282,6 +282,11 @@ class LSTM(Recurrence):
         output, (h_n, c_n) = self.run(input, None if hx is None else (hx[0], hx[1]))
         return output, (h_n, c_n)
 
+    @property
+    def kernel_source(self) -> str:
+        """The C source that a forward pass needs compiled; empty if none."""
+        return recurrent.SOURCE if self.variant == "native" else ""
+
     def extra_repr(self) -> str:
         """torch's text, and the variant unless it is the plain one."""
         words = super().extra_repr()

@@ -43,6 +43,7 @@
 typedef struct {
     int64_t steps, rows, units, step, row, first, last;
     int32_t reverse;
+    int32_t initial; /* whether the gradients of the states before the first timestep are wanted */
 } Shape;
 
 #define REAL float
@@ -353,6 +354,7 @@ int FUNCTION(lstm_back)(const Shape *s, const REAL *weight, const REAL *gates, c
                 FUNCTION(store)(d + 3 * units, h * tanh_c * o * (1 - o), lanes);
             }
         }
+        if (!t && !s->initial) break;
         FUNCTION(multiply_back)(rows, 4 * units, units,
                                 dgates + FUNCTION(at)(s, t, s->first) * 4 * units,
                                 s->row * 4 * units, packed, h_grad, width, 0);
@@ -462,6 +464,7 @@ int FUNCTION(gru_back)(const Shape *s, const REAL *weight, const REAL *gates, co
                 FUNCTION(store)(d + 2 * units, inside * r, lanes);
             }
         }
+        if (!t && !s->initial) break;
         FUNCTION(multiply_back)(rows, 3 * units, units,
                                 dgates + FUNCTION(at)(s, t, s->first) * 3 * units,
                                 s->row * 3 * units, packed, h_grad, width, 1);

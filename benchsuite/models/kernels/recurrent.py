@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.utils.flop_counter import register_flop_formula
 
 from benchsuite.models.kernels.compiler import load
 
@@ -34,7 +35,7 @@ _OPERATORS.define(
 )
 _OPERATORS.define(
     "lstm_backward(Tensor c, Tensor weight_hh, Tensor gates, Tensor cells, Tensor? dy, Tensor? dh,"
-    " Tensor? dc, bool by_row, bool reverse) -> (Tensor, Tensor, Tensor)"
+    " Tensor? dc, bool by_row, bool reverse, bool initial) -> (Tensor, Tensor, Tensor)"
 )
 _OPERATORS.define(
     "gru(Tensor x, Tensor h, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh,"
@@ -42,7 +43,7 @@ _OPERATORS.define(
 )
 _OPERATORS.define(
     "gru_backward(Tensor h, Tensor weight_hh, Tensor y, Tensor gates, Tensor hidden, Tensor? dy,"
-    " Tensor? dh, bool by_row, bool reverse) -> (Tensor, Tensor, Tensor)"
+    " Tensor? dh, bool by_row, bool reverse, bool initial) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -162,15 +163,15 @@ class _LSTM(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x_TBF, h_BH, c_BH, weight_ih, weight_hh, y_TBH, gates, cells = ctx.saved_tensors
         x, by_row = _arranged(x_TBF)
-        dgates, dh, dc = torch.ops.benchsuite.lstm_backward(
-            c_BH, weight_hh, gates, cells, dy, dh, dc, by_row, ctx.reverse
-        )
         needs = ctx.needs_input_grad
+        dgates, dh, dc = torch.ops.benchsuite.lstm_backward(
+            *(c_BH, weight_hh, gates, cells, dy, dh, dc, by_row, ctx.reverse, any(needs[1:3]))
+        )
         before = _before(y_TBH, h_BH, by_row, ctx.reverse) if needs[4] else None
         return (
             _turned(dgates @ weight_ih, by_row) if needs[0] else None,
-            dh,
-            dc,
+            dh if needs[1] else None,
+            dc if needs[2] else None,
             _product(dgates, x) if needs[3] else None,
             None if before is None else _product(dgates, before),
             dgates.sum((0, 1)) if needs[5] else None,
@@ -207,17 +208,17 @@ class _GRU(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x_TBF, h_BH, weight_ih, weight_hh, y_TBH, gates, hidden = ctx.saved_tensors
         x, by_row = _arranged(x_TBF)
-        dgates, dn, dh = torch.ops.benchsuite.gru_backward(
-            h_BH, weight_hh, y_TBH, gates, hidden, dy, dh, by_row, ctx.reverse
-        )
         needs = ctx.needs_input_grad
+        dgates, dn, dh = torch.ops.benchsuite.gru_backward(
+            *(h_BH, weight_hh, y_TBH, gates, hidden, dy, dh, by_row, ctx.reverse, needs[1])
+        )
         before = _before(y_TBH, h_BH, by_row, ctx.reverse) if needs[3] else None
         dw_hh = None if before is None else _product(dgates, before)
         db_hh = dgates.sum((0, 1)) if needs[5] else None
         dgates[..., 2 * weight_hh.shape[1] :] = dn  # of the projected input now
         return (
             _turned(dgates @ weight_ih, by_row) if needs[0] else None,
-            dh,
+            dh if needs[1] else None,
             _product(dgates, x) if needs[2] else None,
             dw_hh,
             dgates.sum((0, 1)) if needs[4] else None,
@@ -256,7 +257,8 @@ class _Shape(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("steps", "rows", "units", "step", "row")),
-        *(("first", ctypes.c_int64), ("last", ctypes.c_int64), ("reverse", ctypes.c_int32)),
+        *(("first", ctypes.c_int64), ("last", ctypes.c_int64)),
+        *(("reverse", ctypes.c_int32), ("initial", ctypes.c_int32)),
     )
 
 
@@ -275,7 +277,7 @@ class _Sizes(NamedTuple):
         return cls(second, first, units, by_row) if by_row else cls(first, second, units, by_row)
 
 
-def _run(name: str, sizes: _Sizes, reverse: bool, *tensors: Tensor | None) -> None:
+def _run(name: str, sizes: _Sizes, reverse: bool, initial: bool, *tensors: Tensor | None) -> None:
     """Call a kernel on all rows, shared among threads; the first tensor decides the dtype."""
     first = tensors[0]
     assert first is not None
@@ -286,7 +288,7 @@ def _run(name: str, sizes: _Sizes, reverse: bool, *tensors: Tensor | None) -> No
     threads = max(1, min(torch.get_num_threads(), rows))
     bounds = [rows * thread // threads for thread in range(threads + 1)]
     shapes = [
-        _Shape(steps, rows, units, *distances, start, end, reverse)
+        _Shape(steps, rows, units, *distances, start, end, reverse, initial)
         for start, end in itertools.pairwise(bounds)
     ]
     calls = [functools.partial(function, ctypes.byref(shape), *pointers) for shape in shapes]
@@ -324,7 +326,7 @@ def _lstm(
     h_n, c_n = torch.empty_like(h_BH), torch.empty_like(c_BH)
     if not x.is_meta:
         sizes = _Sizes.of(gates, units, by_row)
-        _run("lstm", sizes, reverse, weight_hh, gates, h_BH, c_BH, y, cells, h_n, c_n)
+        _run("lstm", sizes, reverse, True, weight_hh, gates, h_BH, c_BH, y, cells, h_n, c_n)
     kept = (y.new_empty(0), y.new_empty(0)) if cells is None else (gates, cells)
     return _turned(y, by_row), h_n, c_n, *kept
 
@@ -339,6 +341,7 @@ def _lstm_backward(
     dc: Tensor | None,
     by_row: bool,
     reverse: bool,
+    initial: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dy = None if dy_TBH is None else _turned(dy_TBH, by_row).contiguous()
     c_BH, weight_hh = c_BH.contiguous(), weight_hh.contiguous()
@@ -346,7 +349,7 @@ def _lstm_backward(
     if not gates.is_meta:
         sizes = _Sizes.of(gates, weight_hh.shape[1], by_row)
         _run(
-            *("lstm_back", sizes, reverse),
+            *("lstm_back", sizes, reverse, initial),
             *(weight_hh, gates, c_BH, cells, dy, dh, dc, dgates),
         )
     return dgates, dh, dc
@@ -375,7 +378,7 @@ def _gru(
     h_n = torch.empty_like(h_BH)
     if not x.is_meta:
         sizes = _Sizes.of(gates, units, by_row)
-        _run("gru", sizes, reverse, weight_hh, offset, gates, h_BH, y, hidden, h_n)
+        _run("gru", sizes, reverse, True, weight_hh, offset, gates, h_BH, y, hidden, h_n)
     kept = (y.new_empty(0), y.new_empty(0)) if hidden is None else (gates, hidden)
     return _turned(y, by_row), h_n, *kept
 
@@ -390,6 +393,7 @@ def _gru_backward(
     dh: Tensor | None,
     by_row: bool,
     reverse: bool,
+    initial: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dy = None if dy_TBH is None else _turned(dy_TBH, by_row).contiguous()
     y = _turned(y_TBH, by_row)
@@ -398,7 +402,7 @@ def _gru_backward(
     if not gates.is_meta:
         sizes = _Sizes.of(gates, weight_hh.shape[1], by_row)
         _run(
-            *("gru_back", sizes, reverse),
+            *("gru_back", sizes, reverse, initial),
             *(weight_hh, gates, h_BH, y, hidden, dy, dh, dgates, dn),
         )
     return dgates, dn, dh
@@ -410,6 +414,27 @@ def _own(gradient: Tensor | None, like: Tensor) -> Tensor:
         return torch.zeros_like(like)
     return gradient.clone(memory_format=torch.contiguous_format)
 
+
+def _flops(gates: int) -> tuple[Callable[..., int], Callable[..., int]]:
+    """Formulas of forward and backward; products outside of the kernel are counted as such."""
+
+    def forward(x: Any, h: Any, *_: Any, **__: Any) -> int:
+        (steps, rows, features), units = x, h[-1]
+        return 2 * steps * rows * gates * units * (features + units)
+
+    def backward(_: Any, weight_hh: Any, *others: Any, **__: Any) -> int:
+        *_, by_row, _, initial = others
+        first, second = others[gates == 3][:2]  # of the gates
+        steps, rows = (second, first) if by_row else (first, second)
+        return int(2 * (steps - (not initial)) * rows * weight_hh[0] * weight_hh[1])
+
+    return forward, backward
+
+
+for _name, _formula in zip(
+    ("lstm", "lstm_backward", "gru", "gru_backward"), (*_flops(4), *_flops(3)), strict=True
+):
+    register_flop_formula(getattr(torch.ops.benchsuite, _name))(_formula)
 
 for _name, _function in (
     ("lstm", _lstm),
