@@ -208,13 +208,15 @@ INLINE void FUNCTION(pack_back)(const int gates, int64_t units, const REAL *weig
 /* out[r] = sum over k of a[r][k] W_hh[k]: (rows, gates * units) to (rows, units) */
 INLINE void FUNCTION(multiply_back)(int64_t rows, int64_t terms, int64_t units, const REAL *a,
                                     int64_t stride, const REAL *packed, REAL *out,
-                                    int64_t out_stride, int add) {
-    const int64_t width = COLUMNS * LANES;
-    for (int64_t start = 0; start < units; start += width, packed += terms * width)
+                                    int64_t out_stride, int add, int odd) {
+    const int64_t width = COLUMNS * LANES, panels = ROUND(units, width) / width;
+    for (int64_t turn = 0; turn < panels; turn++) {
+        const int64_t panel = odd ? panels - 1 - turn : turn, start = panel * width;
         for (int64_t r = 0; r < rows; r += ROWS) {
             int64_t count = rows - r < ROWS ? rows - r : ROWS;
             VECTOR sum[ROWS * COLUMNS];
-#define CALL(n) FUNCTION(multiply)(n, COLUMNS, terms, a + r * stride, stride, packed, sum)
+#define CALL(n) \
+    FUNCTION(multiply)(n, COLUMNS, terms, a + r * stride, stride, packed + start * terms, sum)
             BY_ROWS(count, CALL)
 #undef CALL
             for (int64_t i = 0; i < count; i++)
@@ -225,6 +227,7 @@ INLINE void FUNCTION(multiply_back)(int64_t rows, int64_t terms, int64_t units, 
                     *to = total;
                 }
         }
+    }
 }
 
 INLINE REAL *FUNCTION(scratch)(int64_t count) {
@@ -266,7 +269,9 @@ int FUNCTION(lstm)(const Shape *s, const REAL *weight, REAL *gates, const REAL *
     FUNCTION(padded_copy)(s, h0, h, width);
     FUNCTION(padded_copy)(s, c0, c, width);
     for (int64_t t = 0; t < s->steps; t++) {
-        for (int64_t u = 0; u < width; u += LANES) {
+        for (int64_t turn = 0; turn < width; turn += LANES) {
+            /* To and fro, so that a step begins with the weights that are still in the cache. */
+            const int64_t u = t % 2 ? width - LANES - turn : turn;
             const REAL *panel = packed + u * width * 4;
             const int64_t lanes = units - u < LANES ? units - u : LANES;
             for (int64_t r = 0; r < rows; r += ROWS) {
@@ -357,7 +362,7 @@ int FUNCTION(lstm_back)(const Shape *s, const REAL *weight, const REAL *gates, c
         if (!t && !s->initial) break;
         FUNCTION(multiply_back)(rows, 4 * units, units,
                                 dgates + FUNCTION(at)(s, t, s->first) * 4 * units,
-                                s->row * 4 * units, packed, h_grad, width, 0);
+                                s->row * 4 * units, packed, h_grad, width, 0, t % 2);
     }
     FUNCTION(copy_out)(s, h_grad, dh, width);
     FUNCTION(copy_out)(s, c_grad, dc, width);
@@ -383,7 +388,9 @@ int FUNCTION(gru)(const Shape *s, const REAL *weight, const REAL *bias, REAL *ga
     FUNCTION(pack)(3, units, weight, packed);
     FUNCTION(padded_copy)(s, h0, h, width);
     for (int64_t t = 0; t < s->steps; t++) {
-        for (int64_t u = 0; u < width; u += LANES) {
+        for (int64_t turn = 0; turn < width; turn += LANES) {
+            /* To and fro, so that a step begins with the weights that are still in the cache. */
+            const int64_t u = t % 2 ? width - LANES - turn : turn;
             const REAL *panel = packed + u * width * 3;
             const int64_t lanes = units - u < LANES ? units - u : LANES;
             const VECTOR offset = bias ? FUNCTION(load)(bias + u, lanes) : (VECTOR){0};
@@ -467,7 +474,7 @@ int FUNCTION(gru_back)(const Shape *s, const REAL *weight, const REAL *gates, co
         if (!t && !s->initial) break;
         FUNCTION(multiply_back)(rows, 3 * units, units,
                                 dgates + FUNCTION(at)(s, t, s->first) * 3 * units,
-                                s->row * 3 * units, packed, h_grad, width, 1);
+                                s->row * 3 * units, packed, h_grad, width, 1, t % 2);
     }
     FUNCTION(copy_out)(s, h_grad, dh, width);
     free(packed);
