@@ -14,8 +14,9 @@ private temporary directory, in each process that needs it.
 The flags keep IEEE arithmetic. `-ffast-math` would assume that there are no NaNs, on which the
 probe of the receptive field relies, and with older compilers a library built with it sets the
 process that loads it to flush denormals to zero, torch's operators included. What it allows beyond
-these flags is reordering sums. Denormals are treated as by torch's operators in the same thread:
-`torch.set_flush_denormal` applies to kernels too.
+these flags is reordering sums, which a source allows by a pragma where it wants it. Denormals are
+treated as by torch's operators in the same thread: `torch.set_flush_denormal` applies to kernels
+too.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from pathlib import Path
 
 _FLAGS = (
     *("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-lm"),
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-ffp-contract=fast", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
 )
 #: Seconds after which a compiler is given up.
 _LIMIT = 120.0

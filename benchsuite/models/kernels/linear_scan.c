@@ -77,7 +77,7 @@ static inline void FUNCTION(complex_product)(int64_t n, const REAL *restrict d,
     }
 }
 
-int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int is_complex,
+int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int64_t is_complex,
                           const REAL *a, int64_t a_row, int64_t a_step, const REAL *b,
                           const REAL *h0, REAL *h) {
     int64_t width = is_complex ? 2 * N : N;
@@ -104,7 +104,7 @@ int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int is_complex,
 
    Where a_step is 0, `da` is (B, N): the sum over a row's timesteps. The value is nonzero if there
    is no memory for the N partial sums. */
-int FUNCTION(linear_scan_backward)(int64_t B, int64_t T, int64_t N, int is_complex,
+int FUNCTION(linear_scan_backward)(int64_t B, int64_t T, int64_t N, int64_t is_complex,
                                    const REAL *a, int64_t a_row, int64_t a_step, const REAL *h,
                                    const REAL *h0, const REAL *g, REAL *da, REAL *db) {
     int64_t width = is_complex ? 2 * N : N;

@@ -33,7 +33,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from benchsuite.models.kernels import linear_scan as native
+from benchsuite.models.kernels.compiler import unavailable
+from benchsuite.models.kernels.linear_scan import SOURCE, linear_scan, linear_scan_backward
 
 #: Computes h (B, T, N) from a (B, T, N) or (N,), b (B, T, N) and h_0 (B, N) or None.
 Execution = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -96,7 +97,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         a, h, h0 = ctx.saved_tensors
         if ctx.execution == "native":
-            da, db = native.linear_scan_backward(a, h, h0, g)
+            da, db = linear_scan_backward(a, h, h0, g)
             da = da.sum(0) if a.dim() == 1 else da
         else:
             after = a.conj() if a.dim() == 1 else torch.cat([a[:, 1:], a[:, :1]], 1).conj().flip(1)
@@ -239,7 +240,7 @@ _KERNELS: dict[str, Execution] = {
     "scan": _odd_even,
     "hillis_steele": _hillis_steele,
     "chunked": _chunked,
-    "native": native.linear_scan,
+    "native": linear_scan,
 }
 #: Executions of a recurrence whose `a` changes over time, and of one whose `a` does not.
 VARYING = ("loop", "scan", "hillis_steele", "chunked", "native")
@@ -258,6 +259,8 @@ class LinearModel(nn.Module):
 
     mathematics: ClassVar[str]
     executions: ClassVar[tuple[str, ...]] = VARYING
+    #: The C source of the execution "native".
+    source: ClassVar[str] = SOURCE
 
     def __init__(self, execution: str) -> None:
         super().__init__()
@@ -268,10 +271,17 @@ class LinearModel(nn.Module):
             )
         self.execution = execution
 
-    @property
-    def kernel_source(self) -> str:
-        """The C source that a forward pass needs compiled; empty if none."""
-        return native.SOURCE if self.execution == "native" else ""
+    def kernel_problem(self, device: str) -> str:
+        """Why the kernel cannot run on a device; empty if it can, or if there is none.
+
+        The kernel is compiled now.
+        """
+        if self.execution != "native":
+            return ""
+        if device != "cpu":
+            return f"is a kernel for the CPU and cannot run on {device}"
+        problem = unavailable(self.source)
+        return problem and f"needs a kernel compiled on this machine: {problem}"
 
     def extra_repr(self) -> str:
         """The execution."""
