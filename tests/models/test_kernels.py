@@ -96,13 +96,12 @@ def test_the_processor_is_known_by_its_instruction_sets():
 
 
 def test_a_damaged_library_is_compiled_again(cache, source):
+    library = cache / f"small-{compiler._key(source, compiler._command())}.so"
+    cache.mkdir(mode=0o700, parents=True)
+    library.write_bytes(b"\x7fELF")
     assert answer(source) == 42
-    (library,) = cache.iterdir()
-    whole = library.read_bytes()
-    library.unlink()  # the file that is loaded stays as it is
-    library.write_bytes(whole[:100])
-    assert answer(source) == 42
-    assert (cache / library.name).stat().st_size == len(whole)
+    assert library.stat().st_size > 1000
+    assert len(files(cache)) == 1
 
 
 def test_two_processes_that_compile_at_once_leave_one_library(cache, source, tmp_path):

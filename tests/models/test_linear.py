@@ -98,9 +98,10 @@ def test_the_loop_has_second_derivatives_and_the_scans_refuse_them():
     assert torch.autograd.gradgradcheck(lambda x: module(x)[0], x)
     for execution in ("scan", "native"):
         module.execution = execution
-        (first,) = torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
-        with pytest.raises(RuntimeError, match="once_differentiable"):
-            first.sum().backward()
+        with pytest.raises(
+            RuntimeError, match=f"^execution '{execution}' has no second derivative"
+        ):
+            torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -163,7 +164,7 @@ def test_an_impulse_decays_by_powers(execution):
     for a in (decay, decay.expand_as(b))[: 1 if execution == "fft" else 2]:
         np.testing.assert_allclose(recur(a, b, None, execution)[1], expected, rtol=0, atol=1e-13)
         start = recur(a, torch.zeros_like(b), torch.ones_like(b[:, 0]), execution)
-        np.testing.assert_allclose(start[0], decay * expected, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(start[0], decay.numpy() * expected, rtol=0, atol=1e-13)
 
 
 def sigmoid(x):
@@ -318,8 +319,8 @@ def test_the_convolution_is_causal():
 def test_a_stable_state_space_stays_stable_when_discretised():
     """An inverted bilinear rule gives |λ| > 1 for Re A < 0."""
     module = made(S4D, hidden_size=64, input_size=64)
-    factor, _ = module.discretised()
-    step, A = module.log_step.exp()[:, None], -0.5 + 1j * math.pi * torch.arange(32)
+    factor = module.discretised()[0].detach()
+    step, A = module.log_step.detach().exp()[:, None], -0.5 + 1j * math.pi * torch.arange(32)
     torch.testing.assert_close(factor, torch.exp(step * A).to(factor.dtype), rtol=1e-6, atol=1e-6)
     assert float(factor.abs().max()) < 1
     assert float(step.min()) > 0.9e-3
@@ -329,21 +330,21 @@ def test_a_stable_state_space_stays_stable_when_discretised():
 def test_the_initial_decay_of_rglru_is_on_the_ring():
     """Storing log a and then applying σ to it gives decays of ½."""
     module = made(RGLRU, 4096, 4096, heads=256)
-    ring = torch.exp(-F.softplus(module.Lambda))
+    ring = torch.exp(-F.softplus(module.Lambda.detach()))
     assert 0.9 <= float(ring.min()) < 0.901
     assert 0.998 < float(ring.max()) <= 0.999
     assert float(ring.square().mean()) == pytest.approx((0.9**2 + 0.999**2) / 2, abs=2e-3)
     half = torch.full((1, 1, 4096), 0.5, dtype=torch.float64)
-    torch.testing.assert_close(module.decay(half).exp()[0, 0], ring**4)
+    torch.testing.assert_close(module.decay(half).exp()[0, 0].detach(), ring**4)
 
 
 def test_the_eigenvalues_of_lru_are_on_their_ring():
     module = LRU(8, 8, 4096, r_min=0.4, r_max=0.8, max_phase=0.5)
-    factor = module.eigenvalues()
+    factor = module.eigenvalues().detach()
     assert 0.4 <= float(factor.abs().min()) <= float(factor.abs().max()) <= 0.8
     assert float(factor.abs().square().mean()) == pytest.approx((0.4**2 + 0.8**2) / 2, abs=0.01)
     assert 0 <= float(factor.angle().min()) <= float(factor.angle().max()) <= 0.5
-    torch.testing.assert_close(module.gamma.exp().square(), 1 - factor.abs().square())
+    torch.testing.assert_close(module.gamma.detach().exp().square(), 1 - factor.abs().square())
 
 
 @pytest.mark.parametrize("cls", [MinGRU, MinLSTM])

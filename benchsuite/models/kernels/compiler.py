@@ -193,7 +193,7 @@ def _compiled(source: Path, command: list[str], library: Path) -> Path:
         done = _run([*command, str(source), "-o", name, *_FLAGS], library.parent)
         if done.returncode:
             lines = done.stderr.decode(errors="replace").splitlines()
-            reason = next((line for line in lines if "error" in line), "no message")
+            reason = next((line for line in lines if "error:" in line), "no message")
             raise Unavailable(f"{shlex.join(command)} cannot compile {source.name}: {reason[:200]}")
         Path(name).replace(library)
     finally:

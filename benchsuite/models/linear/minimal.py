@@ -36,11 +36,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from benchsuite.models.kernels import minimal as kernel
-from benchsuite.models.linear.scan import VARYING, LinearModel, precise, real_state, recur
+from benchsuite.models.linear.scan import (
+    VARYING,
+    LinearModel,
+    precise,
+    real_state,
+    recur,
+    refuse_second_derivative,
+)
 
 
 class _Minimal(LinearModel, ABC):
@@ -106,8 +112,8 @@ class _Native(torch.autograd.Function):
         return h  # type: ignore[no-any-return]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        refuse_second_derivative("native")
         return kernel.minimal_backward(*ctx.saved_tensors, g)  # type: ignore[no-any-return]
 
 

@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from benchsuite.models.kernels import state_space as kernel
 from benchsuite.models.linear.scan import (
@@ -38,6 +37,7 @@ from benchsuite.models.linear.scan import (
     precise,
     projection,
     recur,
+    refuse_second_derivative,
 )
 
 _STEP = (1e-3, 1e-1)
@@ -145,8 +145,8 @@ class _Native(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor, g_last: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("native")
         return *kernel.s4d_backward(*ctx.saved_tensors, g, g_last), None
 
 

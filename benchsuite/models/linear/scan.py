@@ -31,7 +31,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from benchsuite.models.kernels.compiler import unavailable
 from benchsuite.models.kernels.linear_scan import SOURCE, linear_scan, linear_scan_backward
@@ -82,6 +81,17 @@ def complex_state(pairs: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.view_as_complex(real_state(pairs, shape).contiguous())
 
 
+def refuse_second_derivative(execution: str) -> None:
+    """Raise in a backward pass whose own graph is recorded: it would miss what the kernels do.
+
+    torch's `once_differentiable` refuses only if the gradient that comes in has a graph too.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"execution {execution!r} has no second derivative (create_graph=True); use 'loop'"
+        )
+
+
 class _Recurrence(torch.autograd.Function):
     """The recurrence with the reverse recurrence as its gradient; saves a and h."""
 
@@ -93,8 +103,8 @@ class _Recurrence(torch.autograd.Function):
         return h
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative(ctx.execution)
         a, h, h0 = ctx.saved_tensors
         if ctx.execution == "native":
             da, db = linear_scan_backward(a, h, h0, g)
@@ -209,11 +219,10 @@ def powers(a: Tensor, steps: int) -> Tensor:
     which shows in the phase of a complex `a`.
     """
     size = max(1, math.isqrt(steps))
-    log = torch.log(a.to(torch.promote_types(a.dtype, torch.float64)))
-    counts = torch.arange(max(size, -(-steps // size)), device=a.device, dtype=log.real.dtype)
-    counts = counts.view(-1, *[1] * a.dim())
-    fine = torch.exp(counts[:size] * log).to(a.dtype)
-    coarse = torch.exp(counts[: -(-steps // size)] * (size * log)).to(a.dtype)
+    wide = a.to(torch.promote_types(a.dtype, torch.float64))
+    counts = torch.arange(max(size, -(-steps // size)), device=a.device).view(-1, *[1] * a.dim())
+    fine = torch.pow(wide, counts[:size]).to(a.dtype)
+    coarse = torch.pow(wide, size * counts[: -(-steps // size)]).to(a.dtype)
     return (coarse.unsqueeze(1) * fine).flatten(0, 1)[:steps]
 
 

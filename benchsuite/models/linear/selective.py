@@ -25,11 +25,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from benchsuite.models.kernels import state_space as kernel
-from benchsuite.models.linear.scan import LinearModel, precise, projection, real_state, recur
+from benchsuite.models.linear.scan import (
+    LinearModel,
+    precise,
+    projection,
+    real_state,
+    recur,
+    refuse_second_derivative,
+)
 
 _STEP = (1e-3, 1e-1)
 
@@ -117,8 +123,8 @@ class _Native(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor, g_last: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("native")
         return *kernel.selective_backward(*ctx.saved_tensors, g, g_last), None
 
 
