@@ -216,14 +216,33 @@ def powers(a: Tensor, steps: int) -> Tensor:
 
     The power i S + j is a^{iS} · a^j, each from a table of about √T numbers that is made in double
     precision. Repeated products, or t log a in single precision, would be wrong by t roundings,
-    which shows in the phase of a complex `a`.
+    which shows in the phase of a complex `a`. The way back saves `a` alone.
     """
+    return _Powers.apply(a, steps)  # type: ignore[no-any-return]
+
+
+class _Powers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, steps: int) -> Tensor:
+        ctx.save_for_backward(a)
+        return _powers(a, steps)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (a,) = ctx.saved_tensors
+        exponents = torch.arange(1, len(g), device=a.device).view(-1, *[1] * a.dim())
+        return (g[1:] * (exponents * _powers(a, len(g) - 1)).conj()).sum(0), None
+
+
+def _powers(a: Tensor, steps: int) -> Tensor:
     size = max(1, math.isqrt(steps))
+    blocks, rest = divmod(steps, size)
     wide = a.to(torch.promote_types(a.dtype, torch.float64))
-    counts = torch.arange(max(size, -(-steps // size)), device=a.device).view(-1, *[1] * a.dim())
+    counts = torch.arange(max(size, blocks + 1), device=a.device).view(-1, *[1] * a.dim())
     fine = torch.pow(wide, counts[:size]).to(a.dtype)
-    coarse = torch.pow(wide, size * counts[: -(-steps // size)]).to(a.dtype)
-    return (coarse.unsqueeze(1) * fine).flatten(0, 1)[:steps]
+    coarse = torch.pow(wide, size * counts[: blocks + 1]).to(a.dtype)
+    whole = (coarse[:blocks].unsqueeze(1) * fine).flatten(0, 1)
+    return torch.cat([whole, coarse[blocks] * fine[:rest]])
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
