@@ -186,7 +186,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("constant_pad_nd", "reflection_pad1d", "replication_pad1d"), _padded),
     "convolution": _convolved,
     "glu": _gated,
-    **dict.fromkeys(("linear_scan", "minimal", "s4d", "selective"), _recurred),
+    **dict.fromkeys(("linear_scan", "linear_scan_", "minimal", "s4d", "selective"), _recurred),
     "view_as_complex": _paired,
     "view_as_real": _unpaired,
     "native_batch_norm": _batch_norm,

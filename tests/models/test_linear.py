@@ -404,6 +404,21 @@ def test_denormals_are_as_torchs(flush):
     assert (float(smallest) < torch.finfo(torch.float32).tiny) is not flush
 
 
+def test_the_memory_of_the_input_is_used_where_nothing_is_recorded():
+    a, b = torch.full((2,), 0.5), torch.ones(1, 3, 4)[..., ::2]
+    for given in (b.clone(), b):  # contiguous, and not
+        with torch.no_grad():
+            kept = recur(a, given, None, "native")
+            assert torch.equal(given, torch.ones(1, 3, 2))
+            h = recur(a, given, None, "native", overwrite=True)
+        assert h.data_ptr() == given.data_ptr()
+        assert torch.equal(h, kept)
+    given = torch.ones(1, 3, 2)
+    recur(a.requires_grad_(), given, None, "native", overwrite=True).sum().backward()
+    assert torch.equal(given, torch.ones(1, 3, 2))
+    assert a.grad.tolist() == [2.0, 2.0]  # h_1 + h_2 + a h_1, of h_t = 1, 1.5, 1.75
+
+
 def test_not_a_number_reaches_all_later_states_and_no_earlier_ones():
     for cls in CLASSES:
         module = made(cls)

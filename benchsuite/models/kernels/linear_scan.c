@@ -2,7 +2,7 @@
 
    Tensors are (B, T, N), contiguous; complex numbers are pairs (real, imaginary). `a` is read at
    a + row * a_row + t * a_step, so steps of zero make it the same at every timestep. `h0`, (B, N) or
-   NULL for zeros, comes before the first timestep.
+   NULL for zeros, comes before the first timestep. `h` may be `b`.
 
    The loops over N have independent lanes, which compilers turn into vector instructions without
    reordering anything. This file includes itself once for each type. */
@@ -31,14 +31,15 @@
 
 /* h = a before + b */
 static inline void FUNCTION(real_step)(int64_t n, const REAL *restrict a,
-                                       const REAL *restrict before, const REAL *restrict b,
-                                       REAL *restrict h) {
+                                       const REAL *restrict before, const REAL *b, REAL *h) {
+#pragma GCC ivdep
     for (int64_t i = 0; i < n; i++) h[i] = a[i] * before[i] + b[i];
 }
 
 static inline void FUNCTION(complex_step)(int64_t n, const REAL *restrict a,
-                                          const REAL *restrict before, const REAL *restrict b,
-                                          REAL *restrict h) {
+                                          const REAL *restrict before, const REAL *b,
+                                          REAL *h) {
+#pragma GCC ivdep
     for (int64_t i = 0; i < 2 * n; i += 2) {
         REAL x = before[i], y = before[i + 1];
         h[i] = a[i] * x - a[i + 1] * y + b[i];
@@ -87,7 +88,7 @@ int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int64_t is_complex,
             int64_t at = (row * T + t) * width;
             const REAL *a_t = a + row * a_row + t * a_step;
             if (!before)
-                memcpy(h + at, b + at, width * sizeof(REAL));
+                memmove(h + at, b + at, width * sizeof(REAL));
             else if (is_complex)
                 FUNCTION(complex_step)(N, a_t, before, b + at, h + at);
             else

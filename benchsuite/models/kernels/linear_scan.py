@@ -16,8 +16,17 @@ SOURCE = "linear_scan.c"
 
 
 def _kernel(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
-    a, b, h0 = plain(a), plain(b), None if h0 is None else plain(h0)
-    h = torch.empty_like(b)
+    return _written(a, plain(b), h0, torch.empty(b.shape, dtype=b.dtype))
+
+
+def _kernel_in_place(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
+    if plain(b) is not b:
+        return b.copy_(_kernel(a, b, h0))
+    return _written(a, b, h0, b)
+
+
+def _written(a: Tensor, b: Tensor, h0: Tensor | None, h: Tensor) -> Tensor:
+    a, h0 = plain(a), None if h0 is None else plain(h0)
     call(SOURCE, "linear_scan", *_sizes(b), a, *_strides(a, b), b, h0, h)
     return h
 
@@ -54,6 +63,12 @@ linear_scan = define(
     "linear_scan(Tensor a, Tensor b, Tensor? h0) -> Tensor",
     _kernel,
     lambda _a, b, _h0: torch.empty_like(b),
+)
+#: As `linear_scan`, with the result in the memory of b, which saves the pages of a new one.
+linear_scan_ = define(
+    "linear_scan_(Tensor a, Tensor(a!) b, Tensor? h0) -> Tensor(a!)",
+    _kernel_in_place,
+    lambda _a, b, _h0: b,
 )
 #: (a, h, h0, g) → (da, db), where g is the gradient by h. If `a` is (N,), da is (B, N): row by row.
 linear_scan_backward = define(

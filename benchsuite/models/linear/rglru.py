@@ -96,7 +96,8 @@ class RGLRU(LinearModel):
         if state is None:
             scale = torch.cat([torch.ones_like(scale[:, :1]), scale[:, 1:]], 1)
         h0 = None if state is None else real_state(state, (len(u_BTH), u_BTH.shape[2]))
-        h_BTH = recur(torch.exp(log_a), scale * precise(i_BTH * u_BTH), h0, self.execution)
+        b_BTH = scale * precise(i_BTH * u_BTH)
+        h_BTH = recur(torch.exp(log_a), b_BTH, h0, self.execution, overwrite=True)
         y_BTH = h_BTH.to(u_BTH.dtype)
         return y_BTH, y_BTH[:, -1]
 

@@ -33,20 +33,28 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.models.kernels.compiler import unavailable
-from benchsuite.models.kernels.linear_scan import SOURCE, linear_scan, linear_scan_backward
+from benchsuite.models.kernels.linear_scan import (
+    SOURCE,
+    linear_scan,
+    linear_scan_,
+    linear_scan_backward,
+)
 
 #: Computes h (B, T, N) from a (B, T, N) or (N,), b (B, T, N) and h_0 (B, N) or None.
 Execution = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def recur(a: Tensor, b: Tensor, h0: Tensor | None, execution: str) -> Tensor:
+def recur(
+    a: Tensor, b: Tensor, h0: Tensor | None, execution: str, *, overwrite: bool = False
+) -> Tensor:
     """All states of a linear recurrence.
 
     Args:
         a: (B, T, N), or (N,) where it is the same at every timestep.
         b: (B, T, N), real or complex, of the dtype of `a`.
         h0: The state before the first timestep, (B, N); zeros if None.
-        execution: A name of `EXECUTIONS`.
+        execution: A name of `CONSTANT`, or of `VARYING` if `a` changes over time.
+        overwrite: Whether h may take the memory of b where no gradients are recorded.
 
     Returns:
         h (B, T, N), from h_1 to h_T.
@@ -57,6 +65,8 @@ def recur(a: Tensor, b: Tensor, h0: Tensor | None, execution: str) -> Tensor:
     """
     if execution in _DIFFERENTIABLE:
         return _DIFFERENTIABLE[execution](a, b, h0)
+    if execution == "native" and overwrite and not torch.is_grad_enabled():
+        return linear_scan_(a, b, h0)  # type: ignore[no-any-return]
     return _Recurrence.apply(a, b, h0, execution)  # type: ignore[no-any-return]
 
 
