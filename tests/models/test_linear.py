@@ -416,7 +416,7 @@ def test_the_memory_of_the_input_is_used_where_nothing_is_recorded():
     given = torch.ones(1, 3, 2)
     recur(a.requires_grad_(), given, None, "native", overwrite=True).sum().backward()
     assert torch.equal(given, torch.ones(1, 3, 2))
-    assert a.grad.tolist() == [2.0, 2.0]  # h_1 + h_2 + a h_1, of h_t = 1, 1.5, 1.75
+    assert a.grad.tolist() == [3.0, 3.0]  # of 1 + (1 + a) + (1 + a + a²)
 
 
 def test_not_a_number_reaches_all_later_states_and_no_earlier_ones():
