@@ -127,6 +127,7 @@ def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField
     from benchsuite.runtime.assemble import assemble
 
     torch.set_num_threads(case.num_threads)
+    module: nn.Module
     if exercise is None:
         module, input_size, draw = assemble(case), case.input_size, None
     else:

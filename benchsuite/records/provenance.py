@@ -223,8 +223,8 @@ def _imported(file: Path) -> frozenset[Path]:
         tree = ast.parse(file.read_bytes())
         names = _names_imported(tree)
         paths = [_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names]
-        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-        paths += [file.with_name(text) for text in texts if _C_SOURCE.fullmatch(str(text))]
+        texts = {str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        paths += [file.with_name(text) for text in texts if _C_SOURCE.fullmatch(text)]
     else:
         paths = [file.with_name(name) for name in _INCLUDED.findall(file.read_text("utf-8"))]
     return frozenset(

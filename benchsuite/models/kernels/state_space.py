@@ -9,7 +9,6 @@ Shape suffixes: B batch, T timesteps, H features, N states of each, K kept state
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,10 +47,8 @@ def _s4d_backward(
     u, factor, c, kept, g = map(plain, (u, factor, c, kept, g))
     carry = g_last.clone(memory_format=torch.contiguous_format)
     dfactor, dc, du = torch.empty_like(carry), torch.empty_like(carry), torch.empty_like(u)
-    call(
-        *(SOURCE, "s4d_backward", *_sizes(u, carry), factor, c, u, kept, g, carry),
-        *(dfactor, dc, du),
-    )
+    given = (factor, c, u, kept, g)
+    call(SOURCE, "s4d_backward", *_sizes(u, carry), *given, carry, dfactor, dc, du)
     return du, dfactor.sum(0), dc.sum(0), carry
 
 
@@ -60,10 +57,8 @@ def _selective(
 ) -> tuple[Tensor, Tensor, Tensor]:
     u, step, B, C, A, h0 = map(plain, (u, step, B, C, A, h0))
     y, last, kept = _results(u, h0, keep)
-    call(
-        *(SOURCE, "selective", *_sizes(u, h0), A, step, u, B, C, h0),
-        *(y, last, kept if keep else None),
-    )
+    given = (A, step, u, B, C, h0)
+    call(SOURCE, "selective", *_sizes(u, h0), *given, y, last, kept if keep else None)
     return y, last, kept
 
 
@@ -80,10 +75,9 @@ def _selective_backward(
     u, step, B, C, A, kept, g = map(plain, (u, step, B, C, A, kept, g))
     carry = g_last.clone(memory_format=torch.contiguous_format)
     dA, du, dstep, dB, dC = map(torch.empty_like, (carry, u, step, B, C))
-    call(
-        *(SOURCE, "selective_backward", *_sizes(u, carry), A, step, u, B, C, kept, g, carry),
-        *(dA, dstep, du, dB, dC),
-    )
+    given = (A, step, u, B, C, kept, g)
+    sizes = _sizes(u, carry)
+    call(SOURCE, "selective_backward", *sizes, *given, carry, dA, dstep, du, dB, dC)
     return du, dstep, dB, dC, dA.sum(0), carry
 
 
@@ -120,14 +114,17 @@ selective_backward = define(
 )
 
 
+def _flops(u_shape: tuple[int, ...], state_shape: tuple[int, ...]) -> int:
+    """Those of the sums over the states; what is elementwise does not count."""
+    return 2 * math.prod(u_shape) * math.prod(state_shape[1:-1])
+
+
 @register_flop_formula([torch.ops.benchsuite.s4d, torch.ops.benchsuite.selective])
-def _forward_flops(u_shape: Sequence[int], *rest: Any, **_: Any) -> int:
-    """Those of the sums over states; what is elementwise does not count."""
-    *_, h0_shape, _keep = rest
-    return 2 * math.prod(u_shape) * math.prod(h0_shape[1:-1])
+def _forward_flops(u_shape: tuple[int, ...], *shapes: Any, **_results: Any) -> int:
+    return _flops(u_shape, shapes[-2])
 
 
 @register_flop_formula([torch.ops.benchsuite.s4d_backward, torch.ops.benchsuite.selective_backward])
-def _backward_flops(u_shape: Sequence[int], *rest: Any, **_: Any) -> int:
-    """Those of the two products that such a sum has for its gradients."""
-    return 4 * math.prod(u_shape) * math.prod(rest[-1][1:-1])
+def _backward_flops(u_shape: tuple[int, ...], *shapes: Any, **_results: Any) -> int:
+    """A sum has two such products for its gradients."""
+    return 2 * _flops(u_shape, shapes[-1])

@@ -91,7 +91,7 @@ class _Minimal(LinearModel, ABC):
         h0 = None if state is None else real_state(state, candidate[:, 0].shape)
         if self.execution == "native":
             zeros = torch.zeros_like(candidate[:, 0]) if h0 is None else h0
-            h_BTH = _Native.apply(inputs, zeros)
+            h_BTH = _Native.apply(inputs, zeros)  # type: ignore[no-untyped-call]
         elif self.execution == "log":
             log_a, log_i = self.log_weights(tuple(gates))
             h_BTH = _in_logarithms(log_a, log_i + _log_positive(candidate), h0)

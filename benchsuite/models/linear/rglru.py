@@ -92,7 +92,7 @@ class RGLRU(LinearModel):
         u_BTH = self.project(x_BTF)
         r_BTH, i_BTH = self.gates(u_BTH)
         log_a = self.decay(r_BTH)
-        scale = _BoundedRoot.apply(-torch.expm1(2 * log_a))
+        scale = _BoundedRoot.apply(-torch.expm1(2 * log_a))  # type: ignore[no-untyped-call]
         if state is None:
             scale = torch.cat([torch.ones_like(scale[:, :1]), scale[:, 1:]], 1)
         h0 = None if state is None else real_state(state, (len(u_BTH), u_BTH.shape[2]))

@@ -161,7 +161,7 @@ def _by_kernel(
         start = u_BTH.new_zeros(len(u_BTH), *factor.shape)
     else:
         start = torch.view_as_real(h0).permute(0, 3, 2, 1)
-    y_BTH, last = _Native.apply(u_BTH, factor, c, start, torch.is_grad_enabled())
+    y_BTH, last = _Native.apply(u_BTH, factor, c, start, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return y_BTH, torch.view_as_complex(last.permute(0, 3, 2, 1).contiguous())
 
 

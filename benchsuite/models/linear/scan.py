@@ -67,7 +67,7 @@ def recur(
         return _DIFFERENTIABLE[execution](a, b, h0)
     if execution == "native" and overwrite and not torch.is_grad_enabled():
         return linear_scan_(a, b, h0)  # type: ignore[no-any-return]
-    return _Recurrence.apply(a, b, h0, execution)  # type: ignore[no-any-return]
+    return _Recurrence.apply(a, b, h0, execution)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def precise(tensor: Tensor) -> Tensor:
@@ -228,7 +228,7 @@ def powers(a: Tensor, steps: int) -> Tensor:
     precision. Repeated products, or t log a in single precision, would be wrong by t roundings,
     which shows in the phase of a complex `a`. The way back saves `a` alone.
     """
-    return _Powers.apply(a, steps)  # type: ignore[no-any-return]
+    return _Powers.apply(a, steps)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Powers(torch.autograd.Function):
@@ -258,11 +258,14 @@ def _powers(a: Tensor, steps: int) -> Tensor:
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     """The causal convolution over dimension 1 of x (B, T, …) with a kernel (T, …), by FFT."""
     steps = x.shape[1]
+    y: Tensor
     if x.is_complex():
         spectrum = torch.fft.fft(x, 2 * steps, dim=1) * torch.fft.fft(kernel, 2 * steps, dim=0)
-        return torch.fft.ifft(spectrum, dim=1)[:, :steps]
-    spectrum = torch.fft.rfft(x, 2 * steps, dim=1) * torch.fft.rfft(kernel, 2 * steps, dim=0)
-    return torch.fft.irfft(spectrum, 2 * steps, dim=1)[:, :steps]
+        y = torch.fft.ifft(spectrum, dim=1)
+    else:
+        spectrum = torch.fft.rfft(x, 2 * steps, dim=1) * torch.fft.rfft(kernel, 2 * steps, dim=0)
+        y = torch.fft.irfft(spectrum, 2 * steps, dim=1)
+    return y[:, :steps]
 
 
 def _fft(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:

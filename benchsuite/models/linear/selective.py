@@ -135,7 +135,7 @@ def _by_kernel(
     A_NH = A_HN.t()
     start = u_BTH.new_zeros(len(u_BTH), *A_NH.shape) if h0 is None else h0.transpose(1, 2)
     keep = torch.is_grad_enabled()
-    y_BTH, last = _Native.apply(u_BTH, step_BTH, B_BTN, C_BTN, A_NH, start, keep)
+    y_BTH, last = _Native.apply(u_BTH, step_BTH, B_BTN, C_BTN, A_NH, start, keep)  # type: ignore[no-untyped-call]
     return y_BTH, last.transpose(1, 2)
 
 
