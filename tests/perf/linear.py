@@ -3,7 +3,7 @@
     python tests/perf/linear.py [--rounds 7] [PART …]
 
 Parts: build (seconds to compile each source), recurrence (h = a h + b alone), lru (the whole model),
-mingru (a training step beside torch.nn.GRU), scaling (exponents in T). Executions take turns, in one
+mingru (a training step beside torch.nn.GRU), scaling (exponents in T), error (rounding). Executions take turns, in one
 thread; times are medians of the process's CPU time, with the least and the greatest of the rounds.
 """
 
@@ -28,7 +28,7 @@ from torch import nn
 
 from benchsuite.models.kernels import compiler
 from benchsuite.models.linear.lru import LRU
-from benchsuite.models.linear.minimal import MinGRU, MinLSTM
+from benchsuite.models.linear.minimal import MinGRU, MinLSTM, _in_logarithms
 from benchsuite.models.linear.rglru import RGLRU
 from benchsuite.models.linear.s4d import S4D
 from benchsuite.models.linear.scan import CONSTANT, recur
@@ -183,7 +183,37 @@ def scaling(rounds: int) -> None:
             print(f"  {cls.mathematics:10} {mode:9} {slope:.2f} (between lengths: {shown})")
 
 
-PARTS = {part.__name__: part for part in (build, recurrence, lru, mingru, scaling)}
+def error(_: int) -> None:
+    """Greatest error of the recurrence's states against extended precision, in ulp of the dtype."""
+    print("\nerror of h, in ulp at its greatest number (reference: 80-bit loop), |a| and T varied")
+    names = [*CONSTANT, "log"]
+    print(f"  {'dtype':9} {'|a|':>7} {'T':>6} " + " ".join(f"{name:>13}" for name in names))
+    for dtype in (torch.float32, torch.float64):
+        for radius in (0.5, 0.9, 0.99, 0.999, 0.9999):
+            for steps in (1024, 65536):
+                torch.manual_seed(0)
+                a = torch.full((8,), radius, dtype=dtype)
+                b = torch.rand(1, steps, 8, dtype=dtype)
+                exact = _extended(a.numpy(), b[0].numpy())
+                found = {name: recur(a, b, None, name)[0] for name in CONSTANT}
+                log_a = torch.log(a).expand_as(b)
+                found["log"] = _in_logarithms(log_a, torch.log(b), None)[0]
+                unit = torch.finfo(dtype).eps * float(exact.max())
+                errors = [float(np.abs(found[name].numpy() - exact).max()) / unit for name in names]
+                shown = " ".join(f"{value:13,.1f}" for value in errors)
+                print(f"  {str(dtype)[6:]:9} {radius:7} {steps:6} {shown}")
+
+
+def _extended(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The states in numpy's longdouble, of 64 bits of precision on x86."""
+    h, states = np.zeros(len(a), np.longdouble), []
+    for b_t in b.astype(np.longdouble):
+        h = a.astype(np.longdouble) * h + b_t
+        states.append(h)
+    return np.stack(states)
+
+
+PARTS = {part.__name__: part for part in (build, recurrence, lru, mingru, scaling, error)}
 
 
 def main() -> None:
