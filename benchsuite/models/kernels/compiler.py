@@ -37,8 +37,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
+#: All instructions of this processor; compilers for x86 and others call that differently.
+_NATIVE = "-march=native" if platform.machine() in {"x86_64", "i686"} else "-mcpu=native"
 _FLAGS = (
-    *("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-lm"),
+    *("-std=c11", "-O3", _NATIVE, "-fPIC", "-shared"),
     *("-ffp-contract=fast", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
 )
 #: Seconds after which a compiler is given up.

@@ -43,7 +43,7 @@ def define(
     _LIBRARY.define(schema)
     _LIBRARY.impl(name, kernel, "CPU")
     _LIBRARY.impl(name, results, "Meta")
-    operator = getattr(torch.ops.benchsuite, name)
+    operator = getattr(torch.ops.benchsuite, name).default
 
     def checked(first: Tensor, *rest: Any) -> Any:
         if first.device.type not in {"cpu", "meta"}:
