@@ -98,7 +98,7 @@ class LRU(LinearModel):
         pairs = torch.view_as_real(h_BTN).to(u_BTH.dtype)
         # Re(C h) = Re C · Re h - Im C · Im h
         columns = torch.stack([self.C[..., 0], -self.C[..., 1]], -1).flatten(1)
-        y_BTH = F.linear(pairs.flatten(2), columns) + self.D * u_BTH
+        y_BTH = torch.addcmul(F.linear(pairs.flatten(2), columns), self.D, u_BTH)
         return y_BTH, pairs[:, -1]
 
 

@@ -100,7 +100,7 @@ class S4D(LinearModel):
         kinds = {"fft": _by_fft, "native": _by_kernel}
         run = kinds.get(self.execution, self._by_states)
         y_BTH, h_BHM = run(u_BTH, factor_HM, c_HM, h0)
-        y_BTH = y_BTH.to(x_BTF.dtype) + self.D * projected
+        y_BTH = torch.addcmul(y_BTH.to(x_BTF.dtype), self.D, projected)
         return y_BTH, torch.view_as_real(h_BHM).to(x_BTF.dtype)
 
     def _by_states(

@@ -91,7 +91,7 @@ class SelectiveScan(LinearModel):
             h0 = real_state(state, (len(u_BTH), *A_HN.shape))
         run = _by_kernel if self.execution == "native" else self._by_states
         y_BTH, h_BHN = run(precise(u_BTH), step_BTH, B_BTN, C_BTN, A_HN, h0)
-        y_BTH = y_BTH.to(u_BTH.dtype) + self.D * u_BTH
+        y_BTH = torch.addcmul(y_BTH.to(u_BTH.dtype), self.D, u_BTH)
         return y_BTH, h_BHN.to(u_BTH.dtype)
 
     def _by_states(
