@@ -124,10 +124,12 @@ def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField
     import torch
 
     from benchsuite.field.summary import field_of
+    from benchsuite.runtime.assemble import assemble
 
     torch.set_num_threads(case.num_threads)
+    module: nn.Module
     if exercise is None:
-        module, input_size, draw = _module(case), case.input_size, None
+        module, input_size, draw = assemble(case), case.input_size, None
     else:
         module, input_size, draw = exercise(case)
     return field_of(
@@ -176,17 +178,6 @@ def _exercise(
         )
 
     return put
-
-
-def _module(case: Case) -> nn.Module:
-    """The case's model before training."""
-    import torch
-
-    from benchsuite.runtime.build import build
-    from benchsuite.runtime.match import matched
-
-    torch.manual_seed(case.seed)
-    return build(case.model, matched(case)[0])
 
 
 def _plain(result: ModelField | None) -> dict[str, Any]:

@@ -42,7 +42,8 @@ _MOVES = frozenset({
     "view", "_reshape_alias", "_unsafe_view",
 })
 _POINTWISE = frozenset({
-    "_to_copy", "_prelu_kernel", "copy_", "hardswish", "hardswish_",
+    "_to_copy", "_prelu_kernel", "complex", "copy_", "hardswish", "hardswish_",
+    "log_sigmoid_forward",
 })
 #: What these return does not depend on the values of what it is made like, or written over.
 _FRESH = frozenset({

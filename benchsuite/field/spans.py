@@ -71,12 +71,13 @@ def _scanned(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> 
 
 
 def _recurred(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
-    """h_t of a and b up to t, and of the state before."""
-    a, b, h0 = bound["a"], bound["b"], bound["h0"]
-    parts = [of(b)] + ([expanded(of(a), out)] if a.dim() == out.dim() else [])
-    if h0 is not None:
-        before = of(h0)
-        parts.append(expanded((before[0].unsqueeze(1), before[1].unsqueeze(1)), out))
+    """Outputs (B, T, ·) of all inputs (B, T, ·) up to their timestep, and of a state h0 (B, …)."""
+    parts = []
+    for name, value in bound.items():
+        if isinstance(value, Tensor) and sees(of(value)):
+            first, last = hull(of(value), tuple(range(1 if name == "h0" else 2, value.dim())))
+            shape = (len(out), -1, 1)
+            parts.append(expanded((first.reshape(shape), last.reshape(shape)), out))
     first, last = union(*parts)
     return first.cummin(1).values, last.cummax(1).values
 
@@ -201,7 +202,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("constant_pad_nd", "reflection_pad1d", "replication_pad1d"), _padded),
     "convolution": _convolved,
     "glu": _gated,
-    "linear_scan": _recurred,
+    **dict.fromkeys(("linear_scan", "linear_scan_", "minimal", "s4d", "selective"), _recurred),
     **dict.fromkeys(("lstm", "gru"), _layer),
     "view_as_complex": _paired,
     "view_as_real": _unpaired,

@@ -6,7 +6,7 @@ import torch
 
 from benchsuite.grid.case import Case
 from benchsuite.runtime.build import SequenceModel, Sizes, build
-from benchsuite.runtime.kernels import compile_for
+from benchsuite.runtime.kernels import require_kernels
 from benchsuite.runtime.match import matched
 
 
@@ -37,5 +37,5 @@ def seeded(model: str, sizes: Sizes, seed: int, device: str = "cpu") -> Sequence
     """Build a model of given sizes right after `torch.manual_seed(seed)`; raises as `assemble`."""
     torch.manual_seed(seed)
     module = build(model, sizes)
-    compile_for(model, module, device)
+    require_kernels(model, module, device)
     return module

@@ -9,7 +9,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchsuite.errors import Unsupported
-from benchsuite.models.kernels import compiler
 
 #: Part of the name of an operator, or of a convolution's backend → library.
 _LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen", "benchsuite": "native"}
@@ -48,19 +47,19 @@ class KernelWatch(TorchDispatchMode):
         return self.calls > 4 * seq_len and not layers
 
 
-def compile_for(model: str, module: nn.Module, device: str = "cpu") -> None:
-    """Compile the kernels that a module needs, so that no step has to.
+def require_kernels(model: str, module: nn.Module, device: str) -> None:
+    """Have the kernels of a module compiled, so that no step has to.
 
     Args:
         model: Its name.
-        module: A module whose parts may have a `kernel_source`.
+        module: A module whose parts may have a method `kernel_problem(device)`, which compiles the
+            kernels that the part needs, and returns why it cannot run; empty if it can.
         device: Where it is going to run.
 
     Raises:
-        Unsupported: if a kernel cannot be compiled on this machine, or does not run on the device.
+        Unsupported: if a part cannot run on this machine or device.
     """
-    for source in {getattr(part, "kernel_source", "") for part in module.modules()} - {""}:
-        if device != "cpu":
-            raise Unsupported(f"{model} is a kernel for the CPU and cannot run on {device}")
-        if problem := compiler.unavailable(source):
-            raise Unsupported(f"{model} needs a kernel compiled on this machine: {problem}")
+    for part in module.modules():
+        problem = getattr(part, "kernel_problem", lambda _: "")(device)
+        if problem:
+            raise Unsupported(f"{model} {problem}")

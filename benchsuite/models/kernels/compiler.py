@@ -14,8 +14,9 @@ private temporary directory, in each process that needs it.
 The flags keep IEEE arithmetic. `-ffast-math` would assume that there are no NaNs, on which the
 probe of the receptive field relies, and with older compilers a library built with it sets the
 process that loads it to flush denormals to zero, torch's operators included. What it allows beyond
-these flags is reordering sums. Denormals are treated as by torch's operators in the same thread:
-`torch.set_flush_denormal` applies to kernels too.
+these flags is reordering sums, which a source allows by a pragma where it wants it. Denormals are
+treated as by torch's operators in the same thread: `torch.set_flush_denormal` applies to kernels
+too.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ import tempfile
 import warnings
 from pathlib import Path
 
+#: All instructions of this processor; compilers for x86 and others call that differently.
+_NATIVE = "-march=native" if platform.machine() in {"x86_64", "i686"} else "-mcpu=native"
 _FLAGS = (
-    *("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-lm"),
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-std=c11", "-O3", _NATIVE, "-fPIC", "-shared"),
+    *("-ffp-contract=fast", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
 )
 #: Seconds after which a compiler is given up.
 _LIMIT = 120.0
@@ -192,7 +195,7 @@ def _compiled(source: Path, command: list[str], library: Path) -> Path:
         done = _run([*command, str(source), "-o", name, *_FLAGS], library.parent)
         if done.returncode:
             lines = done.stderr.decode(errors="replace").splitlines()
-            reason = next((line for line in lines if "error" in line), "no message")
+            reason = next((line for line in lines if "error:" in line), "no message")
             raise Unavailable(f"{shlex.join(command)} cannot compile {source.name}: {reason[:200]}")
         Path(name).replace(library)
     finally:

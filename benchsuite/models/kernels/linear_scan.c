@@ -2,7 +2,7 @@
 
    Tensors are (B, T, N), contiguous; complex numbers are pairs (real, imaginary). `a` is read at
    a + row * a_row + t * a_step, so steps of zero make it the same at every timestep. `h0`, (B, N) or
-   NULL for zeros, comes before the first timestep.
+   NULL for zeros, comes before the first timestep. `h` may be `b`.
 
    The loops over N have independent lanes, which compilers turn into vector instructions without
    reordering anything. This file includes itself once for each type. */
@@ -31,14 +31,15 @@
 
 /* h = a before + b */
 static inline void FUNCTION(real_step)(int64_t n, const REAL *restrict a,
-                                       const REAL *restrict before, const REAL *restrict b,
-                                       REAL *restrict h) {
+                                       const REAL *restrict before, const REAL *b, REAL *h) {
+#pragma GCC ivdep
     for (int64_t i = 0; i < n; i++) h[i] = a[i] * before[i] + b[i];
 }
 
 static inline void FUNCTION(complex_step)(int64_t n, const REAL *restrict a,
-                                          const REAL *restrict before, const REAL *restrict b,
-                                          REAL *restrict h) {
+                                          const REAL *restrict before, const REAL *b,
+                                          REAL *h) {
+#pragma GCC ivdep
     for (int64_t i = 0; i < 2 * n; i += 2) {
         REAL x = before[i], y = before[i + 1];
         h[i] = a[i] * x - a[i + 1] * y + b[i];
@@ -77,7 +78,7 @@ static inline void FUNCTION(complex_product)(int64_t n, const REAL *restrict d,
     }
 }
 
-int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int is_complex,
+int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int64_t is_complex,
                           const REAL *a, int64_t a_row, int64_t a_step, const REAL *b,
                           const REAL *h0, REAL *h) {
     int64_t width = is_complex ? 2 * N : N;
@@ -87,7 +88,7 @@ int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int is_complex,
             int64_t at = (row * T + t) * width;
             const REAL *a_t = a + row * a_row + t * a_step;
             if (!before)
-                memcpy(h + at, b + at, width * sizeof(REAL));
+                memmove(h + at, b + at, width * sizeof(REAL));
             else if (is_complex)
                 FUNCTION(complex_step)(N, a_t, before, b + at, h + at);
             else
@@ -104,7 +105,7 @@ int FUNCTION(linear_scan)(int64_t B, int64_t T, int64_t N, int is_complex,
 
    Where a_step is 0, `da` is (B, N): the sum over a row's timesteps. The value is nonzero if there
    is no memory for the N partial sums. */
-int FUNCTION(linear_scan_backward)(int64_t B, int64_t T, int64_t N, int is_complex,
+int FUNCTION(linear_scan_backward)(int64_t B, int64_t T, int64_t N, int64_t is_complex,
                                    const REAL *a, int64_t a_row, int64_t a_step, const REAL *h,
                                    const REAL *h0, const REAL *g, REAL *da, REAL *db) {
     int64_t width = is_complex ? 2 * N : N;

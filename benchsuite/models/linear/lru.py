@@ -94,11 +94,11 @@ class LRU(LinearModel):
         rows = (self.gamma.exp()[:, None, None] * self.B).transpose(1, 2).flatten(0, 1)
         b_BTN = torch.view_as_complex(precise(F.linear(u_BTH, rows)).unflatten(2, (-1, 2)))
         h0 = None if state is None else complex_state(state, (len(b_BTN), len(self.nu), 2))
-        h_BTN = recur(self.eigenvalues(), b_BTN, h0, self.execution)
+        h_BTN = recur(self.eigenvalues(), b_BTN, h0, self.execution, overwrite=True)
         pairs = torch.view_as_real(h_BTN).to(u_BTH.dtype)
         # Re(C h) = Re C · Re h - Im C · Im h
         columns = torch.stack([self.C[..., 0], -self.C[..., 1]], -1).flatten(1)
-        y_BTH = F.linear(pairs.flatten(2), columns) + self.D * u_BTH
+        y_BTH = torch.addcmul(F.linear(pairs.flatten(2), columns), self.D, u_BTH)
         return y_BTH, pairs[:, -1]
 
 

@@ -32,13 +32,21 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchsuite.models.linear.scan import VARYING, LinearModel, precise, real_state, recur
+from benchsuite.models.kernels import minimal as kernel
+from benchsuite.models.linear.scan import (
+    VARYING,
+    LinearModel,
+    precise,
+    real_state,
+    recur,
+    refuse_second_derivative,
+)
 
 
 class _Minimal(LinearModel, ABC):
@@ -55,6 +63,7 @@ class _Minimal(LinearModel, ABC):
     """
 
     executions = (*VARYING, "log")
+    source = kernel.SOURCE
     #: Rows of the Linear: gates, then the candidate state.
     rows: ClassVar[int]
 
@@ -77,9 +86,13 @@ class _Minimal(LinearModel, ABC):
             ValueError: if the state has another shape, or is negative with execution "log".
             Unavailable: if execution is "native" and the kernel cannot be compiled here.
         """
-        *gates, candidate = precise(self.from_input(x_BTF)).chunk(self.rows, -1)
+        inputs = precise(self.from_input(x_BTF))
+        *gates, candidate = inputs.chunk(self.rows, -1)
         h0 = None if state is None else real_state(state, candidate[:, 0].shape)
-        if self.execution == "log":
+        if self.execution == "native":
+            zeros = torch.zeros_like(candidate[:, 0]) if h0 is None else h0
+            h_BTH = _Native.apply(inputs, zeros)  # type: ignore[no-untyped-call]
+        elif self.execution == "log":
             log_a, log_i = self.log_weights(tuple(gates))
             h_BTH = _in_logarithms(log_a, log_i + _log_positive(candidate), h0)
         else:
@@ -87,6 +100,21 @@ class _Minimal(LinearModel, ABC):
             h_BTH = recur(a, i * positive(candidate), h0, self.execution)
         y_BTH = h_BTH.to(x_BTF.dtype)
         return y_BTH, y_BTH[:, -1]
+
+
+class _Native(torch.autograd.Function):
+    """Gates and recurrence in one kernel; saves its inputs and the states."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, h0: Tensor) -> Tensor:
+        h = kernel.minimal(inputs, h0)
+        ctx.save_for_backward(inputs, h0, h)
+        return h  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        refuse_second_derivative("native")
+        return kernel.minimal_backward(*ctx.saved_tensors, g)  # type: ignore[no-any-return]
 
 
 class MinGRU(_Minimal):

@@ -92,11 +92,12 @@ class RGLRU(LinearModel):
         u_BTH = self.project(x_BTF)
         r_BTH, i_BTH = self.gates(u_BTH)
         log_a = self.decay(r_BTH)
-        scale = _BoundedRoot.apply(-torch.expm1(2 * log_a))
+        scale = _BoundedRoot.apply(-torch.expm1(2 * log_a))  # type: ignore[no-untyped-call]
         if state is None:
             scale = torch.cat([torch.ones_like(scale[:, :1]), scale[:, 1:]], 1)
         h0 = None if state is None else real_state(state, (len(u_BTH), u_BTH.shape[2]))
-        h_BTH = recur(torch.exp(log_a), scale * precise(i_BTH * u_BTH), h0, self.execution)
+        b_BTH = scale * precise(i_BTH * u_BTH)
+        h_BTH = recur(torch.exp(log_a), b_BTH, h0, self.execution, overwrite=True)
         y_BTH = h_BTH.to(u_BTH.dtype)
         return y_BTH, y_BTH[:, -1]
 

@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchsuite.models.kernels import state_space as kernel
 from benchsuite.models.linear.scan import (
     CONSTANT,
     LinearModel,
@@ -35,6 +37,7 @@ from benchsuite.models.linear.scan import (
     precise,
     projection,
     recur,
+    refuse_second_derivative,
 )
 
 _STEP = (1e-3, 1e-1)
@@ -57,6 +60,7 @@ class S4D(LinearModel):
 
     mathematics = "s4d"
     executions = CONSTANT
+    source = kernel.SOURCE
 
     def __init__(
         self, input_size: int, hidden_size: int, state_size: int = 64, *, execution: str = "scan"
@@ -93,9 +97,10 @@ class S4D(LinearModel):
         h0 = None
         if state is not None:
             h0 = complex_state(state, (len(u_BTH), *factor_HM.shape, 2))
-        run = _by_fft if self.execution == "fft" else self._by_states
+        kinds = {"fft": _by_fft, "native": _by_kernel}
+        run = kinds.get(self.execution, self._by_states)
         y_BTH, h_BHM = run(u_BTH, factor_HM, c_HM, h0)
-        y_BTH = y_BTH.to(x_BTF.dtype) + self.D * projected
+        y_BTH = torch.addcmul(y_BTH.to(x_BTF.dtype), self.D, projected)
         return y_BTH, torch.view_as_real(h_BHM).to(x_BTF.dtype)
 
     def _by_states(
@@ -126,6 +131,38 @@ def _by_fft(
         y_BTH = y_BTH + _twice_real("thmp,bhmp->bth", power_THM, c_HM * factor_HM * h0)
         h_BHM = h_BHM + power_THM[-1] * factor_HM * h0
     return y_BTH, h_BHM
+
+
+class _Native(torch.autograd.Function):
+    """States and sums in one kernel, which keeps the state before every sixteenth timestep."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, factor: Tensor, c: Tensor, h0: Tensor, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        y, last, kept = kernel.s4d(u, factor, c, h0, keep)
+        ctx.save_for_backward(u, factor, c, kept)
+        return y, last
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, g_last: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("native")
+        return *kernel.s4d_backward(*ctx.saved_tensors, g, g_last), None
+
+
+def _by_kernel(
+    u_BTH: Tensor, factor_HM: Tensor, c_HM: Tensor, h0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As the kernel has it: planes (2, M, H) of real and imaginary parts."""
+    factor, c = (
+        torch.stack([part.real, part.imag]).transpose(1, 2) for part in (factor_HM, 2 * c_HM)
+    )
+    if h0 is None:
+        start = u_BTH.new_zeros(len(u_BTH), *factor.shape)
+    else:
+        start = torch.view_as_real(h0).permute(0, 3, 2, 1)
+    y_BTH, last = _Native.apply(u_BTH, factor, c, start, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    return y_BTH, torch.view_as_complex(last.permute(0, 3, 2, 1).contiguous())
 
 
 def _twice_real(sums: str, states: Tensor, weights: Tensor) -> Tensor:

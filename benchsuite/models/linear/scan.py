@@ -31,22 +31,30 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from benchsuite.models.kernels import linear_scan as native
+from benchsuite.models.kernels.compiler import unavailable
+from benchsuite.models.kernels.linear_scan import (
+    SOURCE,
+    linear_scan,
+    linear_scan_,
+    linear_scan_backward,
+)
 
 #: Computes h (B, T, N) from a (B, T, N) or (N,), b (B, T, N) and h_0 (B, N) or None.
 Execution = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def recur(a: Tensor, b: Tensor, h0: Tensor | None, execution: str) -> Tensor:
+def recur(
+    a: Tensor, b: Tensor, h0: Tensor | None, execution: str, *, overwrite: bool = False
+) -> Tensor:
     """All states of a linear recurrence.
 
     Args:
         a: (B, T, N), or (N,) where it is the same at every timestep.
         b: (B, T, N), real or complex, of the dtype of `a`.
         h0: The state before the first timestep, (B, N); zeros if None.
-        execution: A name of `EXECUTIONS`.
+        execution: A name of `CONSTANT`, or of `VARYING` if `a` changes over time.
+        overwrite: Whether h may take the memory of b where no gradients are recorded.
 
     Returns:
         h (B, T, N), from h_1 to h_T.
@@ -57,7 +65,9 @@ def recur(a: Tensor, b: Tensor, h0: Tensor | None, execution: str) -> Tensor:
     """
     if execution in _DIFFERENTIABLE:
         return _DIFFERENTIABLE[execution](a, b, h0)
-    return _Recurrence.apply(a, b, h0, execution)  # type: ignore[no-any-return]
+    if execution == "native" and overwrite and not torch.is_grad_enabled():
+        return linear_scan_(a, b, h0)  # type: ignore[no-any-return]
+    return _Recurrence.apply(a, b, h0, execution)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def precise(tensor: Tensor) -> Tensor:
@@ -81,6 +91,17 @@ def complex_state(pairs: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.view_as_complex(real_state(pairs, shape).contiguous())
 
 
+def refuse_second_derivative(execution: str) -> None:
+    """Raise in a backward pass whose own graph is recorded: it would miss what the kernels do.
+
+    torch's `once_differentiable` refuses only if the gradient that comes in has a graph too.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"execution {execution!r} has no second derivative (create_graph=True); use 'loop'"
+        )
+
+
 class _Recurrence(torch.autograd.Function):
     """The recurrence with the reverse recurrence as its gradient; saves a and h."""
 
@@ -92,11 +113,11 @@ class _Recurrence(torch.autograd.Function):
         return h
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative(ctx.execution)
         a, h, h0 = ctx.saved_tensors
         if ctx.execution == "native":
-            da, db = native.linear_scan_backward(a, h, h0, g)
+            da, db = linear_scan_backward(a, h, h0, g)
             da = da.sum(0) if a.dim() == 1 else da
         else:
             after = a.conj() if a.dim() == 1 else torch.cat([a[:, 1:], a[:, :1]], 1).conj().flip(1)
@@ -205,25 +226,46 @@ def powers(a: Tensor, steps: int) -> Tensor:
 
     The power i S + j is a^{iS} · a^j, each from a table of about √T numbers that is made in double
     precision. Repeated products, or t log a in single precision, would be wrong by t roundings,
-    which shows in the phase of a complex `a`.
+    which shows in the phase of a complex `a`. The way back saves `a` alone.
     """
+    return _Powers.apply(a, steps)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Powers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, steps: int) -> Tensor:
+        ctx.save_for_backward(a)
+        return _powers(a, steps)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (a,) = ctx.saved_tensors
+        exponents = torch.arange(1, len(g), device=a.device).view(-1, *[1] * a.dim())
+        return (g[1:] * (exponents * _powers(a, len(g) - 1)).conj()).sum(0), None
+
+
+def _powers(a: Tensor, steps: int) -> Tensor:
     size = max(1, math.isqrt(steps))
-    log = torch.log(a.to(torch.promote_types(a.dtype, torch.float64)))
-    counts = torch.arange(max(size, -(-steps // size)), device=a.device, dtype=log.real.dtype)
-    counts = counts.view(-1, *[1] * a.dim())
-    fine = torch.exp(counts[:size] * log).to(a.dtype)
-    coarse = torch.exp(counts[: -(-steps // size)] * (size * log)).to(a.dtype)
-    return (coarse.unsqueeze(1) * fine).flatten(0, 1)[:steps]
+    blocks, rest = divmod(steps, size)
+    wide = a.to(torch.promote_types(a.dtype, torch.float64))
+    counts = torch.arange(max(size, blocks + 1), device=a.device).view(-1, *[1] * a.dim())
+    fine = torch.pow(wide, counts[:size]).to(a.dtype)
+    coarse = torch.pow(wide, size * counts[: blocks + 1]).to(a.dtype)
+    whole = (coarse[:blocks].unsqueeze(1) * fine).flatten(0, 1)
+    return torch.cat([whole, coarse[blocks] * fine[:rest]])
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     """The causal convolution over dimension 1 of x (B, T, …) with a kernel (T, …), by FFT."""
     steps = x.shape[1]
+    y: Tensor
     if x.is_complex():
         spectrum = torch.fft.fft(x, 2 * steps, dim=1) * torch.fft.fft(kernel, 2 * steps, dim=0)
-        return torch.fft.ifft(spectrum, dim=1)[:, :steps]
-    spectrum = torch.fft.rfft(x, 2 * steps, dim=1) * torch.fft.rfft(kernel, 2 * steps, dim=0)
-    return torch.fft.irfft(spectrum, 2 * steps, dim=1)[:, :steps]
+        y = torch.fft.ifft(spectrum, dim=1)
+    else:
+        spectrum = torch.fft.rfft(x, 2 * steps, dim=1) * torch.fft.rfft(kernel, 2 * steps, dim=0)
+        y = torch.fft.irfft(spectrum, 2 * steps, dim=1)
+    return y[:, :steps]
 
 
 def _fft(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
@@ -239,7 +281,7 @@ _KERNELS: dict[str, Execution] = {
     "scan": _odd_even,
     "hillis_steele": _hillis_steele,
     "chunked": _chunked,
-    "native": native.linear_scan,
+    "native": linear_scan,
 }
 #: Executions of a recurrence whose `a` changes over time, and of one whose `a` does not.
 VARYING = ("loop", "scan", "hillis_steele", "chunked", "native")
@@ -258,6 +300,8 @@ class LinearModel(nn.Module):
 
     mathematics: ClassVar[str]
     executions: ClassVar[tuple[str, ...]] = VARYING
+    #: The C source of the execution "native".
+    source: ClassVar[str] = SOURCE
 
     def __init__(self, execution: str) -> None:
         super().__init__()
@@ -268,10 +312,17 @@ class LinearModel(nn.Module):
             )
         self.execution = execution
 
-    @property
-    def kernel_source(self) -> str:
-        """The C source that a forward pass needs compiled; empty if none."""
-        return native.SOURCE if self.execution == "native" else ""
+    def kernel_problem(self, device: str) -> str:
+        """Why the kernel cannot run on a device; empty if it can, or if there is none.
+
+        The kernel is compiled now.
+        """
+        if self.execution != "native":
+            return ""
+        if device != "cpu":
+            return f"is a kernel for the CPU and cannot run on {device}"
+        problem = unavailable(self.source)
+        return problem and f"needs a kernel compiled on this machine: {problem}"
 
     def extra_repr(self) -> str:
         """The execution."""

@@ -21,12 +21,21 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchsuite.models.linear.scan import LinearModel, precise, projection, real_state, recur
+from benchsuite.models.kernels import state_space as kernel
+from benchsuite.models.linear.scan import (
+    LinearModel,
+    precise,
+    projection,
+    real_state,
+    recur,
+    refuse_second_derivative,
+)
 
 _STEP = (1e-3, 1e-1)
 
@@ -46,6 +55,7 @@ class SelectiveScan(LinearModel):
     """
 
     mathematics = "selective"
+    source = kernel.SOURCE
 
     def __init__(
         self, input_size: int, hidden_size: int, state_size: int = 16, *, execution: str = "scan"
@@ -73,19 +83,60 @@ class SelectiveScan(LinearModel):
             Unavailable: if execution is "native" and the kernel cannot be compiled here.
         """
         u_BTH = self.project(x_BTF)
-        d_BTR, B_BTN, C_BTN = self.from_input(u_BTH).split(self.sizes, -1)
-        step_BTH = F.softplus(precise(self.to_step(d_BTR)))
+        d_BTR, B_BTN, C_BTN = map(precise, self.from_input(u_BTH).split(self.sizes, -1))
+        step_BTH = F.softplus(precise(self.to_step(d_BTR.to(u_BTH.dtype))))
         A_HN = -torch.exp(precise(self.log_A))
-        a_BTHN = torch.exp(step_BTH.unsqueeze(3) * A_HN)
-        b_BTHN = (step_BTH * precise(u_BTH)).unsqueeze(3) * precise(B_BTN).unsqueeze(2)
         h0 = None
         if state is not None:
-            h0 = real_state(state, (len(u_BTH), *A_HN.shape)).flatten(1)
-        flat = recur(a_BTHN.flatten(2), b_BTHN.flatten(2), h0, self.execution)
+            h0 = real_state(state, (len(u_BTH), *A_HN.shape))
+        run = _by_kernel if self.execution == "native" else self._by_states
+        y_BTH, h_BHN = run(precise(u_BTH), step_BTH, B_BTN, C_BTN, A_HN, h0)
+        y_BTH = torch.addcmul(y_BTH.to(u_BTH.dtype), self.D, u_BTH)
+        return y_BTH, h_BHN.to(u_BTH.dtype)
+
+    def _by_states(
+        self,
+        u_BTH: Tensor,
+        step_BTH: Tensor,
+        B_BTN: Tensor,
+        C_BTN: Tensor,
+        A_HN: Tensor,
+        h0: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """All states, and their sums."""
+        a_BTHN = torch.exp(step_BTH.unsqueeze(3) * A_HN)
+        b_BTHN = (step_BTH * u_BTH).unsqueeze(3) * B_BTN.unsqueeze(2)
+        start = None if h0 is None else h0.flatten(1)
+        flat = recur(a_BTHN.flatten(2), b_BTHN.flatten(2), start, self.execution)
         h_BTHN = flat.unflatten(2, A_HN.shape)
-        y_BTH = torch.matmul(h_BTHN, precise(C_BTN).unsqueeze(3)).squeeze(3)
-        y_BTH = y_BTH.to(u_BTH.dtype) + self.D * u_BTH
-        return y_BTH, h_BTHN[:, -1].to(u_BTH.dtype)
+        return torch.matmul(h_BTHN, C_BTN.unsqueeze(3)).squeeze(3), h_BTHN[:, -1]
+
+
+class _Native(torch.autograd.Function):
+    """States and sums in one kernel, which keeps the state before every sixteenth timestep."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        *tensors, h0, keep = inputs
+        y, last, kept = kernel.selective(*tensors, h0, keep)
+        ctx.save_for_backward(*tensors, kept)
+        return y, last
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, g_last: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("native")
+        return *kernel.selective_backward(*ctx.saved_tensors, g, g_last), None
+
+
+def _by_kernel(
+    u_BTH: Tensor, step_BTH: Tensor, B_BTN: Tensor, C_BTN: Tensor, A_HN: Tensor, h0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As the kernel has it: states (B, N, H)."""
+    A_NH = A_HN.t()
+    start = u_BTH.new_zeros(len(u_BTH), *A_NH.shape) if h0 is None else h0.transpose(1, 2)
+    keep = torch.is_grad_enabled()
+    y_BTH, last = _Native.apply(u_BTH, step_BTH, B_BTN, C_BTN, A_NH, start, keep)  # type: ignore[no-untyped-call]
+    return y_BTH, last.transpose(1, 2)
 
 
 selective_scan = functools.partial(SelectiveScan, execution="scan")
