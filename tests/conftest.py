@@ -62,7 +62,7 @@ def run_command(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record():
     """Build a record without measuring: `make_record(value=0.1, seq_len=64, …)`."""
 

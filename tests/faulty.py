@@ -47,13 +47,13 @@ def too_much():
 class _Gated(torch.nn.Module):
     def forward(self, x):
         gate = os.environ.get("FAULTY_GATE", "")
-        while x.shape[1] == 8 and x.shape[0] == 4 and gate and Path(gate).exists():
+        while x.shape[:2] == (2, 8) and gate and Path(gate).exists():
             time.sleep(0.05)
         return x
 
 
 def gated():
-    """Waits at the seventh case or so for as long as there is a gate: time to interrupt it."""
+    """Waits at the fourth of the cases for as long as the gate exists: time to interrupt it."""
     return _Gated()
 
 

@@ -1,4 +1,4 @@
-"""Models as others write them: in forms of their own, and such as break a clause of the contract."""
+"""Models as others write them: in other forms, and with faults that break a clause of the contract."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from benchsuite.adapt import channels_first, first_output, time_major, with_state
 
-# Forms of their own
+# Other forms
 
 
 def rnn(input_size, hidden_size):
@@ -39,7 +39,7 @@ def time_major_transformer(hidden_size):
 
 
 class Attention(nn.Module):
-    """(output, weights): the second is no state."""
+    """(output, weights): the second is not a state."""
 
     def __init__(self, size):
         super().__init__()

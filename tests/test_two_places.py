@@ -144,12 +144,21 @@ def extended(tmp_path_factory):
     return Extended(tmp_path_factory.mktemp("extended"))
 
 
+@pytest.fixture(scope="module")
+def listed(extended):
+    """What `list` prints: its JSON document, and the documentation's tables."""
+    document, tables = (
+        extended.python("-m", "benchsuite", "list", form) for form in ("--json", "--markdown")
+    )
+    return json.loads(document), tables
+
+
 @pytest.mark.parametrize("kind", WALKS)
-def test_list_and_the_documentations_tables_show_it(extended, kind):
+def test_list_and_the_documentations_tables_show_it(listed, kind):
+    document, tables = listed
     name = WALKS[kind].name
-    rows = json.loads(extended.python("-m", "benchsuite", "list", f"{kind}s", "--json"))
-    assert name in {row["name"] for row in rows}
-    assert f"| {name} |" in extended.python("-m", "benchsuite", "list", f"{kind}s", "--markdown")
+    assert name in {row["name"] for row in document[f"{kind}s"]}
+    assert f"| {name} |" in tables
 
 
 def test_asv_gets_a_benchmark_of_each_measure(extended):

@@ -45,7 +45,18 @@ def test_the_comment_runs_no_foreign_code():
     assert "secrets." not in text
 
 
-@pytest.mark.parametrize("name", ["benchmark", "benchmark-comment"])
+def test_faults_are_a_group_of_the_tests():
+    text, found, steps = workflow("tests")
+    assert found["permissions"] == {"contents": "read"}
+    assert "secrets." not in text
+    groups = [step["run"].split()[1] for step in steps if "run" in step]
+    assert groups == ["lint", "test", "faults"]
+    assert f"set -- {' '.join(groups)}\n" in (ROOT / ".ci" / "run").read_text()
+    targets = (ROOT / "Makefile").read_text()
+    assert all(f"\n{group}: " in targets for group in groups)
+
+
+@pytest.mark.parametrize("name", ["benchmark", "benchmark-comment", "tests"])
 def test_scripts_are_valid_and_take_no_text_from_events(name):
     _, found, steps = workflow(name)
     for step in steps:
@@ -98,19 +109,19 @@ def test_the_comparison_needs_two_checkouts(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-#: In place of Python: each side says of itself what it leaves and what the comparison finds.
+#: In place of Python: a file of each side states what it leaves and what the comparison finds.
 STUB = """\
 #!/bin/sh
 case "$3" in
   run) shift 7; mkdir -p "$2/pull"; cat left >> "$2/pull/records.jsonl"; exit 1 ;;
-  compare) cat told; exit "$(cat code)" ;;
+  compare) cat verdict; exit "$(cat code)" ;;
 esac
 """
 OK = '{"measure":"latency","status":"ok"}\n'
 
 
 @pytest.mark.parametrize(
-    ("left", "told", "code", "expected", "words"),
+    ("left", "verdict", "code", "expected", "words"),
     [
         (OK, "latency: 1 cannot tell", 0, 0, "latency: 1 cannot tell"),
         (OK, "latency: 1 slower, 1 missing", 1, 1, "1 slower"),
@@ -118,12 +129,12 @@ OK = '{"measure":"latency","status":"ok"}\n'
         ("", "", 0, 2, "run 1 of the head left no records"),
     ],
 )
-def test_a_head_that_is_broken_is_not_green(tmp_path, left, told, code, expected, words):
+def test_a_head_that_is_broken_is_not_green(tmp_path, left, verdict, code, expected, words):
     for side, records in (("base", OK), ("head", left)):
         subprocess.run(["git", "init", "-q", tmp_path / side], check=True)
         git = ["git", "-C", tmp_path / side, "-c", "user.name=t", "-c", "user.email=t@localhost"]
         subprocess.run([*git, "commit", "-qm", "start", "--allow-empty"], check=True)
-        for name, text in (("left", records), ("told", told + "\n"), ("code", str(code))):
+        for name, text in (("left", records), ("verdict", verdict + "\n"), ("code", str(code))):
             (tmp_path / side / name).write_text(text)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").write_text(STUB)

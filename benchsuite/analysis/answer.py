@@ -98,7 +98,7 @@ def reason_of(
     surface: Surface | None,
     at: Point,
 ) -> str:
-    """How one model of the ranking compares with the first, and where its time goes."""
+    """A sentence that compares a model with the first of the ranking and explains its time."""
     place = next(i for i, other in enumerate(ranking) if other is entry)
     latency = entry["latency"]
     if len(ranking) == 1:
@@ -128,7 +128,7 @@ def _ratio(entry: Mapping[str, Any], first: Mapping[str, Any]) -> float:
 
 
 def _size(entry: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    """How many times the first model's parameters another has, where known and different."""
+    """Ratio of a model's parameters to the first model's, if known and different."""
     parameters, of_first = (float(e.get("parameters", math.nan)) for e in (entry, first))
     ratio = parameters / of_first
     if math.isnan(ratio) or 1 / _ALIKE < ratio < _ALIKE:

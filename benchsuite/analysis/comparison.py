@@ -45,6 +45,13 @@ from benchsuite.grid.axes import AXES
 ALPHA = 0.05
 #: The verdict where even the largest change could not be shown.
 TOO_FEW = "too few runs"
+#: Columns of the frames that are compared.
+READ = (
+    *AXES,
+    *("case", "machine", "commit", "tree", "torch", "measure", "version", "unit", "value"),
+    *("samples", "n_samples", "status", "reason", "started_at", "uid"),
+    *("cpu", "gpu", "python", "threads", "governor"),
+)
 COLUMNS = (
     *("case", *AXES, "unit", "base", "head", "ratio", "low", "high", "p", "verdict"),
     *("base_runs", "head_runs", "runs_needed", "reason"),
@@ -84,7 +91,8 @@ def compare(
     """Compare two sets of records.
 
     Args:
-        base: Records with every attempt; each ok one counts as a separate process.
+        base: Records with every attempt, at least the columns `READ`; each ok one counts as a
+            separate process.
         head: The records that are compared with it, likewise.
         measure: The measure's name.
         alpha: The share of comparisons of equal sides in which any case may be called faster or

@@ -231,7 +231,7 @@ def _noun(family: str) -> str:
 
 
 def _sizes(cells: pd.DataFrame) -> str:
-    """How the parameters of the two families' models compare at that match, where known."""
+    """A comparison of the parameters of the two families' models at that match, if known."""
     ratio = cells["parameters"].dropna()
     if not len(ratio):
         return ""

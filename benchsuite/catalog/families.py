@@ -15,13 +15,13 @@ class FamilySpec:
         name: An adjective, the value of `ModelSpec.family` and of the records' column `family`.
         noun: Its best model in sentences, such as "recurrence".
         summary: One line on what its models have in common.
-        colour: Of the family as a whole, `#rrggbb`; models have colours of their own.
+        colour: Of the family as a whole, `#rrggbb`; each model has another.
         marker: One character that stands for it on the page.
         dashed: Whether lines over the lag are dashed; those of convolutions are combs of single
             lags, which could not be read dashed.
         unbounded: Whether an output depends on the whole past, so that no field has to be measured.
         unrolls: Whether a library may run a whole layer of it in one call that Python would
-            otherwise unroll timestep by timestep; such models are also compared without.
+            otherwise unroll timestep by timestep; unrolled models are also compared separately.
         compared: Whether its best model competes with those of other families.
     """
 
@@ -36,7 +36,7 @@ class FamilySpec:
     compared: bool = True
 
 
-#: Of a model whose family is not known.
+#: Family of a model whose family is not known.
 OUTSIDE = "outside"
 
 #: In the order in which pairs of them are named.

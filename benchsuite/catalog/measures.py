@@ -18,14 +18,14 @@ class MeasureSpec:
     Attributes:
         name: What people type, and the measure's name in the records.
         unit: Base unit of the value: "s", "B", "FLOP", "step", "ulp", "1", "FLOP/s" or "B/s".
-        version: Raise it by hand when the meaning of the number changes; asv and the resuming of
-            studies both go by it, so that cosmetic edits keep history and real ones start anew.
+        version: Raise it by hand when the meaning of the number changes. asv and the resuming of
+            studies use it: cosmetic edits keep the history, and a new version begins another.
         direction: Which way is better.
         target: `module:function` with `function(workload, budget) -> Reading`.
         summary: One line on what it is.
         runs: Whether the model itself is run, so that its workload has to be built.
-        of_machine: Whether it is one of the machine: measured once per device, dtype and number of
-            threads, of no model.
+        of_machine: Whether it measures the machine and not a model: once per device, dtype and
+            number of threads.
         task: The task that it trains on; empty for other measures.
         tolerance: Relative difference below which two counted values are the same: not zero where
             what is counted includes objects whose number depends on the process.
@@ -110,6 +110,7 @@ MEASURES = Registry(
             f"{_MM}.structure:state_size",
             "memory needed to continue a stream by one step",
             runs=False,
+            steps=0,
         ),
         MeasureSpec(
             "parameters",
@@ -119,6 +120,7 @@ MEASURES = Registry(
             f"{_MM}.structure:parameters",
             "number of trainable parameters",
             runs=False,
+            steps=0,
         ),
         MeasureSpec(
             "flops",
@@ -144,7 +146,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.field:erf50",
-            "timesteps that hold half of the gradient norm before training",
+            "effective field: timesteps that hold half of the gradient norm before training",
             runs=False,
         ),
         MeasureSpec(
@@ -153,7 +155,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.field:erf95",
-            "timesteps that hold 95 % of the gradient norm before training",
+            "effective field: timesteps that hold 95 % of the gradient norm before training",
             runs=False,
         ),
         MeasureSpec(
@@ -186,7 +188,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.machine:matmul_rate",
-            "what the machine reaches at best: a large matrix product (1 MAC = 2 FLOP)",
+            "the machine's highest rate: a large matrix product (1 MAC = 2 FLOP)",
             runs=False,
             of_machine=True,
         ),
@@ -196,7 +198,7 @@ MEASURES = Registry(
             "1",
             "none",
             f"{_MM}.machine:copy_bandwidth",
-            "what its memory moves at best: a long copy, bytes read and written",
+            "the memory's highest rate: bytes read and written by a long copy",
             runs=False,
             of_machine=True,
         ),

@@ -137,7 +137,7 @@ class ModelRegistry(Registry[ModelSpec]):
             yield from ((package, name, value) for name, value in points)
 
     def known(self, name: str) -> ModelSpec:
-        """As `get`, but an unknown name is taken for a model from outside.
+        """The same as `get`, but an unknown name is taken for a model from outside.
 
         Records may be of models that are no longer installed.
         """
@@ -330,6 +330,35 @@ MODELS = ModelRegistry(
             "conv",
             "library",
             "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
+        ),
+        ModelSpec(
+            "tcn_separable",
+            "convolutional",
+            f"{_M}.separable:tcn_separable",
+            "TCN with depthwise-separable convolutions, as deep as tcn",
+            "tcn_separable",
+            "library",
+            "as tcn, with D h(t) = b + W Σₖ wₖ ⊙ h(t − k·2ⁱ)",
+        ),
+        ModelSpec(
+            "wavenet",
+            "convolutional",
+            f"{_M}.wavenet:wavenet",
+            "WaveNet: gated dilated convolutions with residual and skip connections",
+            "wavenet",
+            "library",
+            "layer i: z = tanh(b + Σₖ Fₖ h(t − k·2ⁱ)) ⊙ σ(b + Σₖ Gₖ h(t − k·2ⁱ)); h ← h + R z + b;"
+            " y = relu(b + O relu(Σᵢ (Sᵢ zᵢ + b)))",
+        ),
+        ModelSpec(
+            "longconv",
+            "convolutional",
+            f"{_M}.longconv:longconv",
+            "two long convolutions by FFT, whose kernels a small network makes from the position",
+            "longconv",
+            "FFT",
+            "y(t) = D ⊙ h(t) + Σₗ k(l/T) ⊙ h(t − l); h ← h + (b + P gelu y) ⊙ σ(b + Q gelu y);"
+            " k(τ) = MLP(τ, cos 2ʲ2πτ, sin 2ʲ2πτ) ⊙ exp(−ατ)",
         ),
         *(
             ModelSpec(

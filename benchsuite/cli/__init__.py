@@ -80,7 +80,7 @@ def _exit_code() -> int:
 
 
 def _unwritable(error: OutputError) -> int:
-    """Exit code where output cannot be written; a reader that has gone needs no message."""
+    """Exit code if output cannot be written; if its reader has closed it, without a message."""
     discard_output()
     if error.broken_pipe:
         return EXIT_BROKEN_PIPE

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,6 +72,11 @@ TaskOption = Annotated[
         help="Set an option of the task: lag=64; `benchsuite list tasks` shows all.",
     ),
 ]
+
+
+def output_option(help: str) -> Any:  # noqa: A002 - typer's name
+    """The option -o of a command that writes into a directory; `help` names its default."""
+    return typer.Option("-o", "--output", metavar="DIR", help=help)
 
 
 @app.callback(invoke_without_command=True)

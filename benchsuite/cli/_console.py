@@ -11,11 +11,11 @@ from benchsuite.cli._terminal import safe_text
 
 
 class SafeConsole(Console):
-    """A console that shows texts as they are, but for what would control the terminal."""
+    """A console that shows texts unchanged, except for control sequences, which it removes."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As rich's."""
+        """The same as rich's method."""
         return super().render_str(safe_text(text), **options)

@@ -22,7 +22,7 @@ def width() -> int:
 
 
 def console(columns: int | None = None) -> Console:
-    """Return a console on standard output, of so many columns or of `width()`."""
+    """Return a console on standard output with the given number of columns, or `width()`."""
     from benchsuite.cli._console import SafeConsole
 
     return SafeConsole(width=columns or width())
@@ -47,7 +47,7 @@ def paragraph(text: str, indent: str = "", columns: int | None = None) -> str:
 
 
 def fold(text: str, columns: int, separator: str) -> str:
-    """Break a long name into lines of at most so many columns, after separators only."""
+    """Break a long name into lines of at most that many columns, only after separators."""
     *pieces, last = text.split(separator)
     lines = [""]
     for piece in (*(piece + separator for piece in pieces), last):

@@ -26,7 +26,7 @@ class State:
     Attributes:
         label: The item, such as a case's id.
         number: The count to show: the item's number, or with `share` 1 how many items ended.
-        total: How many items there are; 0 if there is nothing to count yet.
+        total: Number of items; 0 if it is not known yet.
         share: The part of item `number` that is done, from 0 to 1.
         detail: What else to show, such as the time left.
         always: Write a line even if the last one is recent. A bar shows every state.

@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 
 from benchsuite.errors import BenchsuiteError
 
-#: Exit code where the reader of standard output has gone, as for a process that SIGPIPE ends.
+#: Exit code if the reader of standard output has closed it, as for a process that SIGPIPE ends.
 EXIT_BROKEN_PIPE = 141
 
 #: Sequences of ECMA-48: control strings (OSC, DCS, SOS, PM, APC) with their text, control
@@ -48,7 +48,7 @@ class OutputError(BenchsuiteError):
     """Standard output or standard error cannot be written.
 
     Attributes:
-        broken_pipe: Whether its reader has gone, which is not worth a message.
+        broken_pipe: Whether its reader has closed it, which needs no message.
     """
 
     def __init__(self, name: str, error: OSError) -> None:
@@ -121,7 +121,7 @@ def _open_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, flags)  # the lowest free number, which is this one
-    # Where python found a descriptor closed at its start, there is no stream.
+    # A descriptor that was closed when Python started has no stream.
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

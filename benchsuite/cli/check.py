@@ -27,7 +27,7 @@ def check(
     axis: AxisSetting = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a model meets what the suite requires of one.
+    """Check that your model meets the suite's requirements.
 
     Runs the model at small sizes for a few seconds and reports what passes, what fails and how to
     adapt it. Exit code 1 means that a check failed.
@@ -72,13 +72,13 @@ def _show(model: str, findings: list[Finding]) -> None:
 
     styles = {"pass": "green", "note": "yellow", "fail": "bold red", "skipped": "dim"}
     table = Table(box=None, pad_edge=False, show_header=False)
-    for column in ("status", "check", "told"):
-        table.add_column(column, overflow="fold", no_wrap=column != "told")
+    for column in ("status", "check", "observed"):
+        table.add_column(column, overflow="fold", no_wrap=column != "observed")
     for finding in findings:
-        told = Text(finding.told)
-        if finding.mend:
-            told.append(f"\n→ {finding.mend}", "bold")
-        table.add_row(Text(finding.status, styles[finding.status]), finding.check, told)
+        observed = Text(finding.observed)
+        if finding.fix:
+            observed.append(f"\n→ {finding.fix}", "bold")
+        table.add_row(Text(finding.status, styles[finding.status]), finding.check, observed)
     console().print(table, highlight=False)
     words = {"pass": "passed", "note": "noted", "fail": "failed", "skipped": "skipped"}
     counts = {s: sum(finding.status == s for finding in findings) for s in words}

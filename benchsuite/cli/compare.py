@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchsuite.analysis import Comparison
 
 _CHANGES = ("slower", "higher", "faster", "lower")
-#: At most so many rows of one verdict, and reasons of missing cases, are printed.
+#: Most rows of one verdict, and most reasons of missing cases, that are printed.
 _MOST_ROWS = 30
 _MOST_REASONS = 8
 
@@ -77,12 +77,16 @@ def compare(
 
 def _side(word: str, study: str | None, home: Path, machine: str | None) -> pd.DataFrame:
     """Every attempt of the side that a word names."""
+    from benchsuite.analysis.comparison import READ
     from benchsuite.cli._sources import find_records, load_source, measured_studies
 
+    def load(source: str | None) -> pd.DataFrame:
+        return load_source(find_records(source, home)[0], every_attempt=True, columns=READ)
+
     if study is None and (word in measured_studies(home) or Path(word).exists()):
-        frame = load_source(find_records(word, home)[0], every_attempt=True)
+        frame = load(word)
     else:
-        frame = _of_commit(word, load_source(find_records(study, home)[0], every_attempt=True))
+        frame = _of_commit(word, load(study))
     for problem in frame.attrs.get("problems", []):
         message(f"note: {problem}")
     if machine is not None:
@@ -239,14 +243,15 @@ def _print_noise(comparison: Comparison) -> None:
     floors = [f"{name} {noise.size} ({noise.source})" for name, noise in comparison.noise.items()]
     if any(noise.source != "none" for noise in comparison.noise.values()):
         print(f"noise between processes: {', '.join(floors)}")
-    unclear = comparison.table[comparison.table["verdict"].isin(["cannot tell", "too few runs"])]
-    short = unclear[unclear["runs_needed"] > 0]
+    undecided = comparison.table[comparison.table["verdict"].isin(["cannot tell", "too few runs"])]
+    short = undecided[undecided["runs_needed"] > 0]
     if len(short):
         have = int(short[["base_runs", "head_runs"]].min(axis=1).median())
         print(
             paragraph(
-                f"{len(short)} of {len(unclear)} undecided cases are too noisy to show a change of"
-                f" twice the threshold: half of them need {short['runs_needed'].median():.0f} runs"
-                f" of each side (there are {have}), all of them {short['runs_needed'].max():.0f}"
+                f"{len(short)} of {len(undecided)} undecided cases are too noisy to show a change"
+                f" of twice the threshold: half of them need {short['runs_needed'].median():.0f}"
+                f" runs of each side (there are {have}),"
+                f" all of them {short['runs_needed'].max():.0f}"
             )
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, app, message, print_json
+from benchsuite.cli._app import AsJson, Home, app, message, output_option, print_json
 from benchsuite.errors import UsageError
 
 
@@ -21,13 +21,7 @@ def publish(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Directory of the pages (default: asv's html_dir).",
-        ),
+        Path | None, output_option("Directory of the pages (default: asv's html_dir).")
     ] = None,
     home: Home = None,
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchsuite.cli._app import AsJson, Home, Machine, app, message, print_json
+from benchsuite.cli._app import AsJson, Home, Machine, app, message, output_option, print_json
 
 
 @app.command(epilog="Example: benchsuite report quick -o quick-report")
@@ -16,17 +16,14 @@ def report(
         str | None,
         typer.Argument(
             metavar="STUDY|PATH",
-            help="A study that was run, records, or asv's results (default: the last run).",
+            help="A study that was run, a file or directory of records, or asv's results (default:"
+            " the last run).",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Directory of the report (default: HOME/STUDY/report; benchsuite-report for a"
-            " path).",
+        output_option(
+            "Directory of the report (default: HOME/STUDY/report; benchsuite-report for a path)."
         ),
     ] = None,
     machine: Machine = None,
@@ -42,13 +39,14 @@ def report(
     """
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
-    from benchsuite.report.page import write_report
 
     path, study_home = find_records(source, home_of(home))
     directory = study_home.report if study_home else Path("benchsuite-report")
     frame = load_source(path)
     for problem in frame.attrs["problems"]:
         message(f"note: {problem}")
+    from benchsuite.report.page import write_report
+
     traces = (path if path.is_dir() else path.parent) / "traces"
     written = write_report(
         frame, output or directory, machine=machine, traces=traces, compress=compress

@@ -44,14 +44,18 @@ def run(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the study that -a or --measure derive."),
+        typer.Option(
+            metavar="NAME",
+            help="Name of the results if -a, --device or --measure change the study.",
+        ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure again what is finished; keep both.")
+        bool,
+        typer.Option("--fresh", help="Measure finished cases again; earlier results are kept."),
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help="Then trace each model and mode at its largest T."),
+        typer.Option("--trace", help="Afterwards, trace each model and mode at its largest T."),
     ] = False,
     home: Home = None,
     as_json: AsJson = False,
@@ -59,8 +63,8 @@ def run(
     """Measure a study, or continue one that was interrupted.
 
     A study is a grid of cases (models, sequence lengths …) and the measures to take of each. Every
-    result is stored at once in HOME/STUDY/records.jsonl, and what an earlier run has finished is
-    not measured again. Exit code 1 means that a case failed, crashed or ran out of time or memory.
+    result is stored at once in HOME/STUDY/records.jsonl, and a later run skips cases that have one.
+    Exit code 1 means that a case failed, crashed or ran out of time or memory.
     """
     from benchsuite.records.home import home_of
     from benchsuite.sweep import driver

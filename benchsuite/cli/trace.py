@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import AsJson, AxisSetting, Home, app, print_json
+from benchsuite.cli._app import AsJson, AxisSetting, Home, app, output_option, print_json
 
 if TYPE_CHECKING:
     from benchsuite.grid.case import Case
@@ -28,10 +28,7 @@ def trace(
     ] = None,
     axis: AxisSetting = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Directory of the traces (default: HOME/traces)."
-        ),
+        Path | None, output_option("Directory of the traces (default: HOME/traces).")
     ] = None,
     home: Home = None,
     as_json: AsJson = False,

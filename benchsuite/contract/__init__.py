@@ -1,10 +1,10 @@
-"""What a model has to keep to, found out by running it.
+"""The requirements on a model, checked by running it.
 
     for finding in check_model("package.module:factory"):
-        print(finding.check, finding.status, finding.told, finding.mend)
+        print(finding.check, finding.status, finding.observed, finding.fix)
 
-A model that breaks a clause may still do in a part of the suite: `told` says what was seen, `mend`
-how to adapt. Everything runs on the CPU, in float64 where the model can.
+A model that breaks a clause may still work in a part of the suite: `observed` describes what the
+check saw, `fix` how to adapt the model. Everything runs on the CPU, in float64 if the model can.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ __all__ = ["Finding", "check_model", "sizes_for"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         check: Its name.
         status: "pass"; "note" for what is allowed but excludes something; "fail"; or "skipped",
-            where it would mean nothing.
-        told: What was seen, in words.
-        mend: How to adapt the model, where anything is to be done.
+            if it requires a check that failed.
+        observed: What the check saw, in words.
+        fix: How to adapt the model; empty if nothing has to be done.
     """
 
     check: str
     status: Literal["pass", "note", "fail", "skipped"]
-    told: str
-    mend: str = ""
+    observed: str
+    fix: str = ""
 
 
 def check_model(model: str, sizes: Sizes | None = None) -> list[Finding]:
@@ -55,8 +55,8 @@ def check_model(model: str, sizes: Sizes | None = None) -> list[Finding]:
         name = clause.__name__
         lacking = [c for c in broken if c in (*NEEDED_BY_ALL, *NEEDS.get(clause, ()))]
         if lacking:
-            told = f"means nothing before {lacking[0].__name__} passes"
-            findings.append(Finding(name, "skipped", told))
+            reason = f"not checked: requires {lacking[0].__name__} to pass"
+            findings.append(Finding(name, "skipped", reason))
             continue
         findings.append(_finding(name, clause, specimen))
         if findings[-1].status == "fail":

@@ -1,7 +1,7 @@
-"""The clauses of the contract: each finds out by running, and says what it saw.
+"""The clauses of the contract: functions that run a model and describe what they observe.
 
-A clause returns what it saw where it is kept, and raises `Broken` or `Noted` where it is not. Eval
-mode unless said otherwise.
+A clause returns its observation if the model keeps it, and raises `Broken` or `Noted` if not.
+Models run in eval mode unless a clause names another.
 
 Shape suffixes: B batch, T timesteps, F features.
 """
@@ -32,30 +32,31 @@ from benchsuite.field.policy import find_field
 from benchsuite.field.subject import Uncopyable, noise, run
 from benchsuite.runtime import count
 from benchsuite.runtime.build import Sizes
+from benchsuite.runtime.streams import Buffered, stream_of
 from benchsuite.tasks.task import make_task
 
 Clause = Callable[[Specimen], str]
 
-#: Other (batch, time) that are tried.
+#: Other sizes (batch, time) to try.
 _SHAPES = ((1, 1), (1, 2), (2, T - 1), (5, 2 * T + 1), (1, 96))
 #: Timesteps of the sequence in which the receptive field is looked for.
 _FIELD_LENGTH = 64
 #: Timesteps at which operations are counted.
 _LONG = 1024
-#: How far parameters are moved before their gradient is looked for: that a gate starts at zero, and
-#: lets none through, is no fault.
+#: How far parameters are moved before their gradient is computed: a gate that starts at zero lets
+#: no gradient through, which is not a fault.
 _NUDGE = 0.1
 
 
 class Broken(Exception):  # noqa: N818 - a finding
-    """A clause that is not kept: what was seen, and the mend."""
+    """A clause that is not kept: the observation, and the fix."""
 
-    def __init__(self, told: str, mend: str = "") -> None:
-        super().__init__(told, mend)
+    def __init__(self, observed: str, fix: str = "") -> None:
+        super().__init__(observed, fix)
 
 
 class Noted(Broken):
-    """What is allowed but excludes something."""
+    """A property that is allowed but excludes something."""
 
 
 def shape(specimen: Specimen) -> str:
@@ -65,11 +66,11 @@ def shape(specimen: Specimen) -> str:
     try:
         y_BTF = run(specimen.module, x_BTF)
     except UsageError as error:
-        mend = fitting_form(specimen) or second_argument(specimen.module.module)
-        if not mend and "input_size" not in taken:
-            mend = "its factory takes no input_size; say which it needs: -a input_size=N"
+        fix = fitting_form(specimen) or second_argument(specimen.module.module)
+        if not fix and "input_size" not in taken:
+            fix = "its factory takes no input_size; set the one that it needs: -a input_size=N"
         raise Broken(
-            str(error), mend or "return (batch, time, features); see benchsuite.adapt"
+            str(error), fix or "return (batch, time, features); see benchsuite.adapt"
         ) from error
     if not y_BTF.is_floating_point():
         raise Broken(f"its output is of {y_BTF.dtype}", "return real numbers")
@@ -102,7 +103,7 @@ def dtype(specimen: Specimen) -> str:
 
 
 def repetition(specimen: Specimen) -> str:
-    """The same input gives the same output and stays as it is; nothing is kept of a call."""
+    """The same input gives the same output and is not changed; no tensors are kept of a call."""
     x_BTF = specimen.input()
     held_BTF = x_BTF.clone()
     y_BTF = run(specimen.module, x_BTF)
@@ -130,7 +131,7 @@ def rows(specimen: Specimen) -> str:
         form = fitting_form(specimen)
         raise Broken(
             "a row's output is another one when it is run alone: rows of a batch mix",
-            (f"{form}; else " if form else "") + "let nothing in eval mode go from row to row",
+            (f"{form}; else " if form else "") + "in eval mode, pass nothing from row to row",
         )
     return f"each of {B} rows gives the same alone"
 
@@ -185,7 +186,7 @@ def gradient(specimen: Specimen) -> str:
     parameters = {n: p for n, p in module.module.named_parameters() if p.requires_grad}
     if not parameters:
         raise Noted(
-            "it has no parameters that can be trained: mode=train and tasks mean nothing to it"
+            "it has no parameters that can be trained: mode=train and tasks do not apply to it"
         )
     with torch.no_grad():
         for parameter in parameters.values():
@@ -204,7 +205,7 @@ def gradient(specimen: Specimen) -> str:
 
 
 def causality(specimen: Specimen) -> str:
-    """An output depends on inputs up to its own timestep; looking ahead is told, not forbidden."""
+    """An output depends on inputs up to its timestep; looking ahead is a note, not a failure."""
     lags = perturbed(specimen.module, specimen.sizes.input_size, T, specimen.dtype).probe.lags
     if not lags:
         raise Broken("no change of the input changes the output", "use the input in forward")
@@ -242,7 +243,9 @@ def state(specimen: Specimen) -> str:
     cut = T // 3
     output_BTF, held = specimen.module.continued(x_BTF[:, :cut])
     if held is None:
-        return "returns none; a stream is buffered in causal convolutions or computed again"
+        if isinstance(stream_of(specimen.module, x_BTF), Buffered):
+            return "returns none; a stream keeps the last inputs of its causal convolutions"
+        return "returns none; a stream keeps all of its input, and computes it again in every call"
     tensors = (held,) if isinstance(held, Tensor) else tuple(held)
     if not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise Broken(
@@ -262,7 +265,7 @@ def state(specimen: Specimen) -> str:
         raise Noted("bidirectional: its state does not continue a sequence")
     raise Broken(
         "the second value it returns, given back as second argument, does not continue a sequence:"
-        " it is no state, but would be counted as one",
+        " it is not a state, but would be counted as one",
         "if it is something else, wrap the factory: benchsuite.adapt.first_output(factory)",
     )
 
@@ -282,7 +285,7 @@ def counts(specimen: Specimen) -> str:
             f"{counted.total:,} floating-point operations at {_LONG:,} timesteps, where those of"
             f" up to {count.SHORT[-1]} timesteps predict {counted.short:,}, as of work in blocks:"
             " operations are counted at a case's own length if that takes at most"
-            f" {count.AFFORDABLE:,} torch operations, else extrapolated, as the record then says"
+            f" {count.AFFORDABLE:,} torch operations, else extrapolated and marked as such"
         )
     per_step = f"{counted.total / _LONG:,.10g} floating-point operations a timestep"
     if counted.short is None:
@@ -290,12 +293,12 @@ def counts(specimen: Specimen) -> str:
     return f"{per_step}, elementwise ones left out"
 
 
-#: The contract, in the order in which it is told.
+#: The contract, in the order of the report.
 CLAUSES: tuple[Clause, ...] = (
     *(shape, dtype, repetition, rows, lengths, seed, modes, gradient, causality),
     *(receptive_field, state, counts),
 )
-#: Where one of these is broken, no later clause means anything; the others are needed by some.
+#: All later clauses require these to pass; `NEEDS` are those that single clauses require.
 NEEDED_BY_ALL: tuple[Clause, ...] = (shape, repetition, rows)
 NEEDS: Mapping[Clause, tuple[Clause, ...]] = {
     receptive_field: (dtype, lengths),

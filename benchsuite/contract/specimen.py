@@ -24,7 +24,7 @@ from benchsuite.runtime.rounding import same_but_for_rounding
 #: Rows and timesteps of most runs: unlike each other, and unlike the default sizes below.
 B, T = 3, 12
 _INPUT_SIZE, _HIDDEN_SIZE = 4, 8
-#: What is tried on a model of another form, the outermost adapter first.
+#: Adapters to try on a model of another form, the outermost first.
 _FORMS = (
     (adapt.time_major,),
     (adapt.channels_first,),
@@ -43,9 +43,9 @@ class Specimen:
     """A model under test.
 
     Attributes:
-        name: What it is called in the suite.
-        sizes: What its factory is called with.
-        dtype: In what it is run; float32 until it has shown that it takes float64.
+        name: Its name in the suite.
+        sizes: Arguments of its factory.
+        dtype: Precision that it is run in; float32 until it has shown that it takes float64.
 
     Raises:
         UsageError: if it cannot be built.
@@ -57,7 +57,7 @@ class Specimen:
         self.module = self.build()
 
     def build(self) -> SequenceModel:
-        """The model, built anew from the same seed."""
+        """The model, built again from the same seed."""
         try:
             return seeded(self.name, self.sizes, seed=0).to(self.dtype).eval()
         except BenchsuiteError as error:
@@ -157,7 +157,7 @@ def fitting_form(specimen: Specimen) -> str:
 
 
 def second_argument(module: nn.Module) -> str:
-    """What to do about a `forward` that cannot do with the input alone."""
+    """The fix for a `forward` that needs a second argument; empty for any other."""
     taken = inspect.signature(module.forward).parameters.values()
     needed = [
         p.name

@@ -29,7 +29,7 @@ from benchsuite.field.formula import NOTHING, UNBOUNDED, Field, Steps
 from benchsuite.field.spans import RULES, Span, expanded, nothing, sees, union
 from benchsuite.field.subject import run, subject
 
-#: Below this length the growth of a field cannot be told.
+#: Below this length a growing field cannot be distinguished from a bounded one.
 _SHORTEST = 4
 #: A field is unbounded if only outputs past this part of the sequence have it whole.
 UNBOUNDED_FROM = 0.75
@@ -62,11 +62,11 @@ def traced_field(module: nn.Module, input_size: int, length: int = 64) -> Field:
         module: The module; it is copied, and run once with a batch of one.
         input_size: Features of the input.
         length: Timesteps of that run. A Python loop that looks back over three quarters of them or
-            more is told as unbounded.
+            more is reported as unbounded.
 
     Returns:
-        The least interval of lags that holds those of all paths; unbounded for a recurrence, and
-        for whatever else sees the whole sequence.
+        The least interval of lags that holds those of all paths; unbounded for a recurrence and
+        any other module that sees the whole sequence.
 
     Raises:
         Unsupported: if it cannot be derived, naming the operation.
@@ -164,6 +164,9 @@ class _Spans(TorchDispatchMode):
             known_spans = found if isinstance(found, list) else [found]
             spans = [union(expanded(s, r)) for s, r in zip(known_spans, results, strict=False)]
             return [*spans, *(nothing(tensor) for tensor in results[len(spans) :])]
+        elif name.startswith("_fft_"):
+            why = "each of its outputs holds all timesteps, kept apart by sums that cancel"
+            raise _underivable(func, why)
         else:
             raise _underivable(func, "what its outputs see is not known here")
         return [span, *(nothing(tensor) for tensor in results[1:])]

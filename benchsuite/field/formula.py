@@ -135,6 +135,7 @@ def _unite(branches: Branches) -> tuple[int, int, int]:
     firsts, lasts, strides = zip(*map(_follow, branches.paths), strict=True)
     if len(set(strides)) > 1:
         raise UsageError(
-            f"paths of strides {', '.join(map(str, strides))} cannot meet; give all the same"
+            f"paths of strides {', '.join(map(str, strides))} cannot be combined;"
+            " use one stride for all"
         )
     return min(firsts), max(lasts), strides[0]

@@ -1,4 +1,4 @@
-"""The structural probe: which input lags reach an output at all, whatever the weights are.
+"""The structural probe: which input lags reach an output at all, independent of the weights.
 
 A NaN put into the input at one step comes out at every output that this step reaches: 0·NaN is
 NaN, so neither a weight of zero nor a dead ReLU stops it (it is sent forward, because the backward
@@ -6,10 +6,9 @@ pass of a ReLU does stop it). Three steps are tried in one batch: the first, who
 lags into the past, the last, which shows those into the future, and the middle one, which shows
 whether the lags are the same everywhere; if they are not, every step is tried.
 
-A NaN tells too much where an operation mixes all steps and cancels what does not belong (an FFT) or
-multiplies by a zero that is meant (a mask), and too little where an operation drops NaNs. The first
-is found by its operators, the others by comparing with a gradient through positive weights; both
-are refused.
+A NaN shows too many lags where an operation mixes all steps and cancels some (an FFT) or multiplies
+by zeros on purpose (a mask), and too few where an operation drops NaNs. An FFT is found by its
+operators, the others by comparing with a gradient through positive weights; all are refused.
 
 Shape suffixes: B batch, T timesteps, F features, S steps of the input that are tried.
 """
@@ -35,7 +34,7 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a structural probe found.
+    """The result of a structural probe.
 
     Attributes:
         length: Timesteps of the sequence that was probed.
@@ -98,6 +97,10 @@ class Masked(Unsupported):
     """A NaN meets zeros that are meant to shut it out."""
 
 
+class Transformed(Unsupported):
+    """A NaN meets a Fourier transform, which spreads it over all timesteps."""
+
+
 class MixesRows(UsageError):  # noqa: N818 - a property of a module
     """A NaN in one sequence comes out in another."""
 
@@ -129,7 +132,7 @@ class _FFTWatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if "_fft" in func.name():
-            raise Unsupported(
+            raise Transformed(
                 f"an FFT ({func}) cannot be probed structurally: it mixes all timesteps and relies"
                 " on sums that cancel; see the effective field"
             )

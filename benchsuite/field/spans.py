@@ -1,7 +1,7 @@
 """Spans: which input steps each element of a tensor may depend on, and how operations combine them.
 
 A span is two tensors of the shape of the one it belongs to, the first and the last step of every
-element; (inf, -inf) where there is none.
+element; (inf, -inf) for an element that depends on no step.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def expanded(span: Span, like: Tensor) -> Span:
 
 
 def union(*spans: Span) -> Span:
-    """Element by element, in memory of its own."""
+    """The union, element by element, in new memory."""
     firsts, lasts = zip(*spans, strict=True)
     return (
         functools.reduce(torch.minimum, firsts).clone(memory_format=torch.contiguous_format),
@@ -169,7 +169,7 @@ def _convolved(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor)
 
 
 def _padded(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
-    """Padding stands for steps outside the sequence, whatever it is filled with."""
+    """Padding stands for steps outside the sequence, independent of its values."""
     span = of(bound["self"])
     sides = bound.get("pad") or bound["padding"]
     for dim, left, right in zip(range(-1, -4, -1), sides[::2], sides[1::2], strict=False):

@@ -44,7 +44,7 @@ def subject(module: nn.Module) -> SequenceModel:
         if bad:
             raise UsageError(
                 f"{name} has {bad} values that are NaN or infinite, of {tensor.numel()};"
-                " the field of finite weights only can be found"
+                " a field can be found only for finite weights"
             )
     return model
 
@@ -55,7 +55,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def run(model: SequenceModel, x_BTF: Tensor) -> Tensor:
-    """(B, T, F) → (B, T, features of the output), whatever goes wrong told in one line.
+    """(B, T, F) → (B, T, features of the output); any failure becomes an error of one line.
 
     Raises:
         UsageError: if the module fails on this input or returns another shape.

@@ -21,7 +21,7 @@ SAMPLES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelField:
-    """The field of one module; what could not be found is None, and `notes` says why.
+    """The field of one module; parts that could not be found are None, with a reason in `notes`.
 
     Attributes:
         known: What it can see, and how that is known.
@@ -146,7 +146,9 @@ def effective_field_of(
 
     def find(length: int) -> EffectiveField:
         x_BTF = draw(SAMPLES, length) if draw else noise(SAMPLES, length, input_size, seed=seed)
-        return effective_field(module, x_BTF, at=at, horizon=horizon, probes=probes, seed=seed)
+        return effective_field(
+            module, x_BTF, at=at, horizon=horizon, probes=probes, seed=seed, within=lags
+        )
 
     return at_accepted_length(find, length, length)
 

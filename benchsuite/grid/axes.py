@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from benchsuite.catalog.engines import ENGINES
 from benchsuite.catalog.models import MACHINE, MODELS
-from benchsuite.errors import UsageError, unknown
+from benchsuite.errors import UsageError, quoted, unknown
 
 Value = str | int | bool
 
@@ -38,7 +38,7 @@ class Axis:
 
     @property
     def alias(self) -> str:
-        """Another name for the axis, such as T for seq_len; empty where there is none."""
+        """Another name for the axis, such as T for seq_len; empty for most axes."""
         return self.short if self.short.isupper() else ""
 
     def parse(self, raw: object) -> Value:
@@ -50,7 +50,7 @@ class Axis:
         if self.kind is bool:
             text = str(raw).lower()
             if text not in {"true", "false"}:
-                raise UsageError(f"axis {self.name!r}: {raw!r} is neither true nor false")
+                raise UsageError(f"axis {self.name!r}: {quoted(raw)} is neither true nor false")
             return text == "true"
         if self.kind is int:
             return self._parse_int(raw)
@@ -68,12 +68,13 @@ class Axis:
                 raise ValueError
             value = int(str(raw)) if str(raw).replace("-", "").isdecimal() else int("")
         except ValueError:
-            shown = repr(raw) if len(repr(raw)) < 40 else f"{repr(raw)[:40]}…"
-            raise UsageError(f"axis {self.name!r}: {shown} is not allowed; {allowed}") from None
+            raise UsageError(
+                f"axis {self.name!r}: {quoted(raw)} is not allowed; {allowed}"
+            ) from None
         if (self.low is not None and value < self.low) or (
             self.high is not None and value > self.high
         ):
-            raise UsageError(f"axis {self.name!r}: {value} is not allowed; {allowed}")
+            raise UsageError(f"axis {self.name!r}: {quoted(value)} is not allowed; {allowed}")
         return value
 
 
@@ -82,12 +83,12 @@ MAX_VALUES = 10_000
 
 _AXES = (
     Axis("model", str, "a name of `benchsuite list models`, or package.module:factory"),
-    Axis("seq_len", int, "timesteps T", 1, 1 << 24, short="T"),
-    Axis("batch_size", int, "sequences in a batch B", 1, 1 << 20, short="B"),
-    Axis("hidden_size", int, "hidden units or channels H", 1, 1 << 16, short="H"),
+    Axis("seq_len", int, "sequence length T, in timesteps", 1, 1 << 24, short="T"),
+    Axis("batch_size", int, "batch size B, in sequences", 1, 1 << 20, short="B"),
+    Axis("hidden_size", int, "hidden size H, in units or channels", 1, 1 << 16, short="H"),
     Axis("input_size", int, "input features (default: hidden_size)", 1, 1 << 16, short="I"),
     Axis("num_layers", int, "stacked recurrent layers", 1, 256, short="L"),
-    Axis("bidirectional", bool, "recurrent models only", short="bi="),
+    Axis("bidirectional", bool, "both directions of time (recurrent models only)", short="bi="),
     Axis(
         "mode",
         str,
@@ -98,14 +99,14 @@ _AXES = (
     Axis(
         "device",
         str,
-        "where it runs",
+        "where the model runs; auto is cuda if torch can use it",
         choices=("auto", "cpu", "cuda"),
         synonyms={"gpu": "cuda", "nvidia": "cuda"},
     ),
     Axis(
         "dtype",
         str,
-        "of parameters and input",
+        "number format of parameters and input",
         choices=("float32", "float64", "bfloat16", "float16"),
         synonyms={
             **{"single": "float32", "float": "float32", "fp32": "float32"},
@@ -113,19 +114,20 @@ _AXES = (
             **{"half": "float16", "fp16": "float16", "bf16": "bfloat16"},
         },
     ),
-    Axis("num_threads", int, "intra-op CPU threads", 1, 1024, short="t"),
+    Axis("num_threads", int, "CPU threads of torch's operators", 1, 1024, short="t"),
     Axis(
         "match",
         str,
-        "held equal to torch.nn.LSTM at that hidden_size",
+        "what is made equal to torch.nn.LSTM of that hidden_size: the width itself, the number of"
+        " parameters or the operations of a step",
         choices=("width", "params", "flops"),
     ),
-    Axis("engine", str, "what runs the module", choices=tuple(ENGINES.names()), since=2),
-    Axis("seed", int, "of parameters and input", 0, (1 << 31) - 1, short="s"),
+    Axis("engine", str, "what runs the model", choices=tuple(ENGINES.names()), since=2),
+    Axis("seed", int, "seed of parameters and input", 0, (1 << 31) - 1, short="s"),
     Axis(
         "allocator",
         str,
-        "malloc as any program gets it, or one that keeps what is freed",
+        "malloc with its default settings, or set to hold freed memory",
         choices=("default", "held"),
         short="alloc=",
         since=2,
@@ -161,7 +163,8 @@ def parse_assignment(text: str) -> tuple[str, list[Value]]:
     name, equals, values = text.partition("=")
     if not equals:
         raise UsageError(
-            f"axis setting {text!r} has no '='; write NAME=V1,V2 or NAME=LO:HI:*2 or NAME=LO:HI:+32"
+            f"axis setting {quoted(text)} has no '='; write NAME=V1,V2 or NAME=LO:HI:*2 or"
+            " NAME=LO:HI:+32"
         )
     axis = axis_named(name)
     return axis.name, parse_values(axis, values)
@@ -181,7 +184,7 @@ def parse_single(
         texts: As for `parse_assignment`.
         allowed: Names of the axes that may be set.
         kind: What these are, such as "axis of a field".
-        taker: Who has one of each, such as "a field has".
+        taker: Subject and verb of the error for several values, such as "a field has".
         refused: Axes that may not be set → why, or what to do instead.
 
     Raises:
@@ -218,7 +221,7 @@ def parse_values(axis: Axis, raw: object) -> list[Value]:
         items = [raw]
     values = list(dict.fromkeys(axis.parse(item) for item in items))
     if not values:
-        raise UsageError(f"axis {axis.name!r}: {raw!r} yields no value; give at least one")
+        raise UsageError(f"axis {axis.name!r}: {quoted(raw)} yields no value; give at least one")
     return values
 
 
@@ -230,17 +233,16 @@ def _expand(axis: Axis, part: str) -> list[object]:
     step = pieces[2] if len(pieces) == 3 else ""
     if len(pieces) != 3 or step[:1] not in {"*", "+"} or not re.fullmatch("[0-9]{1,12}", step[1:]):
         raise UsageError(
-            f"axis {axis.name!r}: {part!r} is no range; write LO:HI:*FACTOR or LO:HI:+STEP"
+            f"axis {axis.name!r}: {quoted(part)} is not a range; write LO:HI:*FACTOR or LO:HI:+STEP"
         )
     low, high, stride = axis._parse_int(pieces[0]), axis._parse_int(pieces[1]), int(step[1:])
+    where = f"axis {axis.name!r}: {quoted(part)}"
     if stride < (2 if step[0] == "*" else 1):
-        raise UsageError(f"axis {axis.name!r}: {part!r} never ends; use *2 or more, +1 or more")
+        raise UsageError(f"{where} never ends; use *2 or more, +1 or more")
     if low > high:
-        raise UsageError(f"axis {axis.name!r}: {part!r} yields no value; {low} is above {high}")
+        raise UsageError(f"{where} yields no value; {low} is above {high}")
     if step[0] == "+" and (high - low) // stride >= MAX_VALUES:
-        raise UsageError(
-            f"axis {axis.name!r}: {part!r} has more than {MAX_VALUES:,} values; take a wider step"
-        )
+        raise UsageError(f"{where} has more than {MAX_VALUES:,} values; take a wider step")
     values: list[object] = []
     value = low
     while value <= high:

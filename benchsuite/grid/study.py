@@ -20,7 +20,7 @@ from benchsuite import units
 from benchsuite.catalog.families import compared
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
-from benchsuite.errors import UsageError, unknown
+from benchsuite.errors import UsageError, quoted, unknown
 from benchsuite.files import read_bytes
 from benchsuite.grid.axes import AXES, Value, axis_named, parse_values
 from benchsuite.grid.case import DEFAULTS, Case, id_part
@@ -44,15 +44,17 @@ MAX_MEASUREMENTS = 200_000
 #: Most bytes of a study file.
 MAX_BYTES = 1 << 20
 _LONGEST_NAME = 120
+#: Most values of an axis that a message lists.
+_MOST_LISTED = 20
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long a measurement of one case may take, in seconds.
+    """Time limits of a measurement of one case, in seconds.
 
     Attributes:
-        min_run_time: Timing goes on at least so long.
+        min_run_time: Minimum timing time.
         max_run_time: … and at most so long, where the samples do not settle before.
         warmup: The device is kept busy so long before timing (CUDA: at least 0.5).
         timeout: The case is given up after so long, set-up included.
@@ -66,9 +68,9 @@ class Budget:
     def __post_init__(self) -> None:
         for name in _BUDGET_KEYS:
             value = getattr(self, name)
-            good = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 86_400
+            good = isinstance(value, int | float) and 0 <= value <= 86_400  # NaN is neither
             if not good or (value == 0 and name != "warmup"):
-                raise UsageError(f"{name} = {value!r} is not allowed; seconds, up to 86400")
+                raise UsageError(f"{name} = {quoted(value)} is not allowed; seconds, up to 86400")
         if self.max_run_time < self.min_run_time:
             raise UsageError(
                 f"max_run_time = {self.max_run_time} is below min_run_time = {self.min_run_time}"
@@ -88,8 +90,8 @@ class Study:
         measures: Names from the registry.
         budget: Seconds per measurement.
         description: One line.
-        only: Measure → axes → the values at which it is measured, for those too dear to be
-            measured everywhere; some of the study's own values.
+        only: Measure → axes → the values at which it is measured, for measures too expensive for
+            the whole grid; some of the study's values.
         families: Model from outside → family, for those whose family the receptive field does not
             show or is not measured.
     """
@@ -122,12 +124,14 @@ class Study:
             if measure not in self.measures:
                 raise unknown("measure under [only]", measure, self.measures)
             for name, values in axes.items():
-                own = self.axes.get(name, (_default(name),))
+                own = self.axes[name] if name in self.axes else (_default(name),)
                 for value in values:
                     if value not in own:
+                        listed = ", ".join(map(str, own[:_MOST_LISTED]))
+                        more = ", …" * (len(own) > _MOST_LISTED)
                         raise UsageError(
                             f"study {self.name!r} measures {measure} only at {name}={value}, which"
-                            f" is not among its own: {', '.join(map(str, own))}"
+                            f" is not among its own: {listed}{more}"
                         )
         for model, family in self.families.items():
             _check_family(model, family, f"study {self.name!r}: [families]")
@@ -211,7 +215,7 @@ class Study:
         measures: Sequence[str] = (),
         name: str | None = None,
     ) -> Study:
-        """A study with some axes or measures replaced, and a name of its own.
+        """A study with some axes or measures replaced, and another name.
 
         What is measured only at some values of an axis stays with those that are still there, or
         else with the axis' first.
@@ -265,16 +269,16 @@ class Study:
 def _check_family(model: str, family: object, where: str) -> None:
     if model in MODELS.names():
         raise UsageError(
-            f"{where} {model} = {family!r}: {model} is built in, and its family is"
+            f"{where} {model} = {quoted(family)}: {model} is built in, and its family is"
             f" {MODELS.get(model).family}; name models from outside only"
         )
     allowed = [spec.name for spec in compared()]
     if family not in allowed:
-        raise unknown(f"family of {model!r} under [families]", str(family), allowed)
+        raise unknown(f"family of {quoted(model)} under [families]", str(family), allowed)
 
 
 def _kept(values: tuple[Value, ...], changed: tuple[Value, ...] | None) -> tuple[Value, ...]:
-    """Those of the values that are left after a change of their axis, or the new axis' first."""
+    """The values that a changed axis still has; if it has none of them, its first value."""
     if changed is None:
         return values
     return tuple(value for value in values if value in changed) or changed[:1]
@@ -334,6 +338,8 @@ def parse_study(text: str, default_name: str) -> Study:
         raise UsageError(
             f"study {default_name!r} is not valid: {str(error).partition(';')[0]}"
         ) from error
+    if _has_long_number(data):
+        raise UsageError(f"study {default_name!r} is not valid: a number does not fit into 64 bits")
     known = ("name", "description", "measures", "axes", "only", "families", *_BUDGET_KEYS)
     for key in data:
         if key not in known:
@@ -347,7 +353,9 @@ def parse_study(text: str, default_name: str) -> Study:
         raise UsageError(f"study {default_name!r}: [families] must be a table of model = family")
     measures = data.get("measures", ["latency", "peak_memory"])
     if not isinstance(measures, list) or not all(isinstance(m, str) for m in measures):
-        raise UsageError(f"study {default_name!r}: measures = {measures!r} must be a list of names")
+        raise UsageError(
+            f"study {default_name!r}: measures = {quoted(measures)} must be a list of names"
+        )
     return Study(
         name=str(data.get("name", default_name)),
         axes={name: axes[name] for name in AXES if name in axes},
@@ -355,11 +363,20 @@ def parse_study(text: str, default_name: str) -> Study:
         budget=Budget(**{key: _seconds(key, data[key]) for key in _BUDGET_KEYS if key in data}),
         description=str(data.get("description", "")),
         only={
-            measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure}")
+            measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure[:60]}")
             for measure, raw in only.items()
         },
         families=families,
     )
+
+
+def _has_long_number(value: object) -> bool:
+    """Whether there is a whole number in a TOML value that TOML does not allow."""
+    if isinstance(value, dict):
+        return any(map(_has_long_number, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_long_number, value))
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def _seconds(key: str, raw: Any) -> Any:
@@ -369,7 +386,7 @@ def _seconds(key: str, raw: Any) -> Any:
     try:
         return units.parse(raw, "s")
     except ValueError as error:
-        raise UsageError(f"{key} = {raw!r} is not allowed; {error}") from None
+        raise UsageError(f"{key} = {quoted(raw)} is not allowed; {error}") from None
 
 
 def _parse_axes(raw: object, where: str) -> dict[str, tuple[Value, ...]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.catalog.tasks import TASKS
+from benchsuite.catalog.measures import task_of
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.grid.study import Budget
 from benchsuite.learning.scores import continuation, test_error
@@ -34,9 +34,9 @@ TIME_SHARE = 0.7
 
 
 def __getattr__(name: str) -> Callable[[Workload, Budget], Reading]:
-    """The measure `<task>_error` of a task in the registry."""
-    task = name.removesuffix("_error")
-    if task == name or task not in TASKS.names():
+    """The function of a measure that trains on a task, by the measure's name."""
+    task = task_of(name)
+    if not task:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return functools.partial(error, task)
 

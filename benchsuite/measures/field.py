@@ -1,6 +1,6 @@
-"""What a case's model can see and what it looks at, before training.
+"""Measures of a model's receptive field, and of its effective field before training.
 
-Found on the CPU in float64 with the case's weights, whatever its device, dtype and batch.
+Computed on the CPU in float64 with the case's weights, for any device, dtype and batch of the case.
 """
 
 from __future__ import annotations

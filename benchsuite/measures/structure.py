@@ -1,4 +1,4 @@
-"""What can be counted without running: parameters, operations, streaming state."""
+"""Measures that count without running a step: parameters, operations, streaming state."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from benchsuite.models.kernels import recurrent
+from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.recurrence import (
     Cell,
     Recurrence,
@@ -282,10 +283,9 @@ class LSTM(Recurrence):
         output, (h_n, c_n) = self.run(input, None if hx is None else (hx[0], hx[1]))
         return output, (h_n, c_n)
 
-    @property
-    def kernel_source(self) -> str:
-        """The C source that a forward pass needs compiled; empty if none."""
-        return recurrent.SOURCE if self.variant == "native" else ""
+    def kernel_problem(self, device: str) -> str:
+        """Why the native kernel cannot run on a device; empty if it can, or is not used."""
+        return problem_on(device, recurrent.SOURCE) if self.variant == "native" else ""
 
     def extra_repr(self) -> str:
         """torch's text, and the variant unless it is the plain one."""

@@ -264,7 +264,7 @@ class Recurrence(nn.RNNBase):
     def _run_packed(
         self, packed: PackedSequence, initial: State | None
     ) -> tuple[PackedSequence, State]:
-        """As `run`; states are in the order of the sequences before sorting."""
+        """The same as `run`; states are in the order of the sequences before sorting."""
         x_NF, batch_sizes, to_sorted, from_sorted = packed
         if initial is not None and to_sorted is not None and all(s.dim() == 3 for s in initial):
             initial = tuple(given.index_select(1, to_sorted) for given in initial)

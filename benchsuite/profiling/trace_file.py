@@ -20,7 +20,7 @@ _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
 
 
 class _Notes(TypedDict, total=False):
-    """What is read of our own notes; others may be among them."""
+    """The notes of a trace that are read; a file may have others too."""
 
     case: str
     axes: dict[str, str | int | float | bool | None] | None
@@ -56,7 +56,7 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     try:
         msgspec.convert(notes_of(content), _Notes)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path} is not a trace of ours: {NOTES!r}: {error}") from error
+        raise UsageError(f"{path} has unreadable notes, {NOTES!r}: {error}") from error
     return dict(content)
 
 

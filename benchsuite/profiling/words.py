@@ -21,6 +21,7 @@ _NAMES = {
     "pointwise": "pointwise operators",
     "reduction": "reductions",
     "memory": "memory traffic",
+    "transform": "Fourier transforms",
     "other": "other operators",
 }
 #: Shares below this are not mentioned.
@@ -34,7 +35,7 @@ def bound_of(bounds: Mapping[str, float]) -> str:
 
 
 def sentences(found: Mapping[str, Any], notes: Mapping[str, Any]) -> list[str]:
-    """Where the time goes, what bounds it, what would reduce it, and what was cut."""
+    """Sentences: where the time goes, what bounds it, what would reduce it, and what was cut."""
     words = [_where(found), _bound(found), _help(found, notes)]
     if found["fault_share"] >= NOTABLE:
         words.append(f"{fault_words(found['fault_share'], found['page_faults'])}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
@@ -26,10 +26,12 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class _Explanation(TypedDict):
-    """What reports read of an explanation (see `explain.Explanation`)."""
+    """The part of an explanation that reports read (see `explain.Explanation`)."""
 
     case: str
+    model: NotRequired[str]
     bound: str
+    bounds: NotRequired[dict[str, _Amount]]
     seconds: _Amount
     shares: dict[str, _Amount]
     sentences: list[str]
@@ -47,7 +49,7 @@ class _EarlierShares(TypedDict):
 
 
 class _Earlier(TypedDict):
-    """What else is read of an explanation by an earlier version."""
+    """Keys that only explanations of an earlier version have."""
 
     device: str
     untraced_seconds: _Amount | None
@@ -85,7 +87,7 @@ def read_explanations(root: Path) -> list[dict[str, Any]]:
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """An explanation of an earlier version as today's.
+    """An explanation of an earlier version in the present form.
 
     Earlier ones have no `model`, which their case's id begins with, no page faults, and other names
     of the bounds; their sentences follow from their numbers.
@@ -94,6 +96,6 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     if "launch" not in content.get("bounds", ()):
         return content
     msgspec.convert(content, _Earlier)
-    bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}
+    bounds = {name: content["bounds"][earlier] for earlier, name in _EARLIER.items()}
     content = {**content, "bounds": bounds, "bound": bound_of(bounds)}
     return {**content, "sentences": sentences(content, {})}

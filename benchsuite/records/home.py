@@ -134,7 +134,7 @@ def remove_links(directory: Path, suffixes: Collection[str]) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file as a whole, under a name of its own, and then rename it.
+    """Write a text file completely under a temporary name, and then rename it.
 
     A symbolic link at the path is replaced, never followed.
 

@@ -137,7 +137,7 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _place() -> dict[str, str]:
-    """Where a process id has a meaning: host, boot and namespace."""
+    """Host, boot and namespace: a process id is unique within these."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         space = str(Path("/proc/self/ns/pid").readlink())

@@ -59,6 +59,8 @@ class Column:
 
 #: Largest number of a column: its square is still a finite float, as statistics need.
 _LARGEST = 1e100
+#: Smallest number above zero that is analysed: the square of its inverse is a finite float, too.
+SMALLEST = 1e-100
 #: The longest text of a column.
 _LONGEST = 10_000
 #: The longest text of a column that identifies something.
@@ -99,7 +101,7 @@ PROVENANCE = (
     Column("expected", "floats", "what these should have been", since=2),
     Column("tf32_matmul", "bool", "matrix products may use TF32"),
     Column("tf32_cudnn", "bool", "cuDNN kernels may use TF32"),
-    Column("threads", "int", "intra-op threads while measuring", low=0),
+    Column("threads", "int", "threads of torch's operators while measuring", low=0),
     Column(
         *("page_faults", "float", "minor page faults of a step, after it was measured", "1"),
         since=2,

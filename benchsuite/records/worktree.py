@@ -23,7 +23,7 @@ _SUBMODULE = "160000"
 
 @dataclass(frozen=True, slots=True)
 class WorkTree:
-    """What git reports of a working tree.
+    """The state of a working tree, as git reports it.
 
     Attributes:
         commit: The commit that is checked out; empty outside a repository and before a commit.

@@ -74,7 +74,7 @@ def cards(
 
 
 def _explained(explanation: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """What a card shows of one traced case: its id, bound, sentences, shares and links."""
+    """The part of a card on one traced case: its id, bound, sentences, shares and links."""
     shares = sorted(explanation["shares"].items(), key=lambda item: -item[1])
     bound = explanation["bound"]
     return {

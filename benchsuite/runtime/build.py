@@ -127,7 +127,7 @@ _ARGUMENTS = r"missing \d+ required"
 
 
 def _adapter(target: str) -> str:
-    """What to write for a factory whose arguments are not the suite's sizes."""
+    """The fix for a factory whose arguments are not the suite's sizes."""
     module, _, name = target.partition(":")
     sizes = ", ".join(Sizes.__dataclass_fields__)
     return (

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchsuite.runtime.build import SequenceModel, Sizes, build_on_meta
+from benchsuite.runtime.flop_rules import RULES
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -32,7 +33,8 @@ class Count:
     """Floating-point operations of one step.
 
     Attributes:
-        total: 1 MAC = 2 FLOP; elementwise work is not counted.
+        total: 1 MAC = 2 FLOP; elementwise work is not counted, Fourier transforms are
+            (`flop_rules`).
         extrapolated: Whether they were predicted from shorter sequences; if not, they were counted
             at the very length.
         short: What the shortest sequences predict for this length, where that is a line.
@@ -46,6 +48,8 @@ class Count:
 def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
     """Floating-point operations of one step; 1 MAC = 2 FLOP, elementwise work is not counted.
 
+    Fourier transforms and grouped convolutions are counted by the rules of `flop_rules`.
+
     `torch.nn.LSTM` runs as one opaque kernel on CPU and CUDA, which the counter sees as nothing; on
     the meta device it falls apart into its matrix products: 2·g·H·(I+H)·T·B forward, g = 4 for an
     LSTM, 3 for a GRU.
@@ -54,7 +58,7 @@ def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
     length only where that takes at most `AFFORDABLE` torch operations. A longer one is counted at
     3 and 4 timesteps, and where the line through both predicts the counts at 33 exactly, and those
     at 65 and 129 as far as they are affordable, it is extrapolated to `seq_len`. Off the line,
-    `seq_len` itself is counted, whatever it takes.
+    `seq_len` itself is counted, however long that takes.
 
     Args:
         model: A model's name.
@@ -103,7 +107,7 @@ def _predicts(counts: Mapping[int, int], length: int) -> bool:
 def flops_of_short(model: str, sizes: Sizes) -> int:
     """Forward operations of one sequence of `seq_len` by the line through 3 and 4 timesteps.
 
-    It takes a few operations whatever the length and is confirmed by nothing; see `flops`.
+    It takes a few operations at any length, and no other count confirms it; see `flops`.
     """
     module = build_on_meta(model, sizes)
     counts = {
@@ -117,7 +121,7 @@ class _TooLong(Exception):  # noqa: N818 - no error: the count is given up
 
 
 class _Operations(TorchDispatchMode):
-    """Counts torch operations, and gives up after so many."""
+    """Counts torch operations, and gives up after a number of them."""
 
     def __init__(self, most: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -146,7 +150,7 @@ def _count(
     """
     x_BTF = torch.empty(batch_size, seq_len, input_size, device="meta")
     module.train(train)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=dict(RULES))
     with counter, _Operations(most) as operations, torch.set_grad_enabled(train):
         output = module(x_BTF)
         if train:

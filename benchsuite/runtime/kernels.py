@@ -18,7 +18,8 @@ class KernelWatch(TorchDispatchMode):
     """Records the kernel libraries that the dispatched operators call.
 
     The operator of a library's recurrent layer names the library. That of a convolution does not;
-    torch is asked which backend it selects for the same arguments.
+    torch is asked which backend it selects for the same arguments. Fourier transforms run in the
+    library that torch was built with.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,8 @@ class KernelWatch(TorchDispatchMode):
         if name == "aten::convolution":
             backend = str(torch._C._select_conv_backend(*args)).rpartition(".")[2].lower()
             self.libraries.add(next((n for s, n in _LIBRARIES.items() if s in backend), "ATen"))
+        elif name.startswith("aten::_fft_"):
+            self.libraries.add(_transforms_of(args[0]))
         else:
             self.libraries.update(n for s, n in _LIBRARIES.items() if s in name)
         return func(*args, **(kwargs or {}))
@@ -63,3 +66,10 @@ def require_kernels(model: str, module: nn.Module, device: str) -> None:
         problem = getattr(part, "kernel_problem", lambda _: "")(device)
         if problem:
             raise Unsupported(f"{model} {problem}")
+
+
+def _transforms_of(tensor: torch.Tensor) -> str:
+    """The library of the Fourier transforms of a tensor's device."""
+    if tensor.is_cuda:
+        return "cuFFT"
+    return "MKL" if torch.backends.mkl.is_available() else "PocketFFT"

@@ -166,7 +166,7 @@ _Left = dict[str, dict[int, Key]]
 
 
 def _left(wanted: plan.Wanted, done: Container[Key]) -> _Left:
-    """What is not done, by asv's indices; `wanted` is in their order."""
+    """Measurements that are not done, by asv's indices; `wanted` is in their order."""
     left: _Left = {}
     counts: Counter[str] = Counter()
     for key, (_, name) in wanted.items():

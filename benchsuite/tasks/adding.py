@@ -45,10 +45,7 @@ def adding(*, seq_len: int, batch_size: int, seed: int) -> Task:
         input_size=2,
         output_size=1,
         scored_from=seq_len - 1,
-        batch=splits.batch,
-        test=splits.test(),
-        validation=splits.validation(),
-        statistics=splits.statistics,
+        **splits.fields(),
         baselines={
             "zero": baselines.zero,
             "mean": baselines.mean,

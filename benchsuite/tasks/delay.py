@@ -37,10 +37,7 @@ def delay(*, seq_len: int, batch_size: int, seed: int, lag: int | None = None) -
         input_size=1,
         output_size=1,
         scored_from=lag,
-        batch=splits.batch,
-        test=splits.test(),
-        validation=splits.validation(),
-        statistics=splits.statistics,
+        **splits.fields(),
         baselines={
             "zero": baselines.zero,
             "persistence": baselines.persistence,

@@ -14,7 +14,7 @@ OPTIMIZERS = ("adam", "lbfgs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a model is trained.
+    """The settings of a training.
 
     Attributes:
         optimizer: "adam" (Kingma & Ba 2015) or "lbfgs", torch's implementation with its other

@@ -64,10 +64,7 @@ def sine_mix(*, seq_len: int, batch_size: int, seed: int, waves: int = 3) -> Tas
         input_size=1,
         output_size=1,
         scored_from=seq_len // 4,
-        batch=splits.batch,
-        test=splits.test(),
-        validation=splits.validation(),
-        statistics=splits.statistics,
+        **splits.fields(),
         baselines={
             "zero": baselines.zero,
             "persistence": baselines.persistence,

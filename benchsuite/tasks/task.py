@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,6 +198,15 @@ class Splits:
     draw: Callable[[np.random.RandomState, int], Examples]
     batch_size: int
     seed: int
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `Task` that hold or draw rows."""
+        return {
+            "batch": self.batch,
+            "test": self.test(),
+            "validation": self.validation(),
+            "statistics": self.statistics,
+        }
 
     def batch(self, step: int) -> Examples:
         """The training batch of a step."""

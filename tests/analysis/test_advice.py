@@ -72,9 +72,9 @@ def test_points_between_cells_are_predicted_within_a_tenth(surfaces):
     assert np.mean(inside) >= 0.90
 
 
-def test_the_error_told_is_the_error_made(surfaces):
-    told = np.median(np.abs(np.concatenate([surface.errors for _, surface in surfaces])))
-    assert told == pytest.approx(0.05 * 0.6745, rel=0.6)
+def test_the_reported_error_is_the_error_made(surfaces):
+    reported = np.median(np.abs(np.concatenate([surface.errors for _, surface in surfaces])))
+    assert reported == pytest.approx(0.05 * 0.6745, rel=0.6)
 
 
 def test_a_left_out_cell_is_really_left_out():
@@ -199,25 +199,25 @@ def test_fields_parameters_and_errors_stand_beside(make_record):
 
 def test_a_fixed_field_is_too_short_and_an_unknown_one_is_not_assumed(make_record):
     own = list(rows(make_record, models=["lstm", "tcn"], fields=False))
-    told = advise(to_frame(own), POINT, need_field=10).excluded
-    assert told[0]["reason"].startswith("its receptive field was not measured")
+    reported = advise(to_frame(own), POINT, need_field=10).excluded
+    assert reported[0]["reason"].startswith("its receptive field was not measured")
     own += [
         make_record(model="tcn", measure="receptive_field", unit="step", value=61.0, seq_len=t)
         for t in (64, 128)
     ]
-    told = advise(to_frame(own), POINT, need_field=100).excluded
-    assert told == [{"model": "tcn", "reason": "field too short: 61 steps of 100"}]
+    reported = advise(to_frame(own), POINT, need_field=100).excluded
+    assert reported == [{"model": "tcn", "reason": "field too short: 61 steps of 100"}]
 
 
 def test_memory_excludes(make_record):
     found = advise(to_frame(rows(make_record)), POINT, max_memory=500_000)
     assert found.ranking == []
-    assert all(gone["reason"].startswith("memory too large: ") for gone in found.excluded)
+    assert all(entry["reason"].startswith("memory too large: ") for entry in found.excluded)
     assert len(advise(to_frame(rows(make_record)), POINT, max_memory=5e6).ranking) == 3
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (
             {"seq_len": 2049},
@@ -231,10 +231,10 @@ def test_memory_excludes(make_record):
         ({"dtype": "float64"}, "no records with dtype=float64; there are: float32"),
     ],
 )
-def test_no_guesses_outside_what_was_measured(make_record, change, told):
+def test_no_guesses_outside_what_was_measured(make_record, change, reported):
     with pytest.raises(UsageError) as error:
         advise(to_frame(rows(make_record)), {**POINT, **change})
-    assert told in str(error.value)
+    assert reported in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -304,15 +304,15 @@ AT = ("-a", "seq_len=100", "-a", "batch_size=4", "-a", "hidden_size=96")
 
 def test_the_document(cli):
     code, out, err = cli(*AT, "--json")
-    told = json.loads(out)
+    reported = json.loads(out)
     assert (code, err) == (0, "")
-    assert {"answer", "match", "ranking", "excluded", "validation"} <= set(told)
-    assert told["match"] == "width"
-    assert told["answer"]["models"][0] == told["ranking"][0]["model"]
-    assert told["other_matches"] == []
-    assert set(told["validation"]) == {"median_abs_error", "coverage"}
-    assert set(told["ranking"][0]["latency"]) == {"value", "low", "high"}
-    assert {entry["model"] for entry in told["ranking"]} == set(TRUTH)
+    assert {"answer", "match", "ranking", "excluded", "validation"} <= set(reported)
+    assert reported["match"] == "width"
+    assert reported["answer"]["models"][0] == reported["ranking"][0]["model"]
+    assert reported["other_matches"] == []
+    assert set(reported["validation"]) == {"median_abs_error", "coverage"}
+    assert set(reported["ranking"][0]["latency"]) == {"value", "low", "high"}
+    assert {entry["model"] for entry in reported["ranking"]} == set(TRUTH)
 
 
 def test_words_for_people(cli):
@@ -325,7 +325,7 @@ def test_words_for_people(cli):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         ((*AT, "-a", "model=lstm"), "leave it out"),
         ((*AT, "-a", "num_layers=1,2"), "axis 'num_layers': 2 values; advise takes one"),
@@ -335,21 +335,21 @@ def test_words_for_people(cli):
         (("-a", "seq_len=9000", *AT[2:]), "measure it: benchsuite run"),
     ],
 )
-def test_bad_questions_are_one_line(cli, words, told):
+def test_bad_questions_are_one_line(cli, words, reported):
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert reported in err
     assert err.count("\n") == 1
 
 
-def test_the_report_tells_the_error_that_advise_tells(make_record):
+def test_the_report_shows_the_error_that_advise_shows(make_record):
     records = [*rows(make_record), *rows(make_record, mode="train", seed=1)]
     frame = to_frame(records)
     found = validation(frame)
     assert [of["kind"] for of in found] == ["infer, cpu, float32", "train, cpu, float32"]
-    told = advise(frame, {**POINT, "mode": "train"})
-    assert found[1]["median_abs_error"] == told.median_abs_error
-    assert found[1]["coverage"] == told.coverage
+    reported = advise(frame, {**POINT, "mode": "train"})
+    assert found[1]["median_abs_error"] == reported.median_abs_error
+    assert found[1]["coverage"] == reported.coverage
     assert found[1]["cells"] == len(GRID) * len(TRUTH)
 
 
@@ -366,7 +366,7 @@ def test_what_no_mode_changes_may_be_measured_in_one(make_record):
     assert (tcn["receptive_field"], tcn["parameters"], tcn["delay_error"]) == (1021, 5000.0, 0.25)
 
 
-def test_page_faults_are_told_where_they_take_time(make_record):
+def test_page_faults_are_reported_where_they_take_time(make_record):
     records = [
         dataclasses.replace(
             record,
@@ -381,8 +381,8 @@ def test_page_faults_are_told_where_they_take_time(make_record):
         for record in rows(make_record)
     ]
     for entry in advise(to_frame(records), POINT).ranking:
-        told = "of its time is page faults" in entry["reason"]
-        assert told == (entry["model"] == "tcn")
+        reported = "of its time is page faults" in entry["reason"]
+        assert reported == (entry["model"] == "tcn")
     assert "30%" in next(
         e["reason"] for e in advise(to_frame(records), POINT).ranking if e["model"] == "tcn"
     )

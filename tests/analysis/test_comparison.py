@@ -54,7 +54,7 @@ def test_equal_sides_are_not_flagged(side, runs):
 
 
 @pytest.mark.parametrize("runs", [1, 2, 3])
-def test_with_too_few_runs_nothing_is_called_and_it_says_so(side, runs):
+def test_with_too_few_runs_nothing_is_called_and_the_verdict_is_too_few_runs(side, runs):
     rng = np.random.default_rng(runs)
     found = compare(side(rng, runs=runs), side(rng, runs=runs, slow=range(60), factor=2), "latency")
     assert verdicts(found) == {"too few runs": 60}
@@ -169,7 +169,7 @@ def test_no_case_is_called_whose_interval_includes_one(side, runs):
     assert called
 
 
-def test_one_slow_process_is_no_change(side):
+def test_one_slow_process_is_not_a_change(side):
     rng = np.random.default_rng(3)
     base, head = side(rng, between=0.01), side(rng, between=0.01)
     row = head.index[7]
@@ -257,17 +257,17 @@ def test_constant_times_can_be_compared(make_record):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"machine": "there"}, "records of 2 machines (base: here; head: there)"),
         ({"seq_len": 7}, "no case is in both: base has lstm-T256"),
         ({"measure": "flops"}, "the head has no records of 'latency'"),
     ],
 )
-def test_what_does_not_compare_is_refused(make_record, changes, told):
+def test_what_does_not_compare_is_refused(make_record, changes, reported):
     with pytest.raises(UsageError) as error:
         compare(to_frame([make_record()]), to_frame([make_record(**changes)]), "latency")
-    assert told in str(error.value)
+    assert reported in str(error.value)
 
 
 def test_other_versions_of_a_measure_are_refused(make_record):
@@ -314,10 +314,10 @@ def test_two_files_on_the_command_line(cli, tmp_path, make_record):
     assert "latency: 12 slower" in out
     assert err == ""
     code, out, _ = cli("compare", "b.jsonl", "a.jsonl", "--json")
-    told = json.loads(out)
-    assert (code, told["verdicts"]) == (0, {"faster": 12})
-    assert told["cases"][0]["base_runs"] == 5
-    assert told["noise"]["base"]["source"] == "repeats"
+    reported = json.loads(out)
+    assert (code, reported["verdicts"]) == (0, {"faster": 12})
+    assert reported["cases"][0]["base_runs"] == 5
+    assert reported["noise"]["base"]["source"] == "repeats"
 
 
 def test_too_few_runs_on_the_command_line(cli, tmp_path, make_record):
@@ -328,10 +328,10 @@ def test_too_few_runs_on_the_command_line(cli, tmp_path, make_record):
     assert "latency: 12 too few runs" in out
     assert "1.5" in out  # the ratios are there to see
     assert "At least 4 runs of each side are needed" in err
-    told = json.loads(cli("compare", "a.jsonl", "b.jsonl", "--json")[1])
-    assert told["verdicts"] == {"too few runs": 12}
-    assert told["p"] is None
-    assert all(case["runs_needed"] >= 4 for case in told["cases"])
+    reported = json.loads(cli("compare", "a.jsonl", "b.jsonl", "--json")[1])
+    assert reported["verdicts"] == {"too few runs": 12}
+    assert reported["p"] is None
+    assert all(case["runs_needed"] >= 4 for case in reported["cases"])
 
 
 def test_missing_cases_are_grouped_by_reason(cli, tmp_path, make_record, monkeypatch):

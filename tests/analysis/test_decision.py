@@ -133,7 +133,7 @@ def test_counts_hold_for_cases_they_were_not_measured_at(machine, make_record, c
     assert len(table) == 3
 
 
-def test_a_fraction_above_one_stays_and_is_told(machine, case):
+def test_a_fraction_above_one_stays_and_is_reported(machine, case):
     table = roofline(to_frame([*machine(1e9, 1e8), *case(5e-4)]))
     assert table["fraction"].tolist() == [pytest.approx(2.0)]
     assert any("1 of 1 cases are above the bound, up to 200%" in w for w in roofline_words(table))
@@ -171,17 +171,17 @@ def test_the_interval_holds_the_noise_of_latency_and_of_the_ceiling(make_record,
     assert tops["matmul_rate_high"].tolist() == [pytest.approx(1e9 * math.exp(0.196))]
 
 
-def test_a_ceiling_below_tf32_is_said_to_be_one(machine, case):
+def test_a_ceiling_below_tf32_has_a_note(machine, case):
     def frame(**flags):
         rows = [*machine(1e9, 1e8, device="cuda"), *case(4e-3, device="cuda")]
         return to_frame(
             [r.replace(provenance={**r.provenance, **flags}) for r in rows if r.value is not None]
         )
 
-    told = roofline_words(roofline(frame(tf32_cudnn=True, tf32_matmul=False)))
-    assert any("TF32" in sentence for sentence in told)
-    told = roofline_words(roofline(frame(tf32_cudnn=True, tf32_matmul=True)))
-    assert not any("TF32" in sentence for sentence in told)
+    reported = roofline_words(roofline(frame(tf32_cudnn=True, tf32_matmul=False)))
+    assert any("TF32" in sentence for sentence in reported)
+    reported = roofline_words(roofline(frame(tf32_cudnn=True, tf32_matmul=True)))
+    assert not any("TF32" in sentence for sentence in reported)
 
 
 def test_words_name_model_batch_and_the_best_shape(machine, case):
@@ -223,7 +223,7 @@ def grid(make_record):
     return build
 
 
-def test_the_fastest_its_margin_and_who_has_no_value(grid):
+def test_the_fastest_its_margin_and_models_without_a_value(grid):
     frame = grid(
         {
             "lstm": lambda t, b, h: 1e-3 * t,
@@ -352,10 +352,10 @@ def test_time_and_error_join_on_the_same_case_in_any_mode(trained):
     table = pareto(trained, "delay_error")
     assert table["seq_len"].unique().tolist() == [64]
     assert len(table) == 6
-    told = table[table["mode"] == "train"].set_index("model")
-    assert told["latency"].to_dict() == {"lstm": 3.0, "tcn": 6.0, "conv": 9.0}
-    assert told["front"].to_dict() == {"lstm": True, "tcn": False, "conv": True}
-    assert told.loc["tcn", "reason"] == "diverged"
+    reported = table[table["mode"] == "train"].set_index("model")
+    assert reported["latency"].to_dict() == {"lstm": 3.0, "tcn": 6.0, "conv": 9.0}
+    assert reported["front"].to_dict() == {"lstm": True, "tcn": False, "conv": True}
+    assert reported.loc["tcn", "reason"] == "diverged"
     assert len(pareto(trained, "sine_error")) == 0
     other = trained.assign(match="params").where(trained["measure"] == "latency", trained)
     assert len(pareto(other, "delay_error")) == 0
@@ -488,7 +488,8 @@ def test_any_page_and_any_frame_will_do(figures, grid, make_record, mixed, train
         mixed,
         trained,
     ):
-        for figure in figures(newest(frame)):
+        chosen = newest(frame)
+        for figure, again in zip(figures(chosen), figures(chosen), strict=True):
             assert "match=" in figure.title
             assert re.search(r"n = \d+", figure.caption)
             assert len(figure.data)
@@ -497,12 +498,10 @@ def test_any_page_and_any_frame_will_do(figures, grid, make_record, mixed, train
             for text in root.iter("{http://www.w3.org/2000/svg}text"):
                 assert "fill:" in text.get("style")
             assert INK not in figure.inline()
-            assert (
-                figure.svg == next(f for f in figures(newest(frame)) if f.name == figure.name).svg
-            )
+            assert figure.svg == again.svg
 
 
-def test_what_is_too_much_to_draw_is_said_and_in_the_data(grid):
+def test_what_is_too_much_to_draw_is_stated_and_in_the_data(grid):
     many = {"lstm": lambda t, b, h: 1.0, "tcn": lambda t, b, h: 2.0}
     frame = grid(many, lengths=range(2, 14), batches=range(1, 11), widths=range(1, 8))
     (figure,) = crossover_maps(frame)
@@ -690,7 +689,7 @@ def sized(make_record, model, value, **own):
     return make_record(model=model, measure="parameters", unit="1", value=value, **own)
 
 
-def test_the_verdict_says_what_was_equal_and_how_many_parameters(grid, make_record):
+def test_the_verdict_states_what_was_equal_and_how_many_parameters(grid, make_record):
     sizes = [
         sized(make_record, model, value, seq_len=t, hidden_size=32, match=match, mode="train")
         for t in (64, 128, 256)

@@ -77,9 +77,9 @@ def test_power_laws(frame):
         half = np.sqrt(((weight * sigma) ** 2).sum()) * (t or 1.0)
         if not timed and sigma.any():
             continue  # exact and timed values on one line
-        told = [row[name] for name in ("exponent", "exponent_low", "exponent_high", "factor")]
+        reported = [row[name] for name in ("exponent", "exponent_low", "exponent_high", "factor")]
         expected = [fit.slope, fit.slope - half, fit.slope + half, np.exp(fit.intercept)]
-        assert told == pytest.approx(expected, rel=1e-9, nan_ok=True)
+        assert reported == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
 
 def test_laws_are_the_least_squares_that_are_not_negative(frame):
@@ -92,8 +92,8 @@ def test_laws_are_the_least_squares_that_are_not_negative(frame):
         expected = optimize.nnls(np.column_stack([1 / value, T / scale / value]), np.ones(len(T)))[
             0
         ]
-        told = [row["overhead"], row["slope"] * scale]
-        assert told == pytest.approx(expected.tolist(), rel=1e-7, abs=1e-12)
+        reported = [row["overhead"], row["slope"] * scale]
+        assert reported == pytest.approx(expected.tolist(), rel=1e-7, abs=1e-12)
 
 
 @pytest.mark.parametrize("function", [laws, crossovers, memory_lines])

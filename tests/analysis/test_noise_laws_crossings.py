@@ -1,4 +1,4 @@
-"""What the frame says of scaling, noise and crossings, against synthetic data with known truth."""
+"""Scaling, noise and crossings of a frame, against synthetic data with known truth."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def lines(make_record):
 def test_the_error_of_one_process_is_that_of_its_blocks():
     rng = np.random.default_rng(1)
     sets = [rng.normal(1, 0.05, 200) for _ in range(300)]
-    told = np.median([median_error(s.tolist()) for s in sets])
+    reported = np.median([median_error(s.tolist()) for s in sets])
     seen = np.std([np.log(np.median(s)) for s in sets])
-    assert told == pytest.approx(seen, rel=0.2)
+    assert reported == pytest.approx(seen, rel=0.2)
 
 
 def test_correlated_samples_are_not_taken_for_independent_ones():
@@ -256,7 +256,7 @@ def test_memory_is_exact_where_it_is():
     assert line.largest_seq_len(1.0) == 0
 
 
-def test_memory_that_is_no_line_says_so():
+def test_memory_that_is_not_a_line_has_a_note():
     line = fit_memory(np.array([1.0, 2, 4, 8]), np.array([100.0, 300, 500, 900]))
     assert not line.exact
     assert (line.slope, line.low, line.high) == (100, 100, 200)
@@ -364,7 +364,7 @@ def test_exact_lines_cross_between_two_lengths(make_record):
     assert table.loc[("lstm", "gru"), "verdict"] == "not separable"
 
 
-def test_repeated_crossings_are_told(make_record):
+def test_repeated_crossings_are_reported(make_record):
     values = {"lstm": [1.0, 2.0, 1.0], "tcn": [2.0, 1.0, 2.0]}
     rows = [
         make_record(model=m, measure="peak_memory", unit="B", seq_len=t, value=v)
@@ -373,8 +373,8 @@ def test_repeated_crossings_are_told(make_record):
     ]
     row = crossovers(to_frame(rows), "peak_memory").iloc[0]
     assert row["verdict"] == "crosses repeatedly"
-    told = crossover_sentence(row)
-    assert told == "more than once: lstm is lower at T = 1, 4; tcn is lower at T = 2"
+    reported = crossover_sentence(row)
+    assert reported == "more than once: lstm is lower at T = 1, 4; tcn is lower at T = 2"
 
 
 def test_a_model_missing_in_half_the_grid_is_compared_where_it_is(lines):
@@ -407,7 +407,7 @@ def test_a_crossing_at_a_step_is_held_by_the_gap(lines):
     assert row["low"] <= 136 <= row["high"]
 
 
-def test_the_report_says_where_lines_cross(lines, tmp_path):
+def test_the_report_lists_where_lines_cross(lines, tmp_path):
     written = write_report(crossing(lines, between=0.005), tmp_path)
     page = written["index"].read_text()
     assert "<h2>Crossings</h2>" in page

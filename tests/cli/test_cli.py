@@ -36,6 +36,7 @@ def test_list_has_every_built_in_model_with_its_family(cli):
     assert list(models) == [
         *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused", "lstm"),
         *("gru_cell", "gru", "tcn", "tcn_fixed", "conv"),
+        *("tcn_separable", "wavenet", "longconv"),
         *("lru_loop", "lru_scan", "lru_fft", "lru_native", "s4d_scan", "s4d_fft", "s4d_native"),
         *("mingru_loop", "mingru_scan", "mingru_native"),
         *("minlstm_loop", "minlstm_scan", "minlstm_native"),

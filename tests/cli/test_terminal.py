@@ -62,7 +62,7 @@ def test_markup_in_texts_is_shown_as_it_is(markup, capsys):
     assert "\x1b" not in out
 
 
-def test_a_failure_on_a_terminal_is_shown_whatever_its_reason(monkeypatch, capsys, make_record):
+def test_a_failure_on_a_terminal_is_shown_with_any_reason(monkeypatch, capsys, make_record):
     """The reason of a failed case is printed above the progress bar."""
     from benchsuite.sweep.driver import Progress
 
@@ -113,7 +113,7 @@ def test_without_standard_error_the_exit_code_and_the_output_remain(stderr):
     assert shell(f"benchsuite list absent {stderr}").returncode == 2
 
 
-def test_a_reader_that_has_gone_needs_no_message():
+def test_a_reader_that_closed_its_end_needs_no_message():
     done = shell("benchsuite list --json | true; exit ${PIPESTATUS[0]}")
     assert done.returncode in {0, _terminal.EXIT_BROKEN_PIPE}  # 0: written before the reader left
     assert done.stderr == ""

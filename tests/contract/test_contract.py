@@ -1,7 +1,8 @@
-"""The contract finds what is wrong with a model, and the adapters mend it."""
+"""The contract finds what is wrong with a model, and the adapters fix it."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -22,12 +23,13 @@ from benchsuite.runtime.build import Sizes, build
 SIZES = Sizes(4, 8, 1, bidirectional=False, seq_len=16)
 
 
+@functools.cache
 def findings(model):
     return {finding.check: finding for finding in check_model(f"foreign:{model}")}
 
 
 @pytest.mark.parametrize(
-    ("model", "check", "told", "mend"),
+    ("model", "check", "observed", "fix"),
     [
         ("Flattens", "shape", r"Flattens returned \(3, 96\)", "see benchsuite.adapt"),
         ("listed", "shape", "returned list", r"first_output\(factory\)"),
@@ -46,25 +48,25 @@ def findings(model):
         ("UnusedLayer", "gradient", "no gradient reaches spare.weight, spare.bias", "leave them"),
         ("Detached", "gradient", "output has no gradient", "remove detach"),
         ("Blind", "causality", "no change of the input", "use the input"),
-        ("attention", "state", "it is no state", r"first_output\(factory\)"),
+        ("attention", "state", "it is not a state", r"first_output\(factory\)"),
         ("NestedState", "state", "neither a tensor nor a tuple of tensors", "flat state"),
         ("Branches", "counts", "fails on the meta device", "branch on no value"),
     ],
 )
-def test_a_broken_clause_is_told_with_its_mend(model, check, told, mend):
+def test_a_broken_clause_is_reported_with_its_fix(model, check, observed, fix):
     found = findings(model)
     assert found[check].status == "fail"
     assert next(f.check for f in found.values() if f.status == "fail") == check
-    assert re.search(told, found[check].told)
-    assert re.search(mend, found[check].mend)
+    assert re.search(observed, found[check].observed)
+    assert re.search(fix, found[check].fix)
 
 
-def test_what_a_broken_clause_spoils_is_skipped():
+def test_clauses_that_require_a_broken_one_are_skipped():
     assert {f.status for f in list(findings("Flattens").values())[1:]} == {"skipped"}
     found = findings("OneLength")
     skipped = [f.check for f in found.values() if f.status == "skipped"]
     assert skipped == ["receptive_field", "state", "counts"]
-    assert found["state"].told == "means nothing before lengths passes"
+    assert found["state"].observed == "not checked: requires lengths to pass"
 
 
 def test_a_gate_that_starts_at_zero_breaks_nothing():
@@ -74,9 +76,11 @@ def test_a_gate_that_starts_at_zero_breaks_nothing():
 def test_work_in_blocks_is_noted_where_operations_are_counted():
     found = findings("Blocks")["counts"]
     assert found.status == "note"
-    assert "65,536 floating-point operations at 1,024 timesteps" in found.told
-    assert "predict 4,096, as of work in blocks" in found.told
-    assert "at 1,024 timesteps, not proportional" in findings("adapted_transformer")["counts"].told
+    assert "65,536 floating-point operations at 1,024 timesteps" in found.observed
+    assert "predict 4,096, as of work in blocks" in found.observed
+    assert (
+        "at 1,024 timesteps, not proportional" in findings("adapted_transformer")["counts"].observed
+    )
 
 
 def test_a_model_that_begins_with_a_normalisation_is_causal():
@@ -87,14 +91,14 @@ def test_what_a_model_keeps_of_each_call_is_noted():
     found = findings("KeepsState")
     assert {f.check for f in found.values() if f.status != "pass"} == {"repetition"}
     assert found["repetition"].status == "note"
-    assert "it keeps 2,304 B of tensors from each call" in found["repetition"].told  # 3·12·8·8
-    assert ": last;" in found["repetition"].told
+    assert "it keeps 2,304 B of tensors from each call" in found["repetition"].observed  # 3·12·8·8
+    assert ": last;" in found["repetition"].observed
     assert findings("KeepsMask")["repetition"].status == "pass"
 
 
 def test_running_out_of_memory_is_a_finding_or_one_line(run_command):
     found = findings("TooLarge")["lengths"]
-    assert (found.status, found.told) == ("fail", "MemoryError: planted")
+    assert (found.status, found.observed) == ("fail", "MemoryError: planted")
     code, out, err = run_command("check", "foreign:does_not_fit")
     assert (code, out) == (2, "")
     assert "foreign:does_not_fit does not fit in memory at Sizes(input_size=" in err
@@ -104,16 +108,18 @@ def test_running_out_of_memory_is_a_finding_or_one_line(run_command):
 def test_a_refusal_to_be_copied_is_noted():
     found = findings("Uncopyable")
     assert {f.check for f in found.values() if f.status != "pass"} == {"receptive_field"}
-    assert "on a copy: planted; measures of the field will fail" in found["receptive_field"].told
+    assert (
+        "on a copy: planted; measures of the field will fail" in found["receptive_field"].observed
+    )
 
 
 @pytest.mark.parametrize("layer", ["GRU", "LSTM", "RNN"])
 def test_a_class_that_passes_its_arguments_on_takes_those_of_its_bases(layer):
     """torch.nn.GRU has the signature (*args, **kwargs)."""
     found = {finding.check: finding for finding in check_model(f"torch.nn:{layer}")}
-    assert "takes input_size, hidden_size, num_layers, bidirectional" in found["shape"].told
+    assert "takes input_size, hidden_size, num_layers, bidirectional" in found["shape"].observed
     assert found["rows"].status == "fail"
-    assert "benchsuite.adapt.time_major(factory)" in found["rows"].mend
+    assert "benchsuite.adapt.time_major(factory)" in found["rows"].fix
 
 
 def test_a_model_that_cannot_be_copied_has_no_field_and_is_sound_otherwise():
@@ -121,17 +127,17 @@ def test_a_model_that_cannot_be_copied_has_no_field_and_is_sound_otherwise():
     noted = {f.check for f in found.values() if f.status != "pass"}
     assert noted == {"receptive_field", "repetition"}
     assert {found[check].status for check in noted} == {"note"}
-    assert "layer.weight" in found["repetition"].told  # made again by each call
-    assert "use torch.nn.utils.parametrizations.weight_norm" in found["receptive_field"].told
+    assert "layer.weight" in found["repetition"].observed  # made again by each call
+    assert "use torch.nn.utils.parametrizations.weight_norm" in found["receptive_field"].observed
 
 
-def test_looking_ahead_is_told_and_not_forbidden():
+def test_looking_ahead_is_a_note():
     found = findings("transformer")
     assert found["causality"].status == "note"
-    assert "11 timesteps ahead" in found["causality"].told
-    assert "the tasks sine, sine_mix" in found["causality"].told
+    assert "11 timesteps ahead" in found["causality"].observed
+    assert "the tasks sine, sine_mix" in found["causality"].observed
     assert not [f for f in found.values() if f.status == "fail"]
-    assert "another output than eval mode" in found["modes"].told  # dropout
+    assert "another output than eval mode" in found["modes"].observed  # dropout
 
 
 @pytest.mark.parametrize(
@@ -215,7 +221,7 @@ def test_wrapped_factories_keep_their_signature():
     assert not hasattr(of_class, "forward")
 
 
-def test_a_wrapped_factory_without_a_module_is_told():
+def test_a_wrapped_factory_without_a_module_is_reported():
     with pytest.raises(UsageError, match="returned a int, not an"):
         time_major(lambda: 3)()
 
@@ -240,7 +246,7 @@ def test_the_command(run_command):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["no_such_module:make"], "cannot import 'no_such_module'"),
         (["foreign:absent"], "module 'foreign' has no 'absent'"),
@@ -255,14 +261,14 @@ def test_the_command(run_command):
         (["tcn", "-a", "num_layers=2"], "tcn has no num_layers"),
     ],
 )
-def test_wrong_usage_is_one_line(run_command, words, told):
+def test_wrong_usage_is_one_line(run_command, words, message):
     code, out, err = run_command("check", *words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 
-def test_a_module_that_breaks_while_it_is_imported_is_told(run_command, tmp_path, monkeypatch):
+def test_a_module_that_breaks_while_it_is_imported_is_reported(run_command, tmp_path, monkeypatch):
     (tmp_path / "half_written.py").write_text("def make(:\n")
     monkeypatch.syspath_prepend(tmp_path)
     code, _, err = run_command("check", "half_written:make")

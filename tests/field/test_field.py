@@ -23,6 +23,7 @@ from benchsuite.field.probe import probe
 from benchsuite.field.subject import noise
 from benchsuite.field.summary import field_of
 from benchsuite.grid.case import Case
+from benchsuite.models import wavenet
 from benchsuite.models.conv import KERNEL_SIZE, levels_to_cover
 from benchsuite.models.conv import receptive_field as tcn_field
 from benchsuite.models.lstm import lstm_peephole
@@ -32,6 +33,7 @@ RECURRENT = [spec.name for spec in MODELS if spec.family == "recurrent"]
 #: By FFT, all timesteps are mixed, and only perturbation shows what an output depends on.
 LINEAR = [s.name for s in MODELS if s.family == "linear" and s.execution != "FFT"]
 CONVOLUTIONAL = [spec.name for spec in MODELS if spec.family == "convolutional"]
+DIRECT = [name for name in CONVOLUTIONAL if MODELS.get(name).execution != "FFT"]
 C = 4  # features and channels
 
 
@@ -196,14 +198,14 @@ def test_the_field_of_branches_is_the_hull_of_all_paths():
     assert not receptive_field([shifted]).causal
     strided = Branches(([Layer(3, 2, left=1)], [Layer(1, 2)]))
     assert receptive_field([strided, Layer(3, left=2)]) == Field(-1, 5)
-    with pytest.raises(UsageError, match="paths of strides 2, 1 cannot meet"):
+    with pytest.raises(UsageError, match="paths of strides 2, 1 cannot be combined"):
         receptive_field([Branches(([Layer(3, 2)], []))])
 
 
 @pytest.mark.parametrize(
     "bad", [{"kernel_size": 0}, {"stride": 0}, {"dilation": 1.5}, {"left": -1}]
 )
-def test_layers_that_cannot_be_are_told(bad):
+def test_impossible_layers_are_reported(bad):
     (name,) = bad
     with pytest.raises(UsageError, match=f"{name} = .* is not allowed"):
         Layer(**{"kernel_size": 3, **bad})
@@ -213,10 +215,13 @@ def test_layers_that_cannot_be_are_told(bad):
 
 
 @pytest.mark.parametrize("seq_len", [8, 40, 100])
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("name", DIRECT)
 def test_formula_and_probe_agree_on_every_registered_convolution(name, seq_len):
-    levels = {"tcn": levels_to_cover(seq_len, KERNEL_SIZE), "tcn_fixed": 4}.get(name)
-    size = tcn_field(KERNEL_SIZE, levels) if levels else 9
+    covering = tcn_field(KERNEL_SIZE, levels_to_cover(seq_len, KERNEL_SIZE))
+    size = {
+        **{"tcn": covering, "tcn_separable": covering, "tcn_fixed": 61, "conv": 9},
+        "wavenet": 2 ** wavenet.levels_to_cover(seq_len),
+    }[name]
     model = small(name, seq_len)
     assert traced_field(model, C, seq_len) == Field(0, size - 1)
     probed = probe(model, C, size + 3)
@@ -378,7 +383,7 @@ def test_a_write_into_a_buffer_is_not_followed():
         (Function(lambda x: torch.where(x > 0, x, 0.0)), "an operation drops NaNs"),
     ],
 )
-def test_what_cannot_be_probed_says_why(module, words):
+def test_a_refused_probe_gives_the_reason(module, words):
     with pytest.raises(Unsupported, match=words):
         probe(module, C, 32)
 
@@ -399,13 +404,13 @@ def nan_weights():
         (nn.Linear(C + 1, 2), r"Linear fails on an input of \(\d, 32, 4\) .*: RuntimeError"),
     ],
 )
-def test_what_is_no_sequence_model_is_told(find, module, words):
+def test_a_module_that_is_not_a_sequence_model_is_reported(find, module, words):
     with pytest.raises(UsageError, match=words) as error:
         find(module, C, 32)
     assert "\n" not in str(error.value)
 
 
-def test_a_module_that_mixes_the_batch_is_told():
+def test_a_module_that_mixes_the_batch_is_reported():
     with pytest.raises(UsageError, match="batch_first=True"):
         probe(nn.LSTM(C, 3), C, 32)
 
@@ -588,7 +593,7 @@ def test_quantiles_and_half_lives_of_plain_numbers():
         (Decay(1e80), BenchsuiteError, "overflows within the horizon"),
     ],
 )
-def test_gradients_that_say_nothing_are_told(module, error, words):
+def test_useless_gradients_are_reported(module, error, words):
     with pytest.raises(error, match=words):
         effective_field(module, noise(2, 8, C), at=7, horizon=8)
 
@@ -737,7 +742,7 @@ class Quartered(nn.Module):
 
     def forward(self, x):
         if x.shape[1] % 4:
-            raise ValueError(f"{x.shape[1]} timesteps are no multiple of 4")
+            raise ValueError(f"{x.shape[1]} timesteps are not a multiple of 4")
         y = self.middle(self.down(x.transpose(1, 2)))
         return y.repeat_interleave(4, -1).transpose(1, 2)
 
@@ -747,7 +752,7 @@ def test_lengths_are_chosen_that_the_module_accepts(seq_len):
     found = field_of(Quartered(), input_size=C, seq_len=seq_len)
     assert found.known.field == Field(-51, 51)
     assert found.effective is not None
-    with pytest.raises(UsageError, match="30 timesteps are no multiple of 4"):
+    with pytest.raises(UsageError, match="30 timesteps are not a multiple of 4"):
         field_of(Quartered(), input_size=C, seq_len=30)
 
 
@@ -776,7 +781,7 @@ def test_noise_is_seen_through_a_normalisation_of_features():
     assert perturb(module, C, 20).probe.lags == (0,)
 
 
-def test_what_cannot_be_perturbed_says_why():
+def test_a_refused_perturbation_gives_the_reason():
     with pytest.raises(Unsupported, match="the same input gives different outputs"):
         perturb(Function(lambda x: x + torch.rand_like(x)), C, 8)
     with pytest.raises(Unsupported, match="NaN or infinite"):
@@ -853,7 +858,7 @@ def test_a_module_on_the_device_gives_the_same_field(name):
 # ---------------------------------------------------------------- measures and command line
 
 
-@pytest.mark.parametrize("name", ["tcn", "tcn_fixed", "conv"])
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_the_measures_are_the_fields_numbers(name):
     case = Case(model=name, seq_len=24, hidden_size=6, batch_size=3, seed=5)
     torch.manual_seed(5)
@@ -886,7 +891,7 @@ def counts_items(input_size):
     return OverTime(nn.Conv1d(input_size, 2, 3, padding=1), nn.MaxPool1d(3, 1, 1))
 
 
-def test_a_field_that_is_only_probed_says_so():
+def test_a_field_that_is_only_probed_has_a_note():
     record = measure(Case(model=f"{__name__}:counts_items", seq_len=16), "receptive_field")
     assert (record.status, record.value) == ("ok", 5)
     assert record.warning.startswith("probed: the field cannot be derived through aten.max_pool2d")
@@ -978,7 +983,7 @@ def test_an_outside_model_of_one_feature(cli):
     assert (row["receptive_field"], row["probed_field"]) == ("unbounded", 16)
 
 
-def test_one_bad_model_among_several_is_told_and_kept(cli):
+def test_one_bad_model_among_several_is_reported_and_kept(cli):
     code, out, err = cli("conv", f"{__name__}:sees_all", *SMALL, "--causal", "--json")
     rows = json.loads(out)
     assert code == 1
@@ -998,7 +1003,7 @@ def spoilt(input_size):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["lsmt"], "unknown model 'lsmt': did you mean 'lstm'"),
         (["lstm", "-a", "dtype=float32"], "unknown axis of a field 'dtype'"),
@@ -1009,9 +1014,9 @@ def spoilt(input_size):
         ([f"{__name__}:spoilt", *SMALL], "NaN or infinite"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(cli, words, told):
+def test_bad_input_is_one_line_and_exit_code_2(cli, words, message):
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Axes, cases and studies: what is allowed, and what is said of what is not."""
+"""Axes, cases and studies: allowed values, and the errors for others."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_axis_syntax(text, values):
         ("bidirectional=maybe", "neither true nor false"),
     ],
 )
-def test_bad_axis_settings_name_the_value_and_the_mend(text, words):
+def test_bad_axis_settings_name_the_value_and_the_fix(text, words):
     with pytest.raises(UsageError) as error:
         parse_assignment(text)
     assert words in str(error.value)
@@ -199,11 +199,11 @@ sine_error = { seq_len = [64], mode = ["train"] }
 """
 
 
-def test_a_dear_measure_is_measured_at_a_part_of_the_grid():
+def test_an_expensive_measure_is_measured_at_a_part_of_the_grid():
     study = parse_study(ONLY, "mine").with_device("cpu")
     assert len(study.cases()) == len(study.cases("latency")) == 8
-    dear = study.cases("sine_error")
-    assert [(c.model, c.seq_len, c.mode) for c in dear] == [
+    expensive = study.cases("sine_error")
+    assert [(c.model, c.seq_len, c.mode) for c in expensive] == [
         ("lstm", 64, "train"),
         ("tcn", 64, "train"),
     ]
@@ -249,13 +249,13 @@ def test_a_dear_measure_is_measured_at_a_part_of_the_grid():
         ("[axes]\nmodel = 'lstm'\nseq_len = '1:9999:+1'\nseed = '1:99:+1'\n", "at most 200,000"),
     ],
 )
-def test_bad_studies_are_told(text, words):
+def test_bad_studies_are_reported(text, words):
     with pytest.raises(UsageError) as error:
         parse_study(text, "mine")
     assert words in str(error.value)
 
 
-def test_an_unknown_study_is_told(tmp_path):
+def test_an_unknown_study_is_reported(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'quick'"):
         load_study("quik")
     with pytest.raises(UsageError, match="No such file"):

@@ -299,16 +299,15 @@ def test_generation_equals_recomputing_everything(model):
     family = MODELS.get(model).family
     expected = dict.fromkeys(("recurrent", "linear"), streams.Carried)
     expected["convolutional"] = streams.Buffered
+    if model == "longconv":  # by FFT, not by layers that keep their last inputs
+        family = "recomputed"
     assert stream_type is expected.get(family, streams.Recomputed)
     observed, generated = closed_loop.generate(predictor, x_BTF, 70)  # beyond most fields
-    whole = x_BTF
-    with torch.no_grad():
+    whole = torch.cat([x_BTF, observed[:, -1:], generated], 1)
+    with torch.no_grad():  # causal: one pass over all inputs gives the output after each of them
         torch.testing.assert_close(observed, predictor(x_BTF), rtol=0, atol=1e-12)
-        for step in range(70):
-            y = predictor(whole)[:, -1:]
-            if step:
-                torch.testing.assert_close(y, generated[:, step - 1 : step], rtol=0, atol=1e-11)
-            whole = torch.cat([whole, y], 1)
+        outputs = predictor(whole[:, :-1])[:, x_BTF.shape[1] :]
+    torch.testing.assert_close(outputs, generated, rtol=0, atol=1e-11)
 
 
 def test_outputs_that_cannot_be_inputs_are_reported():

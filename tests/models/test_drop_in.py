@@ -345,7 +345,7 @@ def test_pruning(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parametrisations_and_shared_weights(kind):
-    """Weights are read at each call, whatever stands in their place."""
+    """Weights are read at each call, so that they may be replaced."""
     torch.manual_seed(0)
     ours = ours_of(kind, F, H)
     x = torch.randn(6, 3, F)

@@ -4,7 +4,7 @@
 
 Compiles a C library that counts `malloc_usable_size` of every block (needs gcc), runs one step of
 each case in a process under it and measures the case in a process without, and prints both, their
-difference, and what each took. `tensor_memory` stands beside them.
+difference, and the time that each took, with `tensor_memory` for comparison.
 """
 
 from __future__ import annotations

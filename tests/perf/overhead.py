@@ -2,7 +2,7 @@
 
     python tests/perf/overhead.py [--study quick]
 
-Runs the study in a directory of its own and prints one line per figure; a benchmark, not a test.
+Runs the study in a separate directory and prints one line per figure; a benchmark, not a test.
 """
 
 from __future__ import annotations

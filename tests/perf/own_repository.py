@@ -1,4 +1,4 @@
-"""A repository of one's own, from nothing to a caught slowdown.
+"""Your own repository, from nothing to a slowdown that is found.
 
     python tests/perf/own_repository.py [--rounds 5] [--keep]
 
@@ -66,7 +66,7 @@ def main() -> int:
     given = options.parse_args()
     place = Path(tempfile.mkdtemp(prefix="own-repository-"))
     try:
-        return tell(place, given.rounds)
+        return find_slowdown(place, given.rounds)
     finally:
         if given.keep:
             print(f"kept: {place}")
@@ -74,7 +74,7 @@ def main() -> int:
             shutil.rmtree(place)
 
 
-def tell(place: Path, rounds: int) -> int:
+def find_slowdown(place: Path, rounds: int) -> int:
     variables = environment(place)
     repository = place / "mypkg"
 

@@ -30,14 +30,14 @@ print(f"most memory of the process {peak:.2f} GiB (limit 2 GiB)")
 
 
 def enlarged(events: list[dict], size: int) -> list[dict]:
-    """The events one after another, with ids of their own, until their JSON has that size."""
+    """The events one after another, with new ids, until their JSON has that size."""
     span = max(event.get("ts", 0) for event in events) + 1
     repeats = -(-size // len(json.dumps(events)))
     return [{**event, "ts": event["ts"] + k * span} for k in range(repeats) for event in events]
 
 
 def main() -> None:
-    """Make the file and parse it in a process of its own."""
+    """Make the file and parse it in a separate process."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--megabytes", type=int, default=100)
     size = options.parse_args().megabytes * 1_000_000

@@ -66,14 +66,14 @@ def by_asv(between: float, factor: float, after: int, draws: int) -> str:
 def by_continuous(between: float, factor: float, draws: int) -> str:
     """Share of cells that `asv continuous` calls slower: one process a side, factor 1.1."""
     rng = np.random.default_rng(0)
-    told = 0
+    flagged = 0
     for _ in range(draws):
         base, head = (process(rng, 1e-3 * f, between).tolist() for f in (1.0, factor))
         (old, old_stats), (new, new_stats) = (compute_stats(s, 1) for s in (base, head))
         apart = is_different(base, head, old_stats, new_stats)
-        told += apart and (new > 1.1 * old or (factor == 1.0 and old > 1.1 * new))
-    kind = f"{factor - 1:.0%} slower: {told / draws:4.0%} found"
-    none = f"no change: {told / draws:5.1%} false"
+        flagged += apart and (new > 1.1 * old or (factor == 1.0 and old > 1.1 * new))
+    kind = f"{factor - 1:.0%} slower: {flagged / draws:4.0%} found"
+    none = f"no change: {flagged / draws:5.1%} false"
     return f"asv continuous  {between:.0%} noise, {kind if factor > 1 else none}"
 
 
@@ -87,9 +87,9 @@ def by_compare(between: float, factor: float, runs: int, draws: int) -> str:
         base = side(rng, cells, runs, between, np.zeros(cells, bool))
         table = compare(base, side(rng, cells, runs, between, slow, factor), "latency").table
         slower = (table["verdict"] == "slower").to_numpy()
-        told = slower | (table["verdict"] == "faster").to_numpy()
+        flagged = slower | (table["verdict"] == "faster").to_numpy()
         hits, planted = hits + slower[slow].sum(), planted + slow.sum()
-        wrong, clean = wrong + told[~slow].sum(), clean + (~slow).sum()
+        wrong, clean = wrong + flagged[~slow].sum(), clean + (~slow).sum()
     text = f"compare  {between:.0%} noise, {runs:2d} runs a side, "
     if factor > 1:
         text += f"a quarter {factor - 1:.0%} slower: {hits / planted:4.0%} found, "

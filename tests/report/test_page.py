@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
 import re
 import shutil
@@ -21,7 +23,7 @@ from benchsuite.report.figures.receptive_field import field_figures
 from benchsuite.report.page import write_report
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study(make_record):
     """A study of three models whose latencies grow as T, T and T^1.5; some cases fail."""
 
@@ -46,6 +48,18 @@ def study(make_record):
         yield make_record(model="tcn", status="skipped", reason="no such device", **bad)
 
     return to_frame(rows())
+
+
+@pytest.fixture(scope="module")
+def written(study, tmp_path_factory):
+    """The files of the study's report, written once; tests only read them."""
+    return write_report(study, tmp_path_factory.mktemp("report") / "out")
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    """The text of the study's page."""
+    return written["index"].read_text()
 
 
 def test_scaling_finds_the_planted_exponents(study):
@@ -74,23 +88,23 @@ def test_the_newest_commit_is_shown(make_record):
 
 
 def test_numbers_of_another_version_are_not_those_of_today(make_record):
-    """Before version 2 the peak left out what is no tensor."""
+    """Before version 2 the peak counted only tensors."""
     old = make_record(measure="peak_memory", unit="B", version="1", value=1.0)
     new = make_record(measure="peak_memory", unit="B", value=2.0, started_at=1.0)
     assert newest(to_frame([old, new]))["value"].tolist() == [2.0]
     assert newest(to_frame([old])).empty
 
 
-def test_what_is_written(study, tmp_path):
-    written = write_report(study, tmp_path / "out")
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+def test_what_is_written(study, written):
+    directory = written["index"].parent
+    names = {path.name for path in directory.iterdir()}
     assert {path.name for path in written.values()} == names
     assert {"index.html", "summary.md", "records.csv", "records.parquet"} <= names
     drawn = [name for name in names if name.endswith(".svg")]
     assert len(drawn) >= 4
     for name in drawn:
-        assert len(pd.read_csv(tmp_path / "out" / name.replace(".svg", ".csv"))), name
-    assert len(pd.read_parquet(tmp_path / "out" / "records.parquet")) == len(study)
+        assert len(pd.read_csv(directory / name.replace(".svg", ".csv"))), name
+    assert len(pd.read_parquet(directory / "records.parquet")) == len(study)
 
 
 def test_a_report_to_publish_has_its_table_gzipped(study, tmp_path):
@@ -100,8 +114,24 @@ def test_a_report_to_publish_has_its_table_gzipped(study, tmp_path):
     assert 'href="records.csv.gz"' in written["index"].read_text()
 
 
-def test_the_page_shows_every_case_and_every_failure(study, tmp_path):
-    page = write_report(study, tmp_path)["index"].read_text()
+def test_no_cell_of_any_table_is_a_formula(study, tmp_path):
+    renamed = {"lstm": "=evil:lstm", "tcn": "@evil:tcn", "lstm_cell": "+evil:cell"}
+    hostile = study.assign(model=study["model"].map(renamed), machine="-cmd")
+    hostile.attrs = study.attrs
+    write_report(hostile, tmp_path)
+    tables = sorted(tmp_path.glob("*.csv"))
+    assert len(tables) >= 8
+    defused = 0
+    for path in tables:
+        with path.open(newline="", encoding="utf-8") as file:
+            for cell in itertools.chain.from_iterable(csv.reader(file)):
+                defused += cell.startswith(("'=", "'@", "'+", "'-"))
+                if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+                    float(cell)
+    assert defused > 4 * len(study)
+
+
+def test_the_page_shows_every_case_and_every_failure(page):
     assert "128 µs" in page  # lstm, T=64, B=1: 2e-6 · 64
     assert "refused: &lt;b&gt;too large&lt;/b&gt;" in page  # shown, not rendered
     assert "<b>too large" not in page
@@ -127,23 +157,21 @@ def test_an_unbounded_field_is_an_answer_and_no_failure(make_record, tmp_path):
     assert "1 skipped" not in page
 
 
-def test_the_summary_names_exponents(study, tmp_path):
-    summary = write_report(study, tmp_path)["summary"].read_text()
+def test_the_summary_names_exponents(written):
+    summary = written["summary"].read_text()
     assert "| lstm_cell | infer | 1.50 |" in summary
 
 
-def test_the_page_takes_nothing_from_outside(study, tmp_path):
-    page = write_report(study, tmp_path)["index"].read_text()
+def test_the_page_takes_nothing_from_outside(written, page):
     linked = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
-    assert linked <= {"data:,"} | {path.name for path in tmp_path.iterdir()}
+    assert linked <= {"data:,"} | {path.name for path in written["index"].parent.iterdir()}
     assert not re.search(r"fetch\(|XMLHttpRequest|import\(|<link[^>]+stylesheet|<script src", page)
     assert "@import" not in page
     assert len(page) < 5_000_000
 
 
-def test_the_same_records_give_the_same_page(study, tmp_path):
-    first, second = (write_report(study, tmp_path / n)["index"].read_text() for n in "ab")
-    assert first == second
+def test_the_same_records_give_the_same_page(study, page, tmp_path):
+    assert write_report(study, tmp_path)["index"].read_text() == page
 
 
 def test_one_case_is_a_report_too(make_record, tmp_path):
@@ -157,7 +185,7 @@ def test_only_failures_are_a_report_too(make_record, tmp_path):
     assert "because" in page
 
 
-def test_a_directory_that_cannot_be_written_is_told(study):
+def test_a_directory_that_cannot_be_written_is_reported(study):
     with pytest.raises(UsageError, match=r"cannot write the report to /dev/null/x: .*choose"):
         write_report(study, Path("/dev/null/x"))
 
@@ -165,12 +193,12 @@ def test_a_directory_that_cannot_be_written_is_told(study):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_in_a_browser(study, tmp_path, width, scheme):
-    """Draws its figures, asks nobody for anything, and does not scroll sideways on a phone."""
+def test_the_page_in_a_browser(written, width, scheme):
+    """Draws its figures, sends no request, and does not scroll sideways on a phone."""
     from playwright.sync_api import sync_playwright
 
-    index = write_report(study, tmp_path)["index"]
-    asked, said = [], []
+    index = written["index"]
+    asked, messages = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -178,8 +206,8 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
         )
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.goto(index.as_uri())
         assert page.locator("figure svg").count() >= 4
         box = page.locator("figure svg").first.bounding_box()
@@ -194,16 +222,16 @@ def test_the_page_in_a_browser(study, tmp_path, width, scheme):
             assert all((index.parent / link).exists() for link in links)
             assert {Path(link).suffix for link in links} == {".svg", ".csv"}
         browser.close()
-    assert said == []
+    assert messages == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.mark.browser
-def test_tables_sort_and_filter(study, tmp_path):
-    """By keyboard too; numbers by value and not by their text, what has none last."""
+def test_tables_sort_and_filter(written):
+    """By keyboard too; numbers by value and not by their text, rows without one last."""
     from playwright.sync_api import sync_playwright
 
-    index = write_report(study, tmp_path)["index"]
+    index = written["index"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -352,7 +380,7 @@ def test_the_field_figure_needs_two_lengths(make_record):
 
 
 def test_the_page_of_many_records_stays_small(make_record, tmp_path):
-    """Tables and figures are capped; what is left out is said, and is in the files."""
+    """Tables and figures are capped; what is left out is stated, and is in the files."""
     records = [
         make_record(model=model, seq_len=t, batch_size=b, hidden_size=h, seed=s, value=1e-5 * t)
         for model in ("lstm", "tcn")
@@ -368,7 +396,7 @@ def test_the_page_of_many_records_stays_small(make_record, tmp_path):
     assert page.count("<figure") <= 20
 
 
-def test_the_verdict_tells_what_it_does_not_judge(make_record):
+def test_the_verdict_lists_what_it_does_not_judge(make_record):
     own = [
         make_record(model=m, seq_len=t, value=v)
         for m, v in (("lstm", 1.0), ("tcn", 2.0))
@@ -383,7 +411,7 @@ def test_the_verdict_tells_what_it_does_not_judge(make_record):
     assert "could not be estimated" in limits
 
 
-def test_a_page_of_two_commits_says_so(make_record, tmp_path):
+def test_a_page_of_two_commits_has_a_note(make_record, tmp_path):
     records = [
         make_record(seq_len=t, commit=c, started_at=t) for t, c in ((8, "a" * 40), (16, "b" * 40))
     ]
@@ -391,8 +419,7 @@ def test_a_page_of_two_commits_says_so(make_record, tmp_path):
     assert "This page combines commits aaaaaaaaaaaa, bbbbbbbbbbbb" in page
 
 
-def test_ids_of_a_page_differ(study, tmp_path):
-    page = write_report(study, tmp_path)["index"].read_text()
+def test_ids_of_a_page_differ(page):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 

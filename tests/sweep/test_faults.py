@@ -18,9 +18,9 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import load_study
 from benchsuite.measures.attempt import measure
 from benchsuite.records import RecordFile, load_records, provenance, settle
-from benchsuite.records.attempts import finished, new_attempt
+from benchsuite.records.attempts import new_attempt
 from benchsuite.records.home import StudyHome
-from benchsuite.sweep import driver
+from benchsuite.sweep import driver, plan
 
 EVIL = "<script>alert(1)</script>"
 
@@ -69,17 +69,17 @@ def test_records_of_a_changed_tree_are_marked_and_replace_nothing(tmp_path, monk
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "start"], check=True)
     monkeypatch.setenv(provenance.CHECKOUT, str(tmp_path))
-    keys, told = [], []
+    keys, dirty = [], []
     for text in ("width = 3\n", "width = 4\n", "width = 5\n"):
         (tmp_path / "model.py").write_text(text)
         provenance.checkout.cache_clear()
         provenance._work_tree.cache_clear()
         record = new_attempt(next(iter(tiny.cases())), *_latency(tiny))
         keys.append(record.key)
-        told.append(record.provenance["dirty"])
+        dirty.append(record.provenance["dirty"])
     provenance.checkout.cache_clear()
     provenance._work_tree.cache_clear()
-    assert told == [False, True, True]
+    assert dirty == [False, True, True]
     assert len(set(keys)) == 3
 
 
@@ -94,15 +94,17 @@ def test_records_of_other_versions_are_read_or_reported(make_record, tmp_path):
     row = make_record().to_row()
     older = {key: value for key, value in row.items() if key not in {"cpu", "torch", "run"}}
     newer = {**row, "uid": "b", "seq_len": 8, "a_new_column": [1, 2], "benchsuite": "9.9"}
-    gone = {**row, "uid": "c", "seq_len": 16, "measure": "gone", "model": "gone"}
+    unknown = {**row, "uid": "c", "seq_len": 16, "measure": "absent", "model": "absent"}
     other = {**row, "uid": "d", "schema": 3}
-    lines = [json.dumps(r) for r in (older, newer, gone, other)]
+    lines = [json.dumps(r) for r in (older, newer, unknown, other)]
     file.write_text("\n".join(lines) + "\n")
     frame = load_records(file)
     assert list(frame["seq_len"]) == [row["seq_len"], 8, 16]
     (problem,) = frame.attrs["problems"]
     assert "schema 3 is newer than 2; update benchsuite" in problem
-    assert len(finished(file)) == 2  # a model that is gone is no reason to stop
+    case = make_record(seq_len=8).case
+    known = plan.outcomes(file, {make_record(seq_len=8).key: (case, "latency")})
+    assert len(known) == 1  # records of a model that no longer exists do not stop a run
 
 
 READ_ONLY = """
@@ -149,8 +151,9 @@ def test_when_the_clock_jumps_back_the_order_of_writing_counts(make_record, tmp_
     file.append(make_record(value=1.0, started_at=5000.0))
     file.append(make_record(value=2.0, started_at=1000.0))
     assert list(load_records(file.path)["value"]) == [2.0]
-    (found,) = finished(file.path).values()
-    assert found.value == 2.0
+    record = make_record()
+    known = plan.outcomes(file.path, {record.key: (record.case, "latency")}, plan.Numbers)
+    assert known[record.key].value == 2.0
 
 
 def test_a_killed_attempt_before_a_jump_back_is_a_crash(make_record):
@@ -216,8 +219,8 @@ def test_what_a_file_names_is_not_run(make_record, tmp_path):
     RecordFile(file).append(make_record(model="planted:make"))
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from benchsuite import load_records; from benchsuite.records.attempts import finished;"
-        "from pathlib import Path; load_records(sys.argv[2]); finished(Path(sys.argv[2]))"
+        "from benchsuite import load_records; from benchsuite.sweep import plan;"
+        "from pathlib import Path; load_records(sys.argv[2]); plan.outcomes(Path(sys.argv[2]), {})"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path), str(file)], check=True)
     assert not sentinel.exists()

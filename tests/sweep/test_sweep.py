@@ -14,18 +14,19 @@ import pandas as pd
 import pytest
 from asv.results import iter_results
 
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study import Budget, load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
 from benchsuite.sweep import driver, remaining, suite, trace_study
 from benchsuite.sweep.remaining import Remaining
 
 HERE = Path(__file__).parents[1]
-TINY = ["-a", "seq_len=4,8", "-a", "batch_size=1", "-a", "hidden_size=4", "-a", "mode=infer"]
-TINY += ["-a", "match=width"]
+#: A study of the tests: two lengths, and timings as short as its assertions allow.
+TINY = str(HERE / "sweep" / "tiny.toml")
 
 
 def repository(path):
@@ -66,7 +67,7 @@ def benchsuite(project, *words, timeout=180):
 def swept(tmp_path_factory):
     """One small study, run once: most tests only look at what it left."""
     path = repository(tmp_path_factory.mktemp("swept"))
-    words = ["run", "quick", *TINY, "-a", "model=lstm,tcn", "--name", "tiny", "--json"]
+    words = ["run", TINY, "-a", "seq_len=4,8", "-a", "model=lstm,tcn", "--name", "tiny", "--json"]
     words += [
         w for m in ("latency", "peak_memory", "parameters", "device_time") for w in ("--measure", m)
     ]
@@ -166,7 +167,7 @@ def test_records_carry_their_provenance(swept):
 
 
 def test_the_estimate_weighs_measurements_by_their_cost(make_record):
-    """Slow trainings come first: their pace would say hours, the rest takes seconds."""
+    """Slow trainings come first: their pace would predict hours, the rest takes seconds."""
     axes = {"device": ["cpu"], "match": ["width"]}
     study = load_study("quick").derive(axes, measures=["delay_error", "parameters"])
     wanted = {
@@ -210,13 +211,23 @@ def test_the_estimate_follows_the_axes():
     assert remaining.step_seconds(wider) > 10 * remaining.step_seconds(case)
 
 
+@pytest.mark.parametrize("measure", ["parameters", "state_size"])
+def test_a_count_without_a_step_is_expected_to_take_as_long_at_every_size(measure):
+    large = Case(model="lstm", seq_len=4096, batch_size=64, hidden_size=256, mode="train")
+    first, other = (
+        remaining.guess(case, MEASURES.get(measure), Budget())
+        for case in (Case(model="lstm"), large)
+    )
+    assert first == other
+
+
 def test_the_repositorys_benchmark_module_is_the_one_text():
     module = HERE.parent / "benchmarks" / "measures.py"
     assert module.read_text("utf-8") == suite.BENCHMARK_MODULE
 
 
 def test_tracing_reports_its_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_study, "call_in_child", lambda *_, **__: None)
+    monkeypatch.setattr(trace_study.Children, "call", lambda *_, **__: None)
     study = load_study("quick").derive({"device": ["cpu"], "model": ["lstm", "tcn"]})
     seen = []
     notes = trace_study.trace_study(study, tmp_path, on_case=lambda case, *of: seen.append(of))
@@ -269,9 +280,9 @@ def test_a_grown_study_measures_only_what_is_new_and_asv_gets_all(swept):
 
 def test_changed_code_is_measured_again(project):
     """Tracked or not: an edited model is another model, a new report is not."""
-    words = ["run", "quick", *TINY, "-a", "model=mine:make", "--measure", "parameters", "--json"]
+    words = ["run", TINY, "-a", "model=mine:make", "--measure", "parameters", "--json"]
     model = project / "mine.py"
-    (project / "copy.py").write_text("raise RuntimeError('this is no standard library')\n")
+    (project / "copy.py").write_text("raise RuntimeError('this is not the standard library')\n")
     reused = []
     for hidden in (3, 3, 4):
         text = f"import torch\ndef make(): return torch.nn.Linear(4, {hidden})\n"
@@ -292,7 +303,7 @@ def test_changed_code_is_measured_again(project):
 def test_fresh_measures_again_and_loses_nothing(swept):
     path, words, first = swept
     before = sum(1 for _ in read_rows(Path(first["records"])))
-    words = ["run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters", "--name", "tiny"]
+    words = ["run", TINY, "-a", "model=lstm", "--measure", "parameters", "--name", "tiny"]
     done = benchsuite(path, *words, "--fresh", "--json")
     assert json.loads(done.stdout)["reused"] == 0
     assert sum(1 for _ in read_rows(Path(first["records"]))) == before + 4  # two starts, two ends
@@ -330,7 +341,7 @@ def test_every_way_to_fail_is_a_row_with_a_reason(project):
 
 
 def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
-    words = ["run", "quick", *TINY, "-a", "model=faulty:gated", "-a", "batch_size=1:8:+1"]
+    words = ["run", TINY, "-a", "model=faulty:gated", "-a", "batch_size=1,2,3"]
     words += ["--name", "stop", "--measure", "latency"]
     gate = project / "gate"
     gate.touch()
@@ -344,12 +355,11 @@ def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
         text=True,
     )
     records = project / ".benchsuite" / "stop" / "records.jsonl"
-    ends = 0
+    starts = 0
     deadline = time.monotonic() + 60
-    while ends < 7 and time.monotonic() < deadline:
+    while starts < 4 and time.monotonic() < deadline:  # the fourth waits at the gate
         time.sleep(0.1)
-        ends = records.read_text().count('"status":"ok"') if records.exists() else 0
-    time.sleep(1)  # the eighth is under way, and stays so
+        starts = records.read_text().count('"status":"started"') if records.exists() else 0
     children = _family(process.pid)
     process.send_signal(signal.SIGINT)
     output, error = process.communicate(timeout=30)
@@ -362,16 +372,16 @@ def test_interrupting_leaves_whole_records_and_the_next_run_resumes(project):
     rows = list(read_rows(records, problems))
     assert not problems
     finished = sum(row["status"] == "ok" for row in rows)
-    assert finished == 7
+    assert finished == 3
     done = benchsuite(project, *words, "--json")
     assert done.returncode == 0, done.stderr
     balance = json.loads(done.stdout)
-    assert (balance["ok"], balance["reused"]) == (16, finished)
+    assert (balance["ok"], balance["reused"]) == (6, finished)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_a_driver_that_is_killed_leaves_nothing_running(project, sign):
-    words = ["run", "quick", *TINY, "-a", "model=faulty:slow", "-a", "batch_size=1:8:+1"]
+    words = ["run", TINY, "-a", "model=faulty:slow", "-a", "batch_size=1:4:+1"]
     words += ["--name", "shot", "--measure", "latency"]
     process = subprocess.Popen(
         command(*words), cwd=project, env=surroundings(), stderr=subprocess.DEVNULL
@@ -411,17 +421,7 @@ def _family(pid):
 
 
 def test_two_runs_of_one_study_do_not_mix(project):
-    words = [
-        "run",
-        "quick",
-        *TINY,
-        "-a",
-        "model=faulty:slow",
-        "--name",
-        "one",
-        "--measure",
-        "latency",
-    ]
+    words = ["run", TINY, "-a", "model=faulty:slow", "--name", "one", "--measure", "latency"]
     first = subprocess.Popen(
         command(*words),
         cwd=project,
@@ -441,20 +441,17 @@ def test_two_runs_of_one_study_do_not_mix(project):
 
 
 def test_outside_a_repository_it_runs_with_a_note(tmp_path):
-    done = benchsuite(
-        tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
-    )
+    words = ["run", TINY, "-a", "model=lstm", "--measure", "parameters"]
+    done = benchsuite(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert "not inside a git repository" in done.stderr
     assert "2 of 2 cases ok" in done.stdout
-    again = benchsuite(
-        tmp_path, "run", "quick", *TINY, "-a", "model=lstm", "--measure", "parameters"
-    )
+    again = benchsuite(tmp_path, *words)
     assert "all 2 measurements were already finished" in again.stdout
 
 
 def test_a_directory_that_cannot_be_written_is_an_error(project):
-    done = benchsuite(project, "run", "quick", *TINY, "--home", "/dev/null/results")
+    done = benchsuite(project, "run", TINY, "--home", "/dev/null/results")
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write to /dev/null/results")
     assert "--home" in done.stderr

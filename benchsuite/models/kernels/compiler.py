@@ -69,6 +69,14 @@ def unavailable(source: str) -> str:
     return _loaded(source)[1]
 
 
+def problem_on(device: str, source: str) -> str:
+    """Why a model cannot run on a device, which needs this kernel; empty if it can."""
+    if device != "cpu":
+        return f"is a kernel for the CPU and cannot run on {device}"
+    problem = unavailable(source)
+    return problem and f"needs a kernel compiled on this machine: {problem}"
+
+
 @functools.cache
 def _loaded(source: str) -> tuple[ctypes.CDLL | None, str]:
     """The library or the problem; a failed attempt is not repeated either."""

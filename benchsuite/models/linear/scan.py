@@ -32,7 +32,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchsuite.models.kernels.compiler import unavailable
+from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.kernels.linear_scan import (
     SOURCE,
     linear_scan,
@@ -317,12 +317,7 @@ class LinearModel(nn.Module):
 
         The kernel is compiled now.
         """
-        if self.execution != "native":
-            return ""
-        if device != "cpu":
-            return f"is a kernel for the CPU and cannot run on {device}"
-        problem = unavailable(self.source)
-        return problem and f"needs a kernel compiled on this machine: {problem}"
+        return problem_on(device, self.source) if self.execution == "native" else ""
 
     def extra_repr(self) -> str:
         """The execution."""

@@ -1,1 +1,1 @@
-"""What starts the processes of a sweep."""
+"""Launchers: modules that start the processes of a sweep."""
