@@ -34,8 +34,8 @@ def test_list_as_json(cli, what):
 def test_list_has_every_built_in_model_with_its_family(cli):
     models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
     assert list(models) == [
-        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused", "lstm"),
-        *("gru_cell", "gru", "tcn", "tcn_fixed", "conv"),
+        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused"),
+        *("lstm_native", "lstm", "gru_cell", "gru_native", "gru", "tcn", "tcn_fixed", "conv"),
         *("tcn_separable", "wavenet", "longconv"),
         *("lru_loop", "lru_scan", "lru_fft", "lru_native", "s4d_scan", "s4d_fft", "s4d_native"),
         *("mingru_loop", "mingru_scan", "mingru_native"),
