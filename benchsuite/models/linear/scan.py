@@ -14,7 +14,7 @@ The gradients are a recurrence of the same kind that runs backwards,
 
     db_t = g_t + conj(a_{t+1}) db_{t+1}        da_t = db_t conj(h_{t-1})
 
-which every execution but `loop` and `fft` uses; these saves a and h and have no second derivative.
+which every execution but `loop` and `fft` uses. They save a and h, and have no second derivative.
 `loop` and `fft` are differentiated by autograd, operator by operator.
 
 Half precision is computed in float32 and rounded at the end: a recurrence of rounded states forgets
