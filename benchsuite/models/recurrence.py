@@ -302,6 +302,8 @@ class Recurrence(nn.RNNBase):
                 outputs.append(y)
                 last.append(state)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        if len(last) == 1:
+            return x, tuple(part.unsqueeze(0) for part in last[0])
         return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
     def _check_dimensions(self, x: Tensor, initial: State) -> None:

@@ -120,14 +120,14 @@ def _check(
             f"native kernels compute on cpu in {' or '.join(_SUFFIXES.values())}, not on"
             f" {x_TBF.device.type} in {str(x_TBF.dtype).removeprefix('torch.')}"
         )
-    _, rows, features = x_TBF.shape
-    units = states[0].shape[-1]
+    rows, features, units = *x_TBF.shape[1:], states[0].shape[-1]
     shapes = [(gates * units, features), (gates * units, units), (gates * units,)]
     expected = [(rows, units)] * len(states) + shapes + shapes[2:]
     for given, shape in zip((*states, *weights), expected, strict=False):
         if given is None:
             continue
-        if given.shape != shape or given.dtype != x_TBF.dtype or given.device != x_TBF.device:
+        alike = given.dtype is x_TBF.dtype and given.is_cpu == x_TBF.is_cpu
+        if not alike or given.shape != shape:
             raise ValueError(
                 f"{tuple(given.shape)} of {given.dtype} on {given.device} was given where"
                 f" {shape} of {x_TBF.dtype} on {x_TBF.device} is needed"
@@ -281,20 +281,36 @@ def _run(name: str, sizes: _Sizes, reverse: bool, initial: bool, *tensors: Tenso
     """Call a kernel on all rows, shared among threads; the first tensor decides the dtype."""
     first = tensors[0]
     assert first is not None
-    function: Callable[..., int] = load(SOURCE)[f"{name}_{_SUFFIXES[first.dtype]}"]
-    pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors]
+    function = _kernel(name, first.dtype, len(tensors))
+    pointers = [None if t is None else t.data_ptr() for t in tensors]
+    shapes = _shapes(sizes, reverse, initial, torch.get_num_threads())
+    if len(shapes) == 1:
+        failed = function(shapes[0], *pointers)
+    else:
+        failed = any(_shared([functools.partial(function, shape, *pointers) for shape in shapes]))
+    if failed:
+        raise MemoryError(f"no memory for the kernel {name}")
+
+
+@functools.cache
+def _kernel(name: str, dtype: torch.dtype, pointers: int) -> Callable[..., int]:
+    """A function of the library, for a shape and that many tensors."""
+    function = load(SOURCE)[f"{name}_{_SUFFIXES[dtype]}"]
+    function.argtypes = [ctypes.POINTER(_Shape), *[ctypes.c_void_p] * pointers]
+    return function
+
+
+@functools.lru_cache(maxsize=256)
+def _shapes(sizes: _Sizes, reverse: bool, initial: bool, threads: int) -> tuple[_Shape, ...]:
+    """The shape for each thread, with its rows."""
     steps, rows, units, by_row = sizes
     distances = (1, steps) if by_row else (rows, 1)
-    threads = max(1, min(torch.get_num_threads(), rows))
+    threads = max(1, min(threads, rows))
     bounds = [rows * thread // threads for thread in range(threads + 1)]
-    shapes = [
+    return tuple(
         _Shape(steps, rows, units, *distances, start, end, reverse, initial)
         for start, end in itertools.pairwise(bounds)
-    ]
-    calls = [functools.partial(function, ctypes.byref(shape), *pointers) for shape in shapes]
-    results = [calls[0]()] if threads == 1 else _shared(calls)
-    if any(results):
-        raise MemoryError(f"no memory for the kernel {name}")
+    )
 
 
 def _shared(calls: list[Callable[[], int]]) -> list[int]:
