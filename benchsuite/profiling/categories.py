@@ -42,7 +42,7 @@ _PATTERNS = (
         r"|lift_fresh|resolve_conj|resolve_neg|new_zeros|new_empty|zeros|ones|zeros_like|ones_like"
         r"|stack|concat|pad|_nnpack_available|detach_copy|view_as|movedim|fft_\w+)$",
     ),
-    ("recurrence", r"rnn|lstm|gru|LSTM|GRU|RNN"),
+    ("recurrence", r"benchsuite::|rnn|lstm|gru|LSTM|GRU|RNN"),
     ("convolution", r"conv|Conv|im2col|col2im|cudnn.*(wgrad|dgrad|fprop)|implicit_gemm"),
     (
         "matmul",
@@ -70,6 +70,7 @@ def category_of(name: str) -> str:
 
 #: Library by a pattern in the names of operators and kernels; the first that matches counts.
 _LIBRARIES = (
+    ("native", re.compile(r"benchsuite::")),
     ("cuDNN", re.compile(r"cudnn|RNN_blockPersist|elemWiseRNN|LSTM_elementWise")),
     ("oneDNN", re.compile(r"mkldnn|onednn", re.IGNORECASE)),
     ("MIOpen", re.compile(r"miopen", re.IGNORECASE)),

@@ -1,4 +1,4 @@
-"""The kernel libraries that a forward pass calls."""
+"""Kernels: the libraries that a forward pass calls, and those that are compiled first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchsuite.errors import Unsupported
+
 #: Part of the name of an operator, or of a convolution's backend → library.
-_LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen"}
+_LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen", "benchsuite": "native"}
 
 
 class KernelWatch(TorchDispatchMode):
@@ -46,6 +48,24 @@ class KernelWatch(TorchDispatchMode):
         """Whether Python called operators timestep by timestep."""
         layers = any(isinstance(part, nn.LSTM | nn.GRU | nn.RNN) for part in module.modules())
         return self.calls > 4 * seq_len and not layers
+
+
+def require_kernels(model: str, module: nn.Module, device: str) -> None:
+    """Have the kernels of a module compiled, so that no step has to.
+
+    Args:
+        model: Its name.
+        module: A module whose parts may have a method `kernel_problem(device)`, which compiles the
+            kernels that the part needs, and returns why it cannot run; empty if it can.
+        device: Where it is going to run.
+
+    Raises:
+        Unsupported: if a part cannot run on this machine or device.
+    """
+    for part in module.modules():
+        problem = getattr(part, "kernel_problem", lambda _: "")(device)
+        if problem:
+            raise Unsupported(f"{model} {problem}")
 
 
 def _transforms_of(tensor: torch.Tensor) -> str:

@@ -30,6 +30,8 @@ from benchsuite.models.lstm import lstm_peephole
 from benchsuite.runtime.build import Sizes, build
 
 RECURRENT = [spec.name for spec in MODELS if spec.family == "recurrent"]
+#: By FFT, all timesteps are mixed, and only perturbation shows what an output depends on.
+LINEAR = [s.name for s in MODELS if s.family == "linear" and s.execution != "FFT"]
 CONVOLUTIONAL = [spec.name for spec in MODELS if spec.family == "convolutional"]
 DIRECT = [name for name in CONVOLUTIONAL if MODELS.get(name).execution != "FFT"]
 C = 4  # features and channels
@@ -233,6 +235,14 @@ def test_recurrences_are_unbounded_and_causal(name, options):
     model = small(name, **options)
     assert traced_field(model, C) == Field(0, UNBOUNDED)
     assert traced_field(model, C).size is UNBOUNDED
+    probed = probe(model, C, 20)
+    assert (probed.lags, probed.whole, probed.causal) == (tuple(range(20)), True, True)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_recurrences_are_unbounded_and_causal(name):
+    model = small(name)
+    assert traced_field(model, C) == Field(0, UNBOUNDED)
     probed = probe(model, C, 20)
     assert (probed.lags, probed.whole, probed.causal) == (tuple(range(20)), True, True)
 
