@@ -138,7 +138,7 @@ class _LSTM(torch.autograd.Function):
     """`lstm` with gradients; saves the gates and c of all timesteps."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x_TBF: Tensor,
         h_BH: Tensor,
@@ -157,8 +157,8 @@ class _LSTM(torch.autograd.Function):
         return y, h_n, c_n
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(  # type: ignore[override]
+    @once_differentiable
+    def backward(
         ctx: Any, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         x_TBF, h_BH, c_BH, weight_ih, weight_hh, y_TBH, gates, cells = ctx.saved_tensors
@@ -183,7 +183,7 @@ class _GRU(torch.autograd.Function):
     """`gru` with gradients; saves the gates and the state's part of n of all timesteps."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x_TBF: Tensor,
         h_BH: Tensor,
@@ -202,10 +202,8 @@ class _GRU(torch.autograd.Function):
         return y, h_n
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(  # type: ignore[override]
-        ctx: Any, dy: Tensor | None, dh: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tuple[Tensor | None, ...]:
         x_TBF, h_BH, weight_ih, weight_hh, y_TBH, gates, hidden = ctx.saved_tensors
         x, by_row = _arranged(x_TBF)
         needs = ctx.needs_input_grad
@@ -436,7 +434,7 @@ def _flops(gates: int) -> tuple[Callable[..., int], Callable[..., int]]:
 
     def forward(x: Any, h: Any, *_: Any, **__: Any) -> int:
         (steps, rows, features), units = x, h[-1]
-        return 2 * steps * rows * gates * units * (features + units)
+        return int(2 * steps * rows * gates * units * (features + units))
 
     def backward(_: Any, weight_hh: Any, *others: Any, **__: Any) -> int:
         *_, by_row, _, initial = others
