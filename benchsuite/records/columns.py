@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Columns that follow from a row's value and samples.
 DERIVED = tuple(name for name, column in SCHEMA.items() if not column.stored)
-#: Number of rows held as objects at a time; they should fit into the processor's cache.
-_BATCH = 1_000
+#: Number of rows held as objects at a time.
+_BATCH = 2_000
 #: A batch whose texts differ in more than this share of its rows is not stored as a dictionary.
 _DISTINCT = 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,8 @@ def _attempts_of(files: list[Path], names: list[str], problems: list[str]) -> pd
     started = (frame["status"] == "started").to_numpy(bool)
     uids = frame["uid"].array.__arrow_array__()
     kept, killed = [np.empty(0, int)], []
-    for begin, end in zip(
-        [0, *ends], ends, strict=False
-    ):  # equal uids of two files do not mean one
+    # File by file: equal uids in two files are two attempts.
+    for begin, end in itertools.pairwise([0, *ends]):
         of_file = settled(uids.slice(begin, end - begin), started[begin:end])
         kept.append(begin + of_file.rows)
         killed += [
