@@ -126,8 +126,8 @@ class GRU(Recurrence):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.GRU`.
-        variant: "plain", or "native" (a kernel in C, on CPU in float32 and float64, with gradients
-            of the first order).
+        variant: "plain", or "native" (a kernel in C, on CPU; half precision is computed in
+            float32; with gradients of the first order).
     """
 
     def __init__(

@@ -209,9 +209,9 @@ class LSTM(Recurrence):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.LSTM`.
-        variant: "plain", "fused", "native" (a kernel in C, on CPU in float32 and float64, without
-            `proj_size` and with gradients of the first order), "peephole" (full matrices) or
-            "peephole_diag".
+        variant: "plain", "fused", "native" (a kernel in C, on CPU; half precision is computed in
+            float32; without `proj_size`, and with gradients of the first order), "peephole" (full
+            matrices) or "peephole_diag".
     """
 
     def __init__(

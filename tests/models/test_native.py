@@ -125,10 +125,21 @@ def test_gaps_in_memory(kind):
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_at_the_end(kind, dtype):
+    native, library = layers(kind, 3, 6)
+    native.to(dtype)
+    library.load_state_dict(native.state_dict())  # the rounded weights, in float32
+    x = torch.randn(4, 2, 3).to(dtype)
+    y, states = native(x)
+    torch.testing.assert_close(y, library(x.float())[0].to(dtype), rtol=0.01, atol=0.01)
+    y.float().sum().backward()
+    assert {parameter.grad.dtype for parameter in native.parameters()} == {dtype}
+    assert all(state.dtype == dtype for state in (states if kind == "lstm" else [states]))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 def test_what_the_kernel_does_not_do_is_refused(kind):
-    native, _ = layers(kind, 3, 6)
-    with pytest.raises(ValueError, match="compute on cpu in float32 or float64, not on cpu in bfl"):
-        native.bfloat16()(torch.zeros(2, 1, 3, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="proj_size"):
         LAYERS[kind][0](3, 6, proj_size=2, variant="native")
     with pytest.raises(ValueError, match="variant = 'fast' is not one of plain,"):

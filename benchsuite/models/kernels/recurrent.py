@@ -2,8 +2,9 @@
 
 They are operators of torch, so that whatever watches operators sees them. Products that need no
 state (the projected input, and the gradients of all weights) are single large products of torch;
-the kernel does what must go timestep by timestep. Float32 and float64 on CPU; gradients of the
-first order. Rows are shared among as many threads as torch uses.
+the kernel does what must go timestep by timestep. Float32 and float64 on CPU; half precision is
+computed in float32 and rounded at the end. Gradients of the first order. Rows are shared among as
+many threads as torch uses.
 
 Shape suffixes: T timesteps, B batch, F features, G stacked gates, H hidden units.
 """
@@ -27,6 +28,7 @@ from benchsuite.models.kernels.compiler import load
 
 SOURCE = "recurrent.c"
 _SUFFIXES = {torch.float32: "float32", torch.float64: "float64"}
+_HALF = (torch.float16, torch.bfloat16)
 
 _OPERATORS = torch.library.Library("benchsuite", "FRAGMENT")
 _OPERATORS.define(
@@ -75,6 +77,11 @@ def lstm(
         MemoryError: if memory is exhausted.
     """
     _check(x_TBF, 4, state, (weight_ih, weight_hh, bias))
+    if x_TBF.dtype in _HALF:
+        given = x_TBF.float(), (state[0].float(), state[1].float()), weight_ih.float()
+        wide = lstm(*given, weight_hh.float(), _float(bias), reverse=reverse)
+        y, h_n, c_n = (result.to(x_TBF.dtype) for result in wide)
+        return y, h_n, c_n
     arguments = (x_TBF, *state, weight_ih, weight_hh, bias, reverse)
     if _differentiated(arguments):
         return _LSTM.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
@@ -98,11 +105,20 @@ def gru(
     timesteps, and the last one.
     """
     _check(x_TBF, 3, (h_BH,), (weight_ih, weight_hh, bias_ih, bias_hh))
+    if x_TBF.dtype in _HALF:
+        given = x_TBF.float(), h_BH.float(), weight_ih.float(), weight_hh.float()
+        wide = gru(*given, _float(bias_ih), _float(bias_hh), reverse=reverse)
+        y, h_n = (result.to(x_TBF.dtype) for result in wide)
+        return y, h_n
     arguments = (x_TBF, h_BH, weight_ih, weight_hh, bias_ih, bias_hh, reverse)
     if _differentiated(arguments):
         return _GRU.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
     y, h_n, *_ = torch.ops.benchsuite.gru(*arguments, False)
     return y, h_n
+
+
+def _float(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float()
 
 
 def _differentiated(arguments: tuple[Any, ...]) -> bool:
@@ -115,10 +131,10 @@ def _check(
     x_TBF: Tensor, gates: int, states: tuple[Tensor, ...], weights: tuple[Tensor | None, ...]
 ) -> None:
     """Refuse what a kernel would read wrongly: it only gets addresses."""
-    if not x_TBF.is_meta and (x_TBF.device.type != "cpu" or x_TBF.dtype not in _SUFFIXES):
+    if x_TBF.device.type not in {"cpu", "meta"} or not x_TBF.is_floating_point():
         raise ValueError(
-            f"native kernels compute on cpu in {' or '.join(_SUFFIXES.values())}, not on"
-            f" {x_TBF.device.type} in {str(x_TBF.dtype).removeprefix('torch.')}"
+            f"native kernels compute floating-point numbers on cpu, not {x_TBF.dtype} on"
+            f" {x_TBF.device}"
         )
     rows, features, units = *x_TBF.shape[1:], states[0].shape[-1]
     shapes = [(gates * units, features), (gates * units, units), (gates * units,)]
