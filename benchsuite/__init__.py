@@ -4,9 +4,8 @@ The names below are imported on first use, so that `import benchsuite` needs nei
 pandas.
 """
 
-from __future__ import annotations
-
-TYPE_CHECKING = False  # that of `typing`, whose import would take longer than all of this
+# Nothing is imported here, not even `__future__`: Ctrl-C in an import would be a traceback.
+TYPE_CHECKING = False  # that of `typing`
 if TYPE_CHECKING:
     from typing import Any
 
@@ -27,7 +26,7 @@ __all__ = list(_EXPORTS)
 __version__ = "0.2.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in _EXPORTS:
         import importlib
 

@@ -48,6 +48,15 @@ def described(error: BaseException, limit: int = 300) -> str:
     return f"{type(error).__name__}: {message}"
 
 
+def quoted(value: object, limit: int = 80) -> str:
+    """A bad value for a message: its repr, cut to at most `limit` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not show whole numbers of more than 4,300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def unknown(
     kind: str,
     value: str,
@@ -69,7 +78,7 @@ def unknown(
     close = _closest(value, names, synonyms or {})
     meant = f"did you mean {close!r}? " if close else ""
     tail = f"; {hint}" if hint else ""
-    return UsageError(f"unknown {kind} {value!r}: {meant}allowed: {', '.join(names)}{tail}")
+    return UsageError(f"unknown {kind} {quoted(value)}: {meant}allowed: {', '.join(names)}{tail}")
 
 
 def _closest(value: str, names: list[str], synonyms: Mapping[str, str]) -> str | None:

@@ -70,16 +70,19 @@ def stacked(rows: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group sequences by their length, each group as one matrix to compute with at once.
 
     Args:
-        rows: Sequences of numbers, or a pandas column of Arrow lists; empty ones are left out.
+        rows: Sequences of numbers, or Arrow lists or a pandas column of them; empty ones are left
+            out.
 
     Yields:
         (indices of the rows of a group, the rows), of shapes (n,) and (n, numbers).
     """
     import numpy as np
 
-    array = getattr(rows, "array", None)
-    if array is not None and hasattr(array, "__arrow_array__"):
-        yield from _stacked_arrow(array.__arrow_array__())
+    array = getattr(rows, "array", rows)
+    if hasattr(array, "__arrow_array__"):
+        array = array.__arrow_array__()
+    if hasattr(array, "__arrow_c_array__") or hasattr(array, "__arrow_c_stream__"):
+        yield from _stacked_arrow(array)
         return
     lengths = np.fromiter(map(len, rows), int, len(rows))
     for places in _by_length(lengths):

@@ -45,7 +45,18 @@ def test_the_comment_runs_no_foreign_code():
     assert "secrets." not in text
 
 
-@pytest.mark.parametrize("name", ["benchmark", "benchmark-comment"])
+def test_faults_are_a_group_of_the_tests():
+    text, found, steps = workflow("tests")
+    assert found["permissions"] == {"contents": "read"}
+    assert "secrets." not in text
+    groups = [step["run"].split()[1] for step in steps if "run" in step]
+    assert groups == ["lint", "test", "faults"]
+    assert f"set -- {' '.join(groups)}\n" in (ROOT / ".ci" / "run").read_text()
+    targets = (ROOT / "Makefile").read_text()
+    assert all(f"\n{group}: " in targets for group in groups)
+
+
+@pytest.mark.parametrize("name", ["benchmark", "benchmark-comment", "tests"])
 def test_scripts_are_valid_and_take_no_text_from_events(name):
     _, found, steps = workflow(name)
     for step in steps:

@@ -22,6 +22,12 @@ from benchsuite.grid.axes import AXES, Value
 from benchsuite.grid.case import DEFAULTS
 from benchsuite.units import show
 
+#: Columns of the frame that advice follows from, besides `INTERVALS`.
+COLUMNS = (
+    *AXES,
+    *("case", "study", "machine", "measure", "version", "value", "status", "reason", "started_at"),
+    *("family", "unbounded", "page_faults", "fault_time", "gpu"),
+)
 #: The factor outside the measured range up to which an answer is still given.
 REACH = 2
 
@@ -63,8 +69,9 @@ def advices(
 
     Raises:
         UsageError: as `advise`, for the first match; others without an answer are left out.
+        IntervalsMissingError: as `advise`.
     """
-    held = list(dict.fromkeys(frame.loc[frame["model"] != MACHINE, "match"]))
+    held = frame.loc[frame["model"] != MACHINE, "match"].unique().tolist()
     default = DEFAULTS["match"] if DEFAULTS["match"] in held else next(iter(held), "width")
     asked = str(point.get("match", default))
     found = []
@@ -88,7 +95,7 @@ def advise(
     """Rank the models of the records at a point.
 
     Args:
-        frame: One row per case and measure (see `newest`).
+        frame: One row per case and measure (see `newest`), at least with `COLUMNS`.
         point: Values of `INTERPOLATED`, and of other axes that vary in the records.
         need_field: Timesteps that an output has to depend on; by default the whole sequence, 0
             where that does not matter.
@@ -98,6 +105,7 @@ def advise(
         UsageError: if the point lies more than a factor of two outside the measured range of every
             model, or a value of an axis is missing; the message names the command that measures
             it. Also for a sequence of one timestep, which is one call of a stream.
+        IntervalsMissingError: if a model has too few cells and the frame does not have `INTERVALS`.
     """
     missing = [name for name in INTERPOLATED if name not in point]
     if missing:
@@ -115,7 +123,7 @@ def advise(
     need = int(at[0]) if need_field is None else need_field
     here, alike = _comparable(frame, point), _comparable(frame, point, free={"mode"})
     fields = _comparable(frame, point, free={"mode", "match"})
-    models = list(dict.fromkeys(here["model"]))
+    models = here["model"].unique().tolist()
     outside = {model: _outside(here, model, at) for model in models}
     if all(outside.values()):
         raise UsageError(_refusal(here, at, outside))
@@ -163,24 +171,28 @@ def _comparable(
         free: Axes that may have any value: parameters, fields and errors do not depend on the mode
             and may be measured in one only; fields do not depend on the match either.
     """
-    frame = frame[frame["model"] != MACHINE]
+    rows = np.flatnonzero(frame["model"] != MACHINE)
     for name in AXES:
         if name in {"model", *INTERPOLATED, *free}:
             continue
+        column = frame[name].iloc[rows]
         if name == "input_size" and name not in point:
-            alike = frame["input_size"] == frame["hidden_size"]
-            frame = frame[alike] if alike.any() else frame
+            alike = (column == frame["hidden_size"].iloc[rows]).to_numpy(bool)
+            rows = rows[alike] if alike.any() else rows
             continue
-        values = list(dict.fromkeys(frame[name]))
+        values = column.unique().tolist()
         wanted = point.get(name, values[0] if len(values) == 1 else DEFAULTS[name])
         if wanted not in values:
             known = ", ".join(str(value) for value in values)
-            models = list(dict.fromkeys(frame["model"]))
+            here = frame.iloc[rows]
+            models = list(here["model"].unique())
             raise UsageError(
                 f"no records with {name}={wanted}; there are: {known}. Choose one with -a {name}=…,"
-                f" or measure it: {run_command(frame, models, {name: [wanted]})}"
+                f" or measure it: {run_command(here, models, {name: [wanted]})}"
             )
-        frame = frame[frame[name] == wanted]
+        if len(values) > 1:
+            rows = rows[(column == wanted).to_numpy(bool)]
+    frame = frame.iloc[rows]
     if not len(measured(frame, "latency")):
         raise UsageError(
             "no latency was measured with the other axes of that point; measure it with"
@@ -240,7 +252,7 @@ def _beside(
     if field is not None:
         known["receptive_field"] = field
     ok = rows[rows["status"] == "ok"]
-    for measure in dict.fromkeys(ok["measure"]):
+    for measure in ok["measure"].unique():
         task = task_of(str(measure))
         if measure == "parameters" or task:
             values = ok[ok["measure"] == measure]

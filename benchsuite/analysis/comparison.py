@@ -45,6 +45,13 @@ from benchsuite.grid.axes import AXES
 ALPHA = 0.05
 #: The verdict where even the largest change could not be shown.
 TOO_FEW = "too few runs"
+#: Columns of the frames that are compared.
+READ = (
+    *AXES,
+    *("case", "machine", "commit", "tree", "torch", "measure", "version", "unit", "value"),
+    *("samples", "n_samples", "status", "reason", "started_at", "uid"),
+    *("cpu", "gpu", "python", "threads", "governor"),
+)
 COLUMNS = (
     *("case", *AXES, "unit", "base", "head", "ratio", "low", "high", "p", "verdict"),
     *("base_runs", "head_runs", "runs_needed", "reason"),
@@ -84,7 +91,8 @@ def compare(
     """Compare two sets of records.
 
     Args:
-        base: Records with every attempt; each ok one counts as a separate process.
+        base: Records with every attempt, at least the columns `READ`; each ok one counts as a
+            separate process.
         head: The records that are compared with it, likewise.
         measure: The measure's name.
         alpha: The share of comparisons of equal sides in which any case may be called faster or
@@ -156,7 +164,7 @@ def timed_rows(
     if enough.any():
         corrected[enough] = np.maximum(stats.false_discovery_control(p[enough]), together)
     half = stats.t.ppf(0.975, degrees) * error
-    called = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold)
+    called = (corrected <= alpha) & (np.abs(np.expm1(ratio)) >= threshold) & (np.abs(ratio) > half)
     verdict = np.where(called, np.where(ratio < 0, "faster", "slower"), "cannot tell")
     verdict = np.where(enough, verdict, TOO_FEW)
     critical = float(p[called].max()) if called.any() else alpha / max(len(p), 1)

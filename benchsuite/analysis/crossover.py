@@ -20,6 +20,7 @@ from benchsuite.analysis.noise import (
 )
 from benchsuite.analysis.select import LINE, by_line, measured
 from benchsuite.catalog.measures import MEASURES
+from benchsuite.records.frame import group_numbers
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 #: A ratio may jump between two lengths if it changes there by this factor more than beside them.
@@ -65,22 +66,41 @@ def cross_lines(rows: pd.DataFrame, *, same: float = 0.0) -> pd.DataFrame:
     """
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
     rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
-    keys = [*LINE, "seq_len"]
-    by_model = {
-        model: rows.loc[rows["model"] == model, [*keys, "log", "sigma", "degrees"]]
-        for model in dict.fromkeys(rows["model"])
-    }
+    # One number for each line and length is compared sooner than the axes are.
+    cells = pd.DataFrame(
+        {
+            "cell": group_numbers(rows, [*LINE, "seq_len"]),
+            "row": np.arange(len(rows)),
+            "seq_len": rows["seq_len"].to_numpy(float),
+            **{name: rows[name].to_numpy(float) for name in ("log", "sigma", "degrees")},
+        }
+    )
+    code, models = pd.factorize(rows["model"])
+    by_model = {name: cells[code == place] for place, name in enumerate(models)}
+    axes = rows[list(LINE)]
     found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
     for a, b in itertools.combinations(by_model, 2):
-        both = by_model[a].merge(by_model[b], on=keys, suffixes=("_a", "_b"))
+        both = by_model[a].merge(
+            by_model[b].drop(columns="seq_len"), on="cell", suffixes=("_a", "_b")
+        )
         if len(both):
+            both = both.sort_values("seq_len", kind="stable")
+            both = pd.concat(
+                [both.reset_index(drop=True), axes.iloc[both["row_a"]].reset_index(drop=True)],
+                axis=1,
+            )
             found.append(_pair(both, same).assign(a=a, b=b))
     return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
 
 
 def _pair(both: pd.DataFrame, same: float) -> pd.DataFrame:
-    """The table of two models, without their names; log ratios up to `same` count as zero."""
-    both = both.sort_values("seq_len", kind="stable")
+    """The table of two models, without their names; log ratios up to `same` count as zero.
+
+    Args:
+        both: A row per line and length, by length: `LINE`, `seq_len`, and `log`, `sigma` and
+            `degrees` of each model.
+        same: Least log ratio that counts.
+    """
     T = both["seq_len"].to_numpy(float)
     ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
     ratio = np.where(np.abs(ratio) <= same, 0.0, ratio)

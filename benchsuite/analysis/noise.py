@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
 from benchsuite.analysis.select import LINE, measured
+from benchsuite.records.frame import group_numbers
 from benchsuite.stats import stacked
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -39,6 +40,8 @@ SAME = ("case", "measure", "version", "machine", "commit", "tree", "torch")
 
 #: Cases whose noise is estimated together.
 KIND = ("model", "mode", "device")
+#: Columns that a floor is estimated from; copies of others would take time.
+_READ = dict.fromkeys((*LINE, "model", "seq_len", *SAME, "status", "value", "samples", "n_samples"))
 #: With this many degrees of freedom an estimated variance counts as known.
 _MOST_DEGREES = 200.0
 
@@ -191,7 +194,7 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
         frame: Records, with every attempt if there are several.
         measure: The measure's name.
     """
-    rows = measured(frame, measure)
+    rows = measured(frame[list(_READ)], measure)
     if not len(rows) or (rows["n_samples"] <= 1).all():
         return Noise(0.0, 0.0, "none")
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
@@ -242,7 +245,7 @@ def _without(variance: float, inside: float) -> float:
 
 def _repeats(rows: pd.DataFrame) -> pd.DataFrame:
     """Kind, squares and degrees of freedom from cases measured more than once."""
-    groups = rows["log"].groupby([rows[name] for name in SAME], sort=False)
+    groups = rows["log"].groupby(group_numbers(rows, SAME), sort=False)
     return rows[list(KIND)].assign(
         squares=(rows["log"] - groups.transform("mean")) ** 2,
         degrees=1 - 1 / groups.transform("size"),
@@ -252,8 +255,9 @@ def _repeats(rows: pd.DataFrame) -> pd.DataFrame:
 def _off_smooth(rows: pd.DataFrame) -> pd.DataFrame:
     """Kind, squares and degrees of freedom from residuals of lines of three lengths or more."""
     identity = [*LINE, "model", *(name for name in SAME if name not in {"case", "measure"})]
+    rows = rows[group_numbers(rows, identity) < _LINES]
     single = rows.drop_duplicates([*identity, "seq_len"])
-    lines = list(single.groupby(identity, sort=False).indices.values())[:_LINES]
+    lines = list(single.groupby(identity, sort=False).indices.values())
     x_all = np.log2(single["seq_len"].to_numpy(float))
     y_all = single["log"].to_numpy(float)
     found = []

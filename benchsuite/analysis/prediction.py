@@ -14,13 +14,21 @@ from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, fit_surfa
 
 #: The axes between whose values is interpolated.
 INTERPOLATED = ("seq_len", "batch_size", "hidden_size")
+#: Columns that are read of models with few cells only; they follow from raw samples.
+INTERVALS = ("ci_low", "ci_high")
 #: Cells of a model at most for its error to be estimated beside a report.
 _VALIDATED = 100
 #: Parts of the cells that are held out in turn.
 _FOLDS = 5
+#: Its exponential is a finite float; an interval around values of all magnitudes may be wider.
+_LARGEST_LOG = 700.0
 #: Value of T, B and H.
 Point = tuple[float, float, float]
 _SIDES = {"value": 0, "low": -1, "high": 1}
+
+
+class IntervalsMissingError(LookupError):
+    """A model has too few cells for a surface, and the frame lacks `INTERVALS`."""
 
 
 class Predictor:
@@ -51,17 +59,24 @@ class Predictor:
         self._factor = conformal(self.scores) if fitted else math.nan
 
     def __call__(self, model: str, at: Point) -> dict[str, float] | None:
-        """`value`, `low` and `high` at a point; without a surface the measured cell, or None."""
+        """`value`, `low` and `high` at a point; without a surface the measured cell, or None.
+
+        Raises:
+            IntervalsMissingError: if the frame does not have the interval of that cell.
+        """
         if model in self.surfaces:
             log, deviation = self.surfaces[model].predict(at)
             half = self._factor * deviation
-            return {name: math.exp(log + side * half) for name, side in _SIDES.items()}
+            ends = {name: log + side * half for name, side in _SIDES.items()}
+            return {name: math.exp(min(end, _LARGEST_LOG)) for name, end in ends.items()}
         cells = self.cells[model]
         same = cells[(cells[list(INTERPOLATED)].to_numpy(float) == at).all(axis=1)]
         if not len(same):
             return None
+        if not set(INTERVALS) <= set(same.columns):
+            raise IntervalsMissingError(model)
         cell = same.iloc[-1]
-        names = zip(_SIDES, ("value", "ci_low", "ci_high"), strict=True)
+        names = zip(_SIDES, ("value", *INTERVALS), strict=True)
         return {name: float(cell[column]) for name, column in names}
 
     def coverage(self) -> float:
@@ -108,7 +123,7 @@ def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
     for _, alike in list(rows.groupby(fixed, sort=False))[:most]:
         if alike.groupby("model").size().max() > _VALIDATED:
             continue
-        latency = Predictor(alike, "latency", list(dict.fromkeys(alike["model"])))
+        latency = Predictor(alike, "latency", list(alike["model"].unique()))
         if len(latency.scores):
             kinds.append(
                 {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,9 @@ import pandas as pd
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
-from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD, stacked
+from benchsuite.records.frame import group_numbers
+from benchsuite.records.schema import SMALLEST
+from benchsuite.stats import INTERVAL_SAMPLES, UNSTABLE_SPREAD
 
 #: What a line over sequence length holds fixed, besides the model.
 LINE = tuple(name for name in AXES if name not in {"model", "seq_len"})
@@ -47,14 +48,18 @@ def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
         raise UsageError(
             f"records of {len(machines)} machines: {', '.join(machines)}; choose one with --machine"
         )
-    if machine is not None:
-        if machine not in machines:
-            raise UsageError(f"no records of machine {machine!r}; there are: {', '.join(machines)}")
-        frame = frame[frame["machine"] == machine]
+    if machine is not None and machine not in machines:
+        raise UsageError(f"no records of machine {machine!r}; there are: {', '.join(machines)}")
     current = frame["measure"].map({spec.name: spec.version for spec in MEASURES})
-    frame = frame[current.isna() | (frame["version"] == current)]
-    ordered = frame.sort_values("started_at", kind="stable")
-    return ordered.drop_duplicates(list(_IDENTITY), keep="last").sort_index()
+    comparable = (current.isna() | (frame["version"] == current)).to_numpy(bool)
+    if len(machines) > 1:
+        comparable = comparable & (frame["machine"] == machine).to_numpy(bool)
+    places = np.flatnonzero(comparable)
+    in_time = places[np.argsort(frame["started_at"].to_numpy(float)[places], kind="stable")]
+    group = group_numbers(frame, _IDENTITY)
+    last = np.full(int(group.max(initial=-1)) + 1, -1)
+    last[group[in_time]] = in_time  # of equal groups the last assignment remains
+    return frame.iloc[np.sort(last[last >= 0])].sort_index()  # one copy of the rows, at the end
 
 
 def problems(frame: pd.DataFrame) -> pd.DataFrame:
@@ -63,8 +68,12 @@ def problems(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Rows of one measure with a positive value, as logarithms need."""
-    return frame[(frame["measure"] == measure) & (frame["status"] == "ok") & (frame["value"] > 0)]
+    """Rows of one measure with a positive value, as logarithms need.
+
+    Values below `SMALLEST`, which only a damaged file has, count as zero.
+    """
+    known = (frame["measure"] == measure) & (frame["status"] == "ok")
+    return frame[known & (frame["value"] >= SMALLEST)]
 
 
 def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -74,7 +83,7 @@ def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def unbounded_models(frame: pd.DataFrame) -> list[str]:
     """Models whose receptive field was found to be unbounded."""
-    return list(dict.fromkeys(frame.loc[is_unbounded(frame), "model"]))
+    return list(frame.loc[is_unbounded(frame), "model"].unique())
 
 
 def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -115,16 +124,25 @@ def by_line(
         columns: Names of the columns that it returns.
         least: Lines with fewer lengths are left out.
     """
-    lines: dict[Any, Any] = rows.groupby(list(keys), sort=False).indices
-    names = list(lines)
-    found = [
-        fit(index).set_axis(places)
-        for places, index in stacked(list(lines.values()))
-        if index.shape[1] >= least
-    ]
+    line = group_numbers(rows, keys)
+    order, counts = np.argsort(line, kind="stable"), np.bincount(line)
+    first = np.cumsum(counts) - counts
+    found = []
+    for count in np.unique(counts[counts >= least]):
+        places = np.flatnonzero(counts == count)
+        index = order[first[places, None] + np.arange(count)]
+        found.append(fit(index).set_axis(places))
     fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
-    named = pd.DataFrame([names[place] for place in fitted.index], columns=list(keys))
-    return pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
+    named = rows[list(keys)].iloc[order[first[fitted.index.to_numpy(int)]]]
+    plain = {name: kind.numpy_dtype for name, kind in named.dtypes.items() if _masked(kind)}
+    named = named.astype(plain).reset_index(drop=True)
+    table: pd.DataFrame = pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
+    return table
+
+
+def _masked(kind: object) -> bool:
+    """Whether a column's type is one of pandas' with missing values, which axes do not have."""
+    return isinstance(kind, pd.Int64Dtype | pd.BooleanDtype)
 
 
 def match_words(rows: pd.DataFrame) -> str:

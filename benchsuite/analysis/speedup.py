@@ -7,6 +7,7 @@ import pandas as pd
 
 from benchsuite.analysis.noise import critical, floor, spread_and_degrees
 from benchsuite.analysis.select import SHAPE
+from benchsuite.records.schema import SMALLEST
 
 #: The reference model, where it was tried; otherwise the first model is.
 REFERENCE = "lstm"
@@ -26,9 +27,9 @@ def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
         from one.
     """
     tried = frame[frame["measure"] == measure].drop_duplicates([*SHAPE, "model"], keep="last")
-    models = list(dict.fromkeys(tried["model"]))
+    models = list(tried["model"].unique())
     reference = REFERENCE if REFERENCE in models else (models or [""])[0]
-    good = ((tried["status"] == "ok") & (tried["value"] > 0)).to_numpy()
+    good = ((tried["status"] == "ok") & (tried["value"] >= SMALLEST)).to_numpy()
     sigma, degrees = spread_and_degrees(tried, floor(frame, measure))
     log = np.log(tried["value"].where(good).to_numpy(float))
     tried = tried.assign(log=log, sigma=sigma, degrees=degrees)

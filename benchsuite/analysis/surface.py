@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -68,14 +69,20 @@ class Surface:
         """
         at = np.array([point], float)
         length, amplitude, noise = self.scales
-        cross = _kernel(at, self.points, length, amplitude)[0]
+        cross = amplitude**2 * _correlation(at, self.points, length)[0]
         variance = amplitude**2 + noise**2 - cross @ self.inverse @ cross
-        log = float(_evaluate(self.mean, self.coefficients, at)[0] + cross @ self.weights)
+        mean = _evaluate(self.mean, self.coefficients, _basis(self.mean, at))[0]
+        log = float(mean + cross @ self.weights)
         tried = 1 / np.diag(self.inverse).max()
         return log, math.sqrt(max(float(variance), tried, noise**2))
 
-    def overhead_share(self, point: tuple[float, float, float]) -> float:
-        """The share of the physical mean that grows with neither B nor H."""
+    def overhead_share(self, point: tuple[float, float, float]) -> float | None:
+        """The share of the physical mean that grows with neither B nor H.
+
+        None where B or H is the same in all cells, which then cannot show what grows with it.
+        """
+        if (np.ptp(self.points[:, 1:], axis=0) == 0).any():
+            return None
         parts = _terms(np.array([point], float))[0] * self.work
         return float(parts[:_OVERHEADS].sum() / parts.sum())
 
@@ -105,11 +112,21 @@ def _logs(points: Floats) -> Floats:
     return np.column_stack([np.ones(len(points)), np.log2(points)])
 
 
-def _fit(mean: Mean, points: Floats, log_values: Floats) -> Floats:
-    """Coefficients of a mean, by relative errors, so that small cells count as much as large."""
+def _basis(mean: Mean, points: Floats) -> Floats:
+    """The terms of a mean at each point, which its coefficients multiply."""
+    return _logs(points) if mean == "power" else _terms(points)
+
+
+def _fit(mean: Mean, terms: Floats, log_values: Floats) -> Floats:
+    """Coefficients of a mean, by relative errors, so that small cells count as much as large.
+
+    Args:
+        mean: Which mean.
+        terms: Its `_basis` at the points.
+        log_values: The values there.
+    """
     if mean == "power":
-        return np.asarray(np.linalg.lstsq(_logs(points), log_values, rcond=None)[0], float)
-    terms = _terms(points)
+        return np.asarray(np.linalg.lstsq(terms, log_values, rcond=None)[0], float)
     scale = terms.max(0)
     values = np.exp(log_values)
     coefficients, weight = np.ones(len(scale)), 1 / values
@@ -141,16 +158,34 @@ def _not_negative(basis: Floats, target: Floats) -> Floats:
         return np.asarray(np.maximum(best.x, 0.0), float)
 
 
-def _evaluate(mean: Mean, coefficients: Floats, points: Floats) -> Floats:
+def _evaluate(mean: Mean, coefficients: Floats, terms: Floats) -> Floats:
+    """Log values of a mean, given its `_basis` at the points."""
     if mean == "power":
-        return np.asarray(_logs(points) @ coefficients, float)
-    return np.asarray(np.log(np.maximum(_terms(points) @ coefficients, 1e-300)), float)
+        return np.asarray(terms @ coefficients, float)
+    return np.asarray(np.log(np.maximum(terms @ coefficients, 1e-300)), float)
 
 
-def _kernel(one: Floats, other: Floats, length: float, amplitude: float) -> Floats:
+def _correlation(one: Floats, other: Floats, length: float) -> Floats:
+    """The process's kernel for an amplitude of one."""
     apart = (np.log2(one)[:, None, :] - np.log2(other)[None, :, :]) / length
     distance = np.sqrt(3 * (apart**2).sum(-1))
-    return np.asarray(amplitude**2 * (1 + distance) * np.exp(-distance), float)
+    return np.asarray((1 + distance) * np.exp(-distance), float)
+
+
+@lru_cache(maxsize=1)
+def _inverses(points: bytes) -> dict[tuple[float, float, float], Floats]:
+    """Inverse of the kernel matrix with noise for all scales, of points as bytes.
+
+    The cells of different models are mostly at the same points, one model after the other.
+    """
+    at = np.frombuffer(points, float).reshape(-1, 3)
+    noise_free = {length: _correlation(at, at, length) for length in _LENGTHS}
+    return {
+        (length, amplitude, noise): np.asarray(
+            np.linalg.inv(amplitude**2 * noise_free[length] + noise**2 * np.eye(len(at))), float
+        )
+        for length, amplitude, noise in itertools.product(_LENGTHS, _AMPLITUDES, _NOISES)
+    }
 
 
 def fit_surface(points: Floats, values: Floats) -> Surface:
@@ -169,16 +204,11 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
     log_values = np.log(values)
     means: list[Mean] = ["work", "power"] if count >= _MIN_POWER_CELLS else ["work"]
     best: tuple[float, Mean, tuple[float, float, float], Floats, Floats] | None = None
-    inverses: dict[tuple[float, float, float], Floats] = {
-        scales: np.asarray(
-            np.linalg.inv(_kernel(points, points, *scales[:2]) + scales[2] ** 2 * np.eye(count)),
-            float,
-        )
-        for scales in itertools.product(_LENGTHS, _AMPLITUDES, _NOISES)
-    }
+    inverses = _inverses(np.ascontiguousarray(points, float).tobytes())
+    bases = {mean: _basis(mean, points) for mean in means}
     for mean in means:
         residuals = np.array(
-            [log_values - _without(mean, points, log_values, cell) for cell in range(count)]
+            [log_values - _without(mean, bases[mean], log_values, cell) for cell in range(count)]
         )
         for scales, inverse in inverses.items():
             diagonal = np.diag(inverse)
@@ -189,15 +219,15 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
                 best = (loss, mean, scales, errors, errors * np.sqrt(diagonal))
     assert best is not None
     _, mean, scales, errors, scores = best
-    coefficients = _fit(mean, points, log_values)
+    coefficients = _fit(mean, bases[mean], log_values)
     inverse = inverses[scales]
     return Surface(
         points=points,
         log_values=log_values,
         mean=mean,
         coefficients=coefficients,
-        work=_fit("work", points, log_values),
-        weights=inverse @ (log_values - _evaluate(mean, coefficients, points)),
+        work=_fit("work", bases["work"], log_values),
+        weights=inverse @ (log_values - _evaluate(mean, coefficients, bases[mean])),
         inverse=inverse,
         scales=scales,
         errors=errors,
@@ -205,10 +235,10 @@ def fit_surface(points: Floats, values: Floats) -> Surface:
     )
 
 
-def _without(mean: Mean, points: Floats, log_values: Floats, cell: int) -> Floats:
+def _without(mean: Mean, terms: Floats, log_values: Floats, cell: int) -> Floats:
     """The mean at all points, fitted without one cell."""
-    rest = np.arange(len(points)) != cell
-    return _evaluate(mean, _fit(mean, points[rest], log_values[rest]), points)
+    rest = np.arange(len(terms)) != cell
+    return _evaluate(mean, _fit(mean, terms[rest], log_values[rest]), terms)
 
 
 def conformal(scores: Floats) -> float:

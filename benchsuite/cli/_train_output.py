@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchsuite.learning.scores import Continuation
+    import numpy as np
 
 #: Scores that only the JSON has: the error a second time, and a detail too wide for a table.
 _NOT_SHOWN = ("open_loop_mse", "phase_followed")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The first row of a closed loop: arrays of values, one for each timestep.
+
+    Attributes:
+        observed: Outputs at the observed timesteps.
+        generated: Generated outputs.
+        truth: True values at the generated timesteps.
+    """
+
+    observed: np.ndarray
+    generated: np.ndarray
+    truth: np.ndarray
 
 
 def save(path: Path, text: str) -> None:
@@ -31,7 +47,7 @@ def save(path: Path, text: str) -> None:
 
 
 def write(
-    directory: Path, document: dict[str, Any], loops: dict[str, Continuation | None]
+    directory: Path, document: dict[str, Any], loops: dict[str, Loop | None]
 ) -> dict[str, str]:
     """Write scores and pictures; return their paths by name."""
     from benchsuite.report.figures import learning_curves
@@ -61,9 +77,9 @@ def write(
         learning_curves.Path(
             run["model"],
             _loop_label(run),
-            loop.observed_RT[0],
-            loop.generated_RS[0],
-            loop.truth_RS[0],
+            loop.observed,
+            loop.generated,
+            loop.truth,
         )
         for run in done
         if (loop := loops[run["model"]]) is not None

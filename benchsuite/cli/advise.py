@@ -23,6 +23,7 @@ from benchsuite.cli._app import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
     from benchsuite.analysis.advice import Advice
@@ -75,16 +76,26 @@ def advise(
     sequence are excluded, unless --need-field allows fewer timesteps. More than a factor of two
     outside the measured range, the answer is the study to run.
     """
-    from benchsuite import analysis
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
 
     point = _point(axis or [], mode)
-    frame = load_source(find_records(study, home_of(home))[0])
+    path, _ = find_records(study, home_of(home))
+    from benchsuite import analysis
+    from benchsuite.analysis.advice import COLUMNS
+    from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
+
+    def advices_of(frame: pd.DataFrame) -> list[Advice]:
+        records = analysis.newest(frame, machine=machine)
+        return analysis.advices(records, point, need_field=need_field, max_memory=max_memory)
+
+    frame = load_source(path, columns=COLUMNS)  # raw samples are most of a file
     for problem in frame.attrs["problems"]:
         message(f"note: {problem}")
-    records = analysis.newest(frame, machine=machine)
-    advices = analysis.advices(records, point, need_field=need_field, max_memory=max_memory)
+    try:
+        advices = advices_of(frame)
+    except IntervalsMissingError:
+        advices = advices_of(load_source(path, columns=(*COLUMNS, *INTERVALS)))
     if as_json:
         first, *others = map(_document, advices)
         print_json({**first, "other_matches": others})

@@ -77,12 +77,16 @@ def compare(
 
 def _side(word: str, study: str | None, home: Path, machine: str | None) -> pd.DataFrame:
     """Every attempt of the side that a word names."""
+    from benchsuite.analysis.comparison import READ
     from benchsuite.cli._sources import find_records, load_source, measured_studies
 
+    def load(source: str | None) -> pd.DataFrame:
+        return load_source(find_records(source, home)[0], every_attempt=True, columns=READ)
+
     if study is None and (word in measured_studies(home) or Path(word).exists()):
-        frame = load_source(find_records(word, home)[0], every_attempt=True)
+        frame = load(word)
     else:
-        frame = _of_commit(word, load_source(find_records(study, home)[0], every_attempt=True))
+        frame = _of_commit(word, load(study))
     for problem in frame.attrs.get("problems", []):
         message(f"note: {problem}")
     if machine is not None:
@@ -100,7 +104,7 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
     """
     from benchsuite.host import git
 
-    commits = [c for c in dict.fromkeys(frame["commit"]) if c]
+    commits = [c for c in frame["commit"].unique() if c]
     matching = [c for c in commits if len(word) >= 4 and c.startswith(word.lower())]
     if not matching:  # a branch, a tag, HEAD~2
         commit = git(Path(), "rev-parse", "--verify", "--quiet", word + "^{commit}")

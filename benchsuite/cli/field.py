@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,16 +12,18 @@ import typer
 from benchsuite.cli._app import AsJson, AxisSetting, Home, TaskOption, app, message, print_json
 from benchsuite.cli._progress import State, progress
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.sweep.launchers.isolated import Children
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
-    from benchsuite.field.summary import ModelField
+    from benchsuite.field.effective import EffectiveField
     from benchsuite.grid.case import Case
     from benchsuite.tasks.task import Task
 
-    Exercise = Callable[[Case], tuple[nn.Module, int, Callable[[int, int], Tensor]]]
-
+#: What a child process imports before it looks for a model's field.
+_MODULES = (__name__, "benchsuite.field.summary", "benchsuite.runtime.assemble")
 #: Axes that change a model's field.
 _AXES = (
     "seq_len",
@@ -34,6 +37,61 @@ _AXES = (
 )
 #: Rows of a training batch.
 _BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exercise:
+    """A task whose inputs and head a model gets.
+
+    Attributes:
+        task: Name of the task.
+        options: The task's options.
+        train: Train the model first.
+        steps: Optimiser steps of that training; None: as many as the task's recipe has.
+        chrono: Initialise the gates for long lags.
+    """
+
+    task: str
+    options: dict[str, str]
+    train: bool
+    steps: int | None
+    chrono: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gradient:
+    """Gradient against lag, as in `EffectiveField`.
+
+    Attributes:
+        lags: The lags (K), ascending.
+        norm: Mean norm of the Jacobian (K).
+        norm_error: Its standard error (K).
+        half: Timesteps that hold half of the norm.
+        most: Timesteps that hold 95 %.
+        relative_error: The greatest standard error within those, relative to the norm.
+    """
+
+    lags: np.ndarray
+    norm: np.ndarray
+    norm_error: np.ndarray
+    half: int
+    most: int
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The field of one model, in plain values.
+
+    Attributes:
+        row: Its numbers, as `--json` prints them.
+        notes: A sentence for each thing that is not known or disagrees.
+        gradient: None where no gradient reaches the input, or nothing could be found.
+    """
+
+    row: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    gradient: _Gradient | None = None
 
 
 @app.command(epilog="Example: benchsuite field lstm tcn -a T=512 -o fields")
@@ -82,22 +140,23 @@ def field(
     if steps is not None and not train:
         raise UsageError(f"--steps {steps} needs a training; add --train")
     exercise = _exercise(task, option or [], train=train, steps=steps, chrono=chrono)
-    found: dict[str, ModelField | None] = {}
-    with progress() as display:
+    found: dict[str, _Found] = {}
+    failed = False
+    with Children(*_MODULES) as children, progress() as display:
         for number, case in enumerate(cases, 1):
             if len(cases) > 1:
                 display.show(State(case.model, number, len(cases), always=True))
             try:
-                found[case.model] = _field(case, exercise, causal=causal)
+                found[case.model] = children.call(_field, case, exercise, causal)
             except BenchsuiteError as error:
                 if len(cases) == 1:
                     raise
                 display.note(f"error: {case.model}: {error}")
-                found[case.model] = None
+                found[case.model], failed = _nothing(), True
     for model, result in found.items():
-        for note in result.notes if result is not None else ():
+        for note in result.notes:
             message(f"note: {model}: {note}")
-    rows = [{"model": model, **_plain(result)} for model, result in found.items()]
+    rows = [{"model": model, **result.row} for model, result in found.items()]
     what = f"; {'after training on ' if train else ''}{task}" if task else ""
     figure = _draw(found, cases[0], what, (output or home_of(home) / "field") / "field.svg")
     if as_json:
@@ -106,7 +165,7 @@ def field(
         _print_table(rows, found)
         if figure is not None:
             print(figure)
-    if None in found.values():
+    if failed:
         raise typer.Exit(1)
 
 
@@ -120,17 +179,20 @@ def _cases(models: list[str], axis: list[str]) -> list[Case]:
     return [Case(model=name, **settings) for name in names]
 
 
-def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField:
-    import torch
-
+def _field(case: Case, exercise: _Exercise | None, causal: bool) -> _Found:
+    """Body of a child process: the field of one model."""
     from benchsuite.field.summary import field_of
+    from benchsuite.runtime.assemble import assemble
+    from benchsuite.sweep import processes
 
-    torch.set_num_threads(case.num_threads)
+    processes.limit_memory()
+    module: nn.Module
+    draw: Callable[[int, int], Tensor] | None
     if exercise is None:
-        module, input_size, draw = _module(case), case.input_size, None
+        module, input_size, draw = assemble(case), case.input_size, None
     else:
-        module, input_size, draw = exercise(case)
-    return field_of(
+        module, input_size, draw = _exercised(case, exercise)
+    result = field_of(
         module,
         input_size=input_size,
         seq_len=case.seq_len,
@@ -138,81 +200,88 @@ def _field(case: Case, exercise: Exercise | None, *, causal: bool) -> ModelField
         causal=causal,
         draw=draw,
     )
+    effective = result.effective
+    return _Found(
+        row=result.as_dict(),
+        notes=result.notes,
+        gradient=_gradient(effective) if effective is not None else None,
+    )
+
+
+def _gradient(effective: EffectiveField) -> _Gradient:
+    return _Gradient(
+        lags=effective.lags,
+        norm=effective.norm,
+        norm_error=effective.norm_error,
+        half=effective.quantile(0.5),
+        most=effective.quantile(0.95),
+        relative_error=effective.relative_error,
+    )
+
+
+def _nothing() -> _Found:
+    """The row of a model whose field was not found."""
+    from benchsuite.field.summary import NOT_FOUND
+
+    return _Found(row=NOT_FOUND.as_dict())
 
 
 def _exercise(
     task: str | None, options: list[str], *, train: bool, steps: int | None, chrono: bool
-) -> Exercise | None:
-    """Return a function from a case to its module with the task's head, features and inputs."""
+) -> _Exercise | None:
     if task is None:
         return None
     from benchsuite.catalog.tasks import TASKS
     from benchsuite.cli.train import option_of
 
-    name, given = TASKS.get(task).name, dict(map(option_of, options))
-
-    def put(case: Case) -> tuple[nn.Module, int, Callable[[int, int], Tensor]]:
-        from benchsuite.learning import trainer
-        from benchsuite.learning.predictor import build_predictor
-        from benchsuite.tasks.task import make_task
-
-        def made(seq_len: int, rows: int) -> Task:
-            own = {"seq_len": seq_len, "batch_size": rows, "seed": case.seed}
-            return make_task(name, **own, options=given)
-
-        exercise = made(case.seq_len, _BATCH)
-        recipe = exercise.recipe.replace(
-            chrono=chrono, **({} if steps is None else {"steps": steps})
-        )
-        case = case.replace(mode="train", batch_size=_BATCH)
-        if train:
-            built = trainer.train(case, exercise, recipe).built
-        else:
-            built = build_predictor(case, exercise, chrono=chrono)
-        return (
-            built.module.double(),
-            exercise.input_size,
-            lambda samples, length: made(length, samples).batch(0).x_BTF,
-        )
-
-    return put
+    given = dict(map(option_of, options))
+    name = TASKS.get(task).name
+    return _Exercise(task=name, options=given, train=train, steps=steps, chrono=chrono)
 
 
-def _module(case: Case) -> nn.Module:
-    """The case's model before training."""
-    import torch
+def _exercised(
+    case: Case, exercise: _Exercise
+) -> tuple[nn.Module, int, Callable[[int, int], Tensor]]:
+    """A case's module with the task's head, trained if asked for; its features; its inputs."""
+    from benchsuite.learning import trainer
+    from benchsuite.learning.predictor import build_predictor
+    from benchsuite.tasks.task import make_task
 
-    from benchsuite.runtime.build import build
-    from benchsuite.runtime.match import matched
+    def made(seq_len: int, rows: int) -> Task:
+        own = {"seq_len": seq_len, "batch_size": rows, "seed": case.seed}
+        return make_task(exercise.task, **own, options=exercise.options)
 
-    torch.manual_seed(case.seed)
-    return build(case.model, matched(case)[0])
+    task = made(case.seq_len, _BATCH)
+    steps = {} if exercise.steps is None else {"steps": exercise.steps}
+    recipe = task.recipe.replace(chrono=exercise.chrono, **steps)
+    case = case.replace(mode="train", batch_size=_BATCH)
+    if exercise.train:
+        built = trainer.train(case, task, recipe).built
+    else:
+        built = build_predictor(case, task, chrono=exercise.chrono)
+    return (
+        built.module.double(),
+        task.input_size,
+        lambda samples, length: made(length, samples).batch(0).x_BTF,
+    )
 
 
-def _plain(result: ModelField | None) -> dict[str, Any]:
-    from benchsuite.field.summary import NOT_FOUND
-
-    return (NOT_FOUND if result is None else result).as_dict()
-
-
-def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path) -> Path | None:
+def _draw(found: dict[str, _Found], case: Case, what: str, path: Path) -> Path | None:
     """Write the figure, if there is a gradient to show."""
     from benchsuite.cli._train_output import save
     from benchsuite.report.figures.gradient_by_lag import Curve, lag_figure
 
-    curves = {}
-    for model, result in found.items():
-        effective = result.effective if result is not None else None
-        if effective is None:
-            continue
-        half, most = effective.quantile(0.5), effective.quantile(0.95)
-        curves[model] = Curve(
-            lags=effective.lags,
-            norm=effective.norm,
-            error=effective.norm_error,
-            marks=(half - 1, most - 1),
-            note=f"50 % in {half}, 95 % in {most} steps",
+    curves = {
+        model: Curve(
+            lags=gradient.lags,
+            norm=gradient.norm,
+            error=gradient.norm_error,
+            marks=(gradient.half - 1, gradient.most - 1),
+            note=f"50 % in {gradient.half}, 95 % in {gradient.most} steps",
         )
+        for model, result in found.items()
+        if (gradient := result.gradient) is not None
+    }
     if not curves:
         return None
     title = (
@@ -223,7 +292,7 @@ def _draw(found: dict[str, ModelField | None], case: Case, what: str, path: Path
     return path
 
 
-def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]) -> None:
+def _print_table(rows: list[dict[str, Any]], found: dict[str, _Found]) -> None:
     from rich.table import Table
 
     from benchsuite.cli._output import console, paragraph
@@ -242,8 +311,7 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
     ):
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
-        result = found[row["model"]]
-        effective = result.effective if result is not None else None
+        gradient = found[row["model"]].gradient
         table.add_row(
             row["model"],
             _cell(row["receptive_field"]),
@@ -252,7 +320,7 @@ def _print_table(rows: list[dict[str, Any]], found: dict[str, ModelField | None]
             f"{_cell(row['erf50'])}/{_cell(row['erf95'])}{'*' if row['saturated'] else ''}",
             *(_cell(row[name]) for name in ("centre_of_mass", "half_life")),
             f"{_cell(row['support'])}/{_cell(row['horizon'])}",
-            f"{effective.relative_error:.1%}" if effective is not None else "–",
+            f"{gradient.relative_error:.1%}" if gradient is not None else "–",
         )
     console().print(table)
     note = (

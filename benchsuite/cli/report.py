@@ -39,13 +39,14 @@ def report(
     """
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
-    from benchsuite.report.page import write_report
 
     path, study_home = find_records(source, home_of(home))
     directory = study_home.report if study_home else Path("benchsuite-report")
     frame = load_source(path)
     for problem in frame.attrs["problems"]:
         message(f"note: {problem}")
+    from benchsuite.report.page import write_report
+
     traces = (path if path.is_dir() else path.parent) / "traces"
     written = write_report(
         frame, output or directory, machine=machine, traces=traces, compress=compress

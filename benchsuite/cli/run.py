@@ -179,6 +179,9 @@ def _show(display: Display, state: Progress) -> None:
 
     if (failure := state.failure) is not None:
         display.note(f"{failure.status}: {failure.case.id} {failure.measure}: {failure.reason}")
+    if state.again:
+        count = f"{state.again} measurement{'s' if state.again > 1 else ''}"
+        display.note(f"measuring {count} again: the machine was suspended, slower or busier then")
     if not state.current:
         finished = f", {state.reused} already finished" if state.reused else ""
         text = f"starting asv for {state.total} measurements{finished}"

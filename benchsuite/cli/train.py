@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,16 +25,41 @@ from benchsuite.cli._app import (
     print_json,
 )
 from benchsuite.cli._progress import Display, State, progress
-from benchsuite.errors import BenchsuiteError, Unsupported, UsageError, described
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+from benchsuite.sweep.launchers.isolated import Children
 
 if TYPE_CHECKING:
-    from benchsuite.catalog.tasks import TaskSpec
     from benchsuite.grid.axes import Value
     from benchsuite.grid.case import Case
-    from benchsuite.learning.scores import Continuation
     from benchsuite.learning.trainer import Progress
     from benchsuite.tasks.recipe import Recipe
     from benchsuite.tasks.task import Task
+
+#: What a child process imports before it trains a model.
+_MODULES = (__name__, "benchsuite.learning.scores")
+#: Shortest time between two reports of a training's progress, in seconds.
+_SECONDS_BETWEEN_REPORTS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exercise:
+    """A task with its options and how models are trained on it, for all models of a command.
+
+    Attributes:
+        task: Name of the task.
+        options: The task's options, as they were given.
+        resolved: All options of the task.
+        recipe: How each model is trained.
+        changes: `NAME=VALUE` for each part of the recipe that is not the task's.
+        baselines: Errors of trivial predictions.
+    """
+
+    task: str
+    options: dict[str, str]
+    resolved: dict[str, int]
+    recipe: Recipe
+    changes: list[str]
+    baselines: dict[str, float]
 
 
 @app.command(epilog="Example: benchsuite train delay lstm tcn -t lag=64 -a match=params")
@@ -96,21 +123,21 @@ def train(
     settings = _settings(axis or [], seed)
     options = dict(option_of(text) for text in option or [])
     given = {"steps": steps, "seconds": seconds, "lr": lr, "clip": clip, "patience": patience}
+    given["chrono"] = chrono or None
     cases = [
         Case(**{**spec.axes, **settings, "model": name, "mode": "train"})  # type: ignore[arg-type]
         for name in names
     ]
-    built_task = _task(spec, cases[0], options)
-    recipe = _recipe(built_task.recipe, optimizer, {**given, "chrono": chrono or None})
-    label = "+".join([task, *(f"{name}={value}" for name, value in built_task.options.items())])
-    root = home_of(home) / "train" / label
     runs, loops = [], {}
     try:
-        with progress() as display:
+        with Children(*_MODULES) as children, progress() as display:
+            exercise = children.call(_exercise, spec.name, cases[0], options, optimizer, given)
+            label = [f"{name}={value}" for name, value in exercise.resolved.items()]
+            root = home_of(home) / "train" / "+".join([task, *label])
             for number, case in enumerate(cases, 1):
-                show = partial(_show, display, case.model, number, len(cases))
+                at = number, len(cases)
                 run, loops[case.model] = _run(
-                    case, built_task, recipe, root, resume=resume, show=show
+                    children, case, exercise, root, at, resume=resume, display=display
                 )
                 if run["status"] != "ok":
                     display.note(f"{run['status']}: {case.model}: {run['reason']}")
@@ -120,11 +147,11 @@ def train(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     document = {
         "task": task,
-        "options": dict(built_task.options),
+        "options": exercise.resolved,
         "seq_len": cases[0].seq_len,
         "batch_size": cases[0].batch_size,
         "match": cases[0].match,
-        "baselines": built_task.baseline_errors(),
+        "baselines": exercise.baselines,
         "runs": runs,
     }
     document["files"] = _train_output.write(output or root, document, loops)
@@ -161,11 +188,28 @@ def option_of(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _task(spec: TaskSpec, case: Case, options: dict[str, str]) -> Task:
+def _exercise(
+    name: str, case: Case, options: dict[str, str], optimizer: str | None, given: dict[str, Any]
+) -> _Exercise:
+    """The task and its recipe with the given changes; called in a child process."""
+    task = _task(name, case, options)
+    recipe = _recipe(task.recipe, optimizer, given)
+    usual = task.recipe.identity()
+    return _Exercise(
+        task=name,
+        options=options,
+        resolved=dict(task.options),
+        recipe=recipe,
+        changes=[f"{k}={v}" for k, v in recipe.identity().items() if v != usual[k]],
+        baselines=task.baseline_errors(),
+    )
+
+
+def _task(name: str, case: Case, options: dict[str, str]) -> Task:
     from benchsuite.tasks.task import make_task
 
     return make_task(
-        spec.name,
+        name,
         seq_len=case.seq_len,
         batch_size=case.batch_size,
         seed=case.seed,
@@ -189,20 +233,30 @@ def _recipe(recipe: Recipe, optimizer: str | None, given: dict[str, Any]) -> Rec
 
 
 def _run(
+    children: Children,
     case: Case,
-    task: Task,
-    recipe: Recipe,
+    exercise: _Exercise,
     root: Path,
+    at: tuple[int, int],
     *,
     resume: bool,
-    show: Callable[[Progress], None],
-) -> tuple[dict[str, Any], Continuation | None]:
-    """Train one model; its result, or why there is none, is also written to disk."""
-    from benchsuite.learning import trainer
-    from benchsuite.learning.scores import result_of
+    display: Display,
+) -> tuple[dict[str, Any], _train_output.Loop | None]:
+    """Train one model in a child process; its result, or why there is none, is written to disk.
 
-    changes = [f"{k}={v}" for k, v in recipe.identity().items() if v != task.recipe.identity()[k]]
-    directory = root / "-".join([case.id, *changes])
+    Args:
+        children: Starts the process.
+        case: The case to train.
+        exercise: What it is trained on.
+        root: The directory of all trainings of this task.
+        at: The model's number, from 1, and how many there are.
+        resume: Continue from the checkpoint of an earlier run.
+        display: Shows the progress.
+
+    Raises:
+        UsageError: if this is the only model, and it cannot be used.
+    """
+    directory = root / "-".join([case.id, *exercise.changes])
     result: dict[str, Any] = {
         "model": case.model,
         "case": case.id,
@@ -211,38 +265,71 @@ def _run(
         "directory": str(directory),
     }
     loop = None
+    path = directory / "checkpoint.pt"
     try:
-        outcome = trainer.train(
-            case,
-            task,
-            recipe,
-            path=directory / "checkpoint.pt",
-            resume=resume,
-            on_progress=show,
+        values, loop = children.call(
+            _train, case, exercise, path, at, resume, on_report=display.show
         )
-        values, loop = result_of(outcome)
         result.update(values)
     except Unsupported as reason:
         result.update(status="skipped", reason=str(reason))
-    except UsageError:
-        raise
-    except BenchsuiteError as error:
+    except BenchsuiteError as error:  # a model from outside may fail in any way; the others go on
+        if isinstance(error, UsageError) and at == (1, 1):
+            raise
         result.update(status="failed", reason=str(error))
-    except Exception as error:  # a model from outside may fail in any way; the others go on
-        result.update(status="failed", reason=described(error))
     _train_output.save(directory / "result.json", json.dumps(result, indent=1, allow_nan=False))
     return result, loop
 
 
-def _show(display: Display, model: str, number: int, total: int, state: Progress) -> None:
-    """Show where the training of one of several models stands."""
+def _train(
+    case: Case,
+    exercise: _Exercise,
+    path: Path,
+    at: tuple[int, int],
+    resume: bool,
+    report: Callable[[State], None],
+) -> tuple[dict[str, Any], _train_output.Loop | None]:
+    """Body of the child process: train a model and score it."""
+    from benchsuite.learning import trainer
+    from benchsuite.learning.scores import result_of
+    from benchsuite.sweep import processes
+
+    if case.device == "cpu":
+        processes.limit_memory()
+    reported = -math.inf
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal reported
+        now = time.monotonic()
+        if progress.share >= 1 or now - reported >= _SECONDS_BETWEEN_REPORTS:
+            reported = now
+            report(_state(case.model, at, progress))
+
+    outcome = trainer.train(
+        case,
+        _task(exercise.task, case, exercise.options),
+        exercise.recipe,
+        path=path,
+        resume=resume,
+        on_progress=on_progress,
+    )
+    values, continuation = result_of(outcome)
+    if continuation is None:
+        return values, None
+    return values, _train_output.Loop(
+        continuation.observed_RT[0], continuation.generated_RS[0], continuation.truth_RS[0]
+    )
+
+
+def _state(model: str, at: tuple[int, int], progress: Progress) -> State:
+    """Where the training of one of several models stands."""
     from benchsuite.units import show_clock
 
-    of = f"/{state.steps}" if state.steps is not None else ""
-    left = state.seconds / state.share - state.seconds if state.share else 0.0
+    of = f"/{progress.steps}" if progress.steps is not None else ""
+    left = progress.seconds / progress.share - progress.seconds if progress.share else 0.0
     detail = (
-        f"step {state.step}{of}  loss {state.loss:.3g}  best {state.best:.3g}"
+        f"step {progress.step}{of}  loss {progress.loss:.3g}  best {progress.best:.3g}"
         f"  ETA {show_clock(left)}"
     )
-    share = state.share
-    display.show(State(model, number, total, share=share, detail=detail, always=share >= 1))
+    share = progress.share
+    return State(model, *at, share=share, detail=detail, always=share >= 1)

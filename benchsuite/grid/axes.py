@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from benchsuite.catalog.engines import ENGINES
 from benchsuite.catalog.models import MACHINE, MODELS
-from benchsuite.errors import UsageError, unknown
+from benchsuite.errors import UsageError, quoted, unknown
 
 Value = str | int | bool
 
@@ -50,7 +50,7 @@ class Axis:
         if self.kind is bool:
             text = str(raw).lower()
             if text not in {"true", "false"}:
-                raise UsageError(f"axis {self.name!r}: {raw!r} is neither true nor false")
+                raise UsageError(f"axis {self.name!r}: {quoted(raw)} is neither true nor false")
             return text == "true"
         if self.kind is int:
             return self._parse_int(raw)
@@ -68,12 +68,13 @@ class Axis:
                 raise ValueError
             value = int(str(raw)) if str(raw).replace("-", "").isdecimal() else int("")
         except ValueError:
-            shown = repr(raw) if len(repr(raw)) < 40 else f"{repr(raw)[:40]}…"
-            raise UsageError(f"axis {self.name!r}: {shown} is not allowed; {allowed}") from None
+            raise UsageError(
+                f"axis {self.name!r}: {quoted(raw)} is not allowed; {allowed}"
+            ) from None
         if (self.low is not None and value < self.low) or (
             self.high is not None and value > self.high
         ):
-            raise UsageError(f"axis {self.name!r}: {value} is not allowed; {allowed}")
+            raise UsageError(f"axis {self.name!r}: {quoted(value)} is not allowed; {allowed}")
         return value
 
 
@@ -162,7 +163,8 @@ def parse_assignment(text: str) -> tuple[str, list[Value]]:
     name, equals, values = text.partition("=")
     if not equals:
         raise UsageError(
-            f"axis setting {text!r} has no '='; write NAME=V1,V2 or NAME=LO:HI:*2 or NAME=LO:HI:+32"
+            f"axis setting {quoted(text)} has no '='; write NAME=V1,V2 or NAME=LO:HI:*2 or"
+            " NAME=LO:HI:+32"
         )
     axis = axis_named(name)
     return axis.name, parse_values(axis, values)
@@ -219,7 +221,7 @@ def parse_values(axis: Axis, raw: object) -> list[Value]:
         items = [raw]
     values = list(dict.fromkeys(axis.parse(item) for item in items))
     if not values:
-        raise UsageError(f"axis {axis.name!r}: {raw!r} yields no value; give at least one")
+        raise UsageError(f"axis {axis.name!r}: {quoted(raw)} yields no value; give at least one")
     return values
 
 
@@ -231,17 +233,16 @@ def _expand(axis: Axis, part: str) -> list[object]:
     step = pieces[2] if len(pieces) == 3 else ""
     if len(pieces) != 3 or step[:1] not in {"*", "+"} or not re.fullmatch("[0-9]{1,12}", step[1:]):
         raise UsageError(
-            f"axis {axis.name!r}: {part!r} is not a range; write LO:HI:*FACTOR or LO:HI:+STEP"
+            f"axis {axis.name!r}: {quoted(part)} is not a range; write LO:HI:*FACTOR or LO:HI:+STEP"
         )
     low, high, stride = axis._parse_int(pieces[0]), axis._parse_int(pieces[1]), int(step[1:])
+    where = f"axis {axis.name!r}: {quoted(part)}"
     if stride < (2 if step[0] == "*" else 1):
-        raise UsageError(f"axis {axis.name!r}: {part!r} never ends; use *2 or more, +1 or more")
+        raise UsageError(f"{where} never ends; use *2 or more, +1 or more")
     if low > high:
-        raise UsageError(f"axis {axis.name!r}: {part!r} yields no value; {low} is above {high}")
+        raise UsageError(f"{where} yields no value; {low} is above {high}")
     if step[0] == "+" and (high - low) // stride >= MAX_VALUES:
-        raise UsageError(
-            f"axis {axis.name!r}: {part!r} has more than {MAX_VALUES:,} values; take a wider step"
-        )
+        raise UsageError(f"{where} has more than {MAX_VALUES:,} values; take a wider step")
     values: list[object] = []
     value = low
     while value <= high:

@@ -20,7 +20,7 @@ from benchsuite import units
 from benchsuite.catalog.families import compared
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
-from benchsuite.errors import UsageError, unknown
+from benchsuite.errors import UsageError, quoted, unknown
 from benchsuite.files import read_bytes
 from benchsuite.grid.axes import AXES, Value, axis_named, parse_values
 from benchsuite.grid.case import DEFAULTS, Case, id_part
@@ -44,6 +44,8 @@ MAX_MEASUREMENTS = 200_000
 #: Most bytes of a study file.
 MAX_BYTES = 1 << 20
 _LONGEST_NAME = 120
+#: Most values of an axis that a message lists.
+_MOST_LISTED = 20
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+=,-]{{0,{_LONGEST_NAME - 1}}}")
 
 
@@ -66,9 +68,9 @@ class Budget:
     def __post_init__(self) -> None:
         for name in _BUDGET_KEYS:
             value = getattr(self, name)
-            good = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 86_400
+            good = isinstance(value, int | float) and 0 <= value <= 86_400  # NaN is neither
             if not good or (value == 0 and name != "warmup"):
-                raise UsageError(f"{name} = {value!r} is not allowed; seconds, up to 86400")
+                raise UsageError(f"{name} = {quoted(value)} is not allowed; seconds, up to 86400")
         if self.max_run_time < self.min_run_time:
             raise UsageError(
                 f"max_run_time = {self.max_run_time} is below min_run_time = {self.min_run_time}"
@@ -122,12 +124,14 @@ class Study:
             if measure not in self.measures:
                 raise unknown("measure under [only]", measure, self.measures)
             for name, values in axes.items():
-                own = self.axes.get(name, (_default(name),))
+                own = self.axes[name] if name in self.axes else (_default(name),)
                 for value in values:
                     if value not in own:
+                        listed = ", ".join(map(str, own[:_MOST_LISTED]))
+                        more = ", …" * (len(own) > _MOST_LISTED)
                         raise UsageError(
                             f"study {self.name!r} measures {measure} only at {name}={value}, which"
-                            f" is not among its own: {', '.join(map(str, own))}"
+                            f" is not among its own: {listed}{more}"
                         )
         for model, family in self.families.items():
             _check_family(model, family, f"study {self.name!r}: [families]")
@@ -265,12 +269,12 @@ class Study:
 def _check_family(model: str, family: object, where: str) -> None:
     if model in MODELS.names():
         raise UsageError(
-            f"{where} {model} = {family!r}: {model} is built in, and its family is"
+            f"{where} {model} = {quoted(family)}: {model} is built in, and its family is"
             f" {MODELS.get(model).family}; name models from outside only"
         )
     allowed = [spec.name for spec in compared()]
     if family not in allowed:
-        raise unknown(f"family of {model!r} under [families]", str(family), allowed)
+        raise unknown(f"family of {quoted(model)} under [families]", str(family), allowed)
 
 
 def _kept(values: tuple[Value, ...], changed: tuple[Value, ...] | None) -> tuple[Value, ...]:
@@ -334,6 +338,8 @@ def parse_study(text: str, default_name: str) -> Study:
         raise UsageError(
             f"study {default_name!r} is not valid: {str(error).partition(';')[0]}"
         ) from error
+    if _has_long_number(data):
+        raise UsageError(f"study {default_name!r} is not valid: a number does not fit into 64 bits")
     known = ("name", "description", "measures", "axes", "only", "families", *_BUDGET_KEYS)
     for key in data:
         if key not in known:
@@ -347,7 +353,9 @@ def parse_study(text: str, default_name: str) -> Study:
         raise UsageError(f"study {default_name!r}: [families] must be a table of model = family")
     measures = data.get("measures", ["latency", "peak_memory"])
     if not isinstance(measures, list) or not all(isinstance(m, str) for m in measures):
-        raise UsageError(f"study {default_name!r}: measures = {measures!r} must be a list of names")
+        raise UsageError(
+            f"study {default_name!r}: measures = {quoted(measures)} must be a list of names"
+        )
     return Study(
         name=str(data.get("name", default_name)),
         axes={name: axes[name] for name in AXES if name in axes},
@@ -355,11 +363,20 @@ def parse_study(text: str, default_name: str) -> Study:
         budget=Budget(**{key: _seconds(key, data[key]) for key in _BUDGET_KEYS if key in data}),
         description=str(data.get("description", "")),
         only={
-            measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure}")
+            measure: _parse_axes(raw, f"study {default_name!r}: [only] {measure[:60]}")
             for measure, raw in only.items()
         },
         families=families,
     )
+
+
+def _has_long_number(value: object) -> bool:
+    """Whether there is a whole number in a TOML value that TOML does not allow."""
+    if isinstance(value, dict):
+        return any(map(_has_long_number, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_long_number, value))
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def _seconds(key: str, raw: Any) -> Any:
@@ -369,7 +386,7 @@ def _seconds(key: str, raw: Any) -> Any:
     try:
         return units.parse(raw, "s")
     except ValueError as error:
-        raise UsageError(f"{key} = {raw!r} is not allowed; {error}") from None
+        raise UsageError(f"{key} = {quoted(raw)} is not allowed; {error}") from None
 
 
 def _parse_axes(raw: object, where: str) -> dict[str, tuple[Value, ...]]:

@@ -91,11 +91,13 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
     built = None
     facts: Mapping[str, Any] = {}
     try:
+        watch = Interference() if is_timed(spec) else None
         workload = prepare(record.case)
         if spec.runs:
             workload.build()
         built = time.perf_counter()
-        watch = Interference() if is_timed(spec) else None
+        if watch is not None:
+            watch.start()
         reading: Reading = spec.function()(workload, budget)
         around = watch.columns() if watch is not None else {}
         facts = {**around, **_faults(workload, spec), **reading.provenance}

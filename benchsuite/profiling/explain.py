@@ -20,7 +20,7 @@ from benchsuite.profiling.nesting import PHASES
 from benchsuite.profiling.words import bound_of, sentences
 
 #: Categories bound by arithmetic in a trace without its machine's rates.
-_COMPUTE = frozenset({"matmul", "convolution", "recurrence"})
+_COMPUTE = frozenset({"matmul", "convolution", "recurrence", "transform"})
 _TOP = 12
 
 
@@ -112,6 +112,8 @@ def explain(frame: pd.DataFrame) -> Explanation:
     bounds = _bounds(work, frame, shares, notes.get("pace") or {})
     ops = inside[inside["kind"] == "op"]
     timesteps = (notes.get("axes") or {}).get("seq_len")
+    if not isinstance(timesteps, int) or timesteps < 1:  # another tool's notes
+        timesteps = None
     labelled = int(frame["timestep"].max())
     found: dict[str, Any] = {
         "case": str(notes.get("case") or "trace"),

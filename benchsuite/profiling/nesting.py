@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 PHASES = ("forward", "backward", "optimiser")
-_TIMESTEP = re.compile(r"timestep (\d+)")
+_TIMESTEP = re.compile(r"timestep (\d{1,15})(?!\d)")  # a longer number does not fit
 _NODE = "autograd::engine::evaluate_function"
 #: Tolerance in ns: microseconds with three decimals are not exact in a float.
 _SLACK = 2

@@ -31,7 +31,8 @@ from benchsuite.profiling.trace_file import notes_of, read_trace
 COLUMNS = {
     "op": "name of the operator, range, driver function or kernel",
     "kind": "op, range, runtime (a driver's function) or kernel (device, copies included)",
-    "category": "python, dispatch, matmul, convolution, recurrence, pointwise, reduction, memory",
+    "category": "python, dispatch, matmul, convolution, recurrence, pointwise, reduction, memory,"
+    " transform, other",
     "thread": "process and thread, or device and stream",
     "step": "number of the traced step; -1 outside",
     "phase": "forward, backward or optimiser; empty outside",
@@ -57,7 +58,7 @@ _KINDS = {
 }
 #: Largest time in nanoseconds, and largest size: a column of whole numbers has room for sums.
 _MOST = 1 << 53
-_STEP = re.compile(r"ProfilerStep\s*#(\d+)")
+_STEP = re.compile(r"ProfilerStep\s*#(\d{1,15})")  # a longer number does not fit
 
 
 def load_frame(path: str | Path) -> pd.DataFrame:
@@ -217,14 +218,15 @@ class _Rows:
 
 def _is_shapes(dims: Any) -> bool:
     """Whether arguments' shapes are lists of sizes, or lists of such for lists of tensors."""
-    return all(
-        isinstance(shape, list)
-        and (
-            all(type(size) is int and size >= 0 for size in shape)
-            or (all(isinstance(part, list) for part in shape) and _is_shapes(shape))
-        )
-        for shape in dims
-    )
+    return all(_is_sizes(shape) or _is_list_of_sizes(shape) for shape in dims)
+
+
+def _is_sizes(shape: Any) -> bool:
+    return isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+
+
+def _is_list_of_sizes(shapes: Any) -> bool:
+    return isinstance(shapes, list) and all(map(_is_sizes, shapes))
 
 
 def _text(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
@@ -29,7 +29,9 @@ class _Explanation(TypedDict):
     """The part of an explanation that reports read (see `explain.Explanation`)."""
 
     case: str
+    model: NotRequired[str]
     bound: str
+    bounds: NotRequired[dict[str, _Amount]]
     seconds: _Amount
     shares: dict[str, _Amount]
     sentences: list[str]
@@ -94,6 +96,6 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     if "launch" not in content.get("bounds", ()):
         return content
     msgspec.convert(content, _Earlier)
-    bounds = {_EARLIER[name]: share for name, share in content["bounds"].items()}
+    bounds = {name: content["bounds"][earlier] for earlier, name in _EARLIER.items()}
     content = {**content, "bounds": bounds, "bound": bound_of(bounds)}
     return {**content, "sentences": sentences(content, {})}

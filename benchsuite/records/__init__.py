@@ -9,8 +9,9 @@ leaves only the first row, which `load_records` reports as `crashed`. Rows are n
 
 from benchsuite.records.arrow import write_tables
 from benchsuite.records.frame import load_records, to_frame
+from benchsuite.records.outcomes import settle
 from benchsuite.records.record import Key, Record, RecordFile
-from benchsuite.records.rows import FILE_NAME, latest, read_rows, record_files, settle
+from benchsuite.records.rows import FILE_NAME, read_rows, record_files
 from benchsuite.records.schema import (
     CRASHED,
     FINAL,
@@ -33,7 +34,6 @@ __all__ = [
     "Record",
     "RecordFile",
     "Status",
-    "latest",
     "load_records",
     "read_rows",
     "record_files",

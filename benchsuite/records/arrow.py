@@ -1,16 +1,17 @@
-"""Arrow tables of records: conversion to frames, and reading and writing of table files."""
+"""Columns as frames, and reading and writing of table files."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import DEFAULTS
+from benchsuite.records.columns import Columns, Repeated, arrow_type
+from benchsuite.records.csv_files import defused
 from benchsuite.records.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-#: Columns that hold a list of numbers in each row.
-LISTS = tuple(column.name for column in SCHEMA.values() if column.kind == "floats")
-#: How a cell begins that spreadsheets compute; tabs and line ends before it are ignored by some.
-FORMULA = r"^([=+\-@\t\r])"
 #: Columns that every row has a value of.
 REQUIRED = frozenset(
     {"uid", "status", "schema", *(axis.name for axis in AXES.values() if axis.since == 1)}
@@ -30,84 +27,59 @@ REQUIRED = frozenset(
 MAX_ROWS, MAX_GROUP = 20_000_000, 4 << 30
 #: Rows of the array that stands for a column of one text.
 _PIECE = 10_000
+#: Rows of a table that are written at a time.
+_ROWS = 100_000
 
 
-def stored_schema(lists: Iterable[str] = LISTS) -> pa.Schema:
-    """The schema of the stored columns; of those that hold lists only the given ones."""
-    import pyarrow as pa
+def frame_of(columns: Columns) -> pd.DataFrame:
+    """Columns as a frame, which is all that is left of them; see `_series`."""
+    import pandas as pd
 
-    kinds = {
-        **{"str": pa.large_string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()},
-        "floats": pa.list_(pa.float64()),
-    }
-    chosen = set(lists)
-    return pa.schema(
-        [
-            (column.name, kinds[column.kind])
-            for column in SCHEMA.values()
-            if column.stored and (column.kind != "floats" or column.name in chosen)
-        ]
-    )
+    # Nothing else refers to a column, so that it is released once it is converted.
+    content = {name: _series(name, columns.pop(name)) for name in columns.names}
+    return pd.DataFrame(content, copy=False)
 
 
-def frame_of(table: pa.Table) -> pd.DataFrame:
-    """A table of `stored_schema` as a frame; integers with missing values stay integers.
+def _series(name: str, column: Repeated | pa.ChunkedArray) -> Any:
+    """A column as pandas holds it; integers with missing values stay integers.
 
-    Texts may be dictionaries. A column of one text refers to a short array again and again, so that
-    it takes no space.
+    A column of one text refers to a short array again and again, so that it takes no space.
     """
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
+    kind = SCHEMA[name].kind
+    if isinstance(column, Repeated):
+        if kind == "float":
+            return np.full(column.count, np.nan if column.value is None else column.value, float)
+        if kind == "str" and column.value is not None:
+            piece = pa.array([column.value] * min(column.count, _PIECE), arrow_type(name))
+            whole, rest = divmod(column.count, _PIECE)
+            pieces = [*[piece] * whole, piece.slice(0, rest)] if whole else [piece]
+            return pd.array(pa.chunked_array(pieces), dtype="str")
+        column = pa.chunked_array([column.array(name)])
+    if kind == "str":
+        return pd.array(column.cast(arrow_type(name)).combine_chunks(), dtype="str")
+    if name == "samples":
+        return pd.arrays.ArrowExtensionArray(column)
+    if kind == "floats":  # few rows have one
+        return pd.Series(column.to_pylist(), dtype=object)
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    columns: dict[str, Any] = {}
-    names = table.column_names
-    for name in names:
-        column = table.column(0)
-        table = table.remove_column(0)  # what is converted need not be kept
-        if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
-            columns[name] = pd.array(_texts(column), dtype="str")
-        elif pa.types.is_list(column.type) and name != "samples":  # few rows have one
-            columns[name] = pd.Series(column.to_pylist(), dtype=object)
-        elif pa.types.is_list(column.type):
-            columns[name] = pd.arrays.ArrowExtensionArray(column)
-        else:
-            numbers = column.to_pandas(types_mapper=nullable.get)
-            # Arrow's own memory is read-only; a frame can be assigned to.
-            shared = isinstance(numbers.array, pd.arrays.NumpyExtensionArray)
-            columns[name] = numbers.copy() if shared else numbers
-    return pd.DataFrame(columns, copy=False)
+    numbers = column.to_pandas(types_mapper=nullable.get)
+    # Arrow's own memory is read-only; a frame can be assigned to.
+    shared = isinstance(numbers.array, pd.arrays.NumpyExtensionArray)
+    return numbers.copy() if shared else numbers
 
 
-def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of texts without dictionaries."""
-    import pyarrow as pa
-
-    if not pa.types.is_dictionary(column.type):
-        return column
-    values: Any = column.chunk(0).dictionary if column.num_chunks else []
-    if len(values) != 1 or column.null_count:
-        return column.cast(pa.large_string())
-    piece = pa.repeat(values[0], min(len(column), _PIECE))
-    whole, rest = divmod(len(column), _PIECE)
-    return pa.chunked_array([*[piece] * whole, piece.slice(0, rest)] if whole else [piece])
-
-
-def lengths_of(lists: pd.Series) -> Any:
-    """The number of items in each list of a column, 0 where there is none; an array of integers."""
-    import pyarrow.compute as pc
-
-    return pc.list_value_length(lists.array.__arrow_array__()).fill_null(0).to_numpy(False)
-
-
-def read_parquet(path: Path, lists: Iterable[str], problems: list[str]) -> pd.DataFrame:
-    """Read the stored columns of a `records.parquet`.
+def read_parquet(path: Path, names: Iterable[str], problems: list[str]) -> pd.DataFrame:
+    """Read columns of a `records.parquet`; derived ones are derived again.
 
     Rows with a value that `SCHEMA` does not allow are reported and skipped.
 
     Args:
         path: The file.
-        lists: Columns of lists that are wanted.
+        names: The columns that are wanted.
         problems: A list to which sentences on skipped rows are appended.
 
     Raises:
@@ -116,32 +88,30 @@ def read_parquet(path: Path, lists: Iterable[str], problems: list[str]) -> pd.Da
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = stored_schema(lists)
+    columns = Columns(names)
+    texts = [name for name in columns.read if SCHEMA[name].kind == "str"]
     try:
-        texts = [f.name for f in schema if pa.types.is_large_string(f.type)]
         with parquet.ParquetFile(path) as file:
             _check_size(file.metadata)
             there = file.schema_arrow.names
-        for name in schema.names:
-            if there.count(name) > 1:
-                raise KeyError(f"column {name!r} is there {there.count(name)} times")
-        texts = [name for name in texts if name in there]
-        with parquet.ParquetFile(path, read_dictionary=texts) as file:
-            table = file.read(columns=[name for name in schema.names if name in there])
-        for name in (n for n in schema.names if n not in there):
-            if SCHEMA[name].since == 1:
-                raise KeyError(f"column {name!r} is missing")
+        for column in (column for column in SCHEMA.values() if column.stored):
+            if there.count(column.name) > 1:
+                raise KeyError(f"column {column.name!r} is there {there.count(column.name)} times")
+            if column.name not in there and column.since == 1:
+                raise KeyError(f"column {column.name!r} is missing")
+        with parquet.ParquetFile(path, read_dictionary=[n for n in texts if n in there]) as file:
+            table = file.read(columns=[name for name in columns.read if name in there])
+        for name in (name for name in columns.read if name not in there):
             table = table.append_column(name, _absent(name, len(table)))
-        table = pa.table(
-            [_cast(table[field.name], field.type) for field in schema], names=schema.names
-        )
+        table = pa.table({name: _cast(table[name], arrow_type(name)) for name in columns.read})
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0][:200]
         raise UsageError(
             f"{str(path)!r} is not a table of records ({reason.strip(chr(34))}); name a"
             " records.parquet written by `benchsuite report`, or a records.jsonl"
         ) from error
-    return frame_of(_sound(table, path.name, problems))
+    columns.extend_by(_sound(table, path.name, problems))
+    return frame_of(columns)
 
 
 def _check_size(metadata: Any) -> None:
@@ -234,25 +204,8 @@ def _absent(name: str, length: int) -> Any:
     return pa.nulls(length) if default is None else pa.array([default] * length)
 
 
-def _without_formulas(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column whose texts that begin like a formula have an apostrophe before them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column
-    unique = pc.unique(column)
-    if not pc.any(pc.match_substring_regex(unique, FORMULA), min_count=0).as_py():
-        return column
-    return pc.replace_substring_regex(column, f"(?s){FORMULA}(.*)", r"'\1\2")
-
-
 def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False) -> list[Path]:
     """Write `records.csv` and `records.parquet`, including samples (JSON lists in the CSV).
-
-    A text that a spreadsheet would compute as a formula has an apostrophe before it in the CSV.
-
-    Arrow writes CSV ten times as fast as pandas.
 
     Args:
         frame: A frame of records.
@@ -268,21 +221,44 @@ def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False
     directory.mkdir(parents=True, exist_ok=True)
     name = "records.csv.gz" if compress else "records.csv"
     written = [directory / name, directory / "records.parquet"]
+    first, rest = _table_of(frame.iloc[:_ROWS]), range(_ROWS, len(frame), _ROWS)
+    with (
+        parquet.ParquetWriter(written[1], first.schema, compression="zstd") as table_file,
+        pa.output_stream(written[0], compression="gzip" if compress else None) as out,
+        csv.CSVWriter(out, _for_csv(first).schema) as csv_file,
+    ):
+        tables = itertools.chain(
+            [first], (_table_of(frame.iloc[begin : begin + _ROWS]) for begin in rest)
+        )
+        for table in tables:  # few rows at a time, as the frame is not to be there twice
+            table_file.write_table(table)
+            csv_file.write_table(_for_csv(table))
+    return written
+
+
+def _table_of(frame: pd.DataFrame) -> pa.Table:
+    """Rows of a frame of records as a table."""
+    import pyarrow as pa
+
     plain = frame.copy(deep=False)
     plain.attrs = {}
     # pandas cannot read its own note on a column of Arrow's type for lists.
-    table = pa.Table.from_pandas(plain.drop(columns="samples"), preserve_index=False)
-    samples = pa.chunked_array(pa.array(frame["samples"], pa.list_(pa.float64())))
-    table = table.add_column(frame.columns.get_loc("samples"), "samples", samples)
-    parquet.write_table(table, written[1], compression="zstd")
-    for name in LISTS:
-        texts = [
-            msgspec.json.encode(values).decode() if isinstance(values, list) else ""
-            for values in table[name].to_pylist()
-        ]
-        index = table.schema.get_field_index(name)
-        table = table.set_column(index, name, pa.array(texts, pa.string()))
-    table = pa.table([_without_formulas(c) for c in table.columns], names=table.column_names)
-    with pa.output_stream(written[0], compression="gzip" if compress else None) as out:
-        csv.write_csv(table, out)
-    return written
+    schema = pa.schema([(name, arrow_type(name)) for name in plain.columns if name != "samples"])
+    table = pa.Table.from_pandas(plain.drop(columns="samples"), schema, preserve_index=False)
+    samples = pa.chunked_array(pa.array(frame["samples"], arrow_type("samples")))
+    return table.add_column(frame.columns.get_loc("samples"), "samples", samples)
+
+
+def _for_csv(table: pa.Table) -> pa.Table:
+    """The table with texts alone in the columns that CSV has no type for, and without formulas."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = {}
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_list(column.type):
+            numbers = pc.binary_join(column.cast(pa.list_(pa.string())), ",")
+            column = pc.fill_null(pc.binary_join_element_wise("[", numbers, "]", ""), "")
+        columns[name] = column
+    return defused(pa.table(columns))

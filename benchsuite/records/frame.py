@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from operator import attrgetter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.allocator import collector_paused
 from benchsuite.errors import UsageError, unknown
-from benchsuite.records.arrow import LISTS, frame_of, lengths_of, read_parquet, stored_schema
+from benchsuite.records.arrow import frame_of, read_parquet
+from benchsuite.records.columns import Columns
+from benchsuite.records.outcomes import outcome_of_killed, settled
+from benchsuite.records.portions import gather
 from benchsuite.records.record import Record
-from benchsuite.records.rows import (
-    MEASUREMENT,
-    Row,
-    outcomes_in,
-    record_files,
-    row_type_of,
-)
+from benchsuite.records.rows import record_files, struct_of
 from benchsuite.records.schema import INTERRUPTED, SCHEMA
-from benchsuite.records.upgrade import upgraded
+from benchsuite.records.upgrade import upgrade_needs, upgraded
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
-#: Columns that follow from a row's value and samples.
-DERIVED = tuple(name for name, column in SCHEMA.items() if not column.stored)
-#: Number of rows held as objects at a time; they should fit into the processor's cache.
-_BATCH = 1_000
+#: Columns that distinguish measurements; a later attempt replaces an earlier one.
+MEASUREMENT = (
+    *("study", "case", "measure", "version", "machine", "commit", "tree", "torch"),
+    *("source", "min_run_time"),
+)
+#: The largest number of a group.
+_LARGEST = 1 << 62
+#: Columns that the outcomes of attempts follow from.
+_OUTCOME = ("uid", "status", "reason", "run", "started_at", "timeout", "schema")
 
 
 def load_records(
@@ -43,9 +40,11 @@ def load_records(
     Args:
         path: A record file, a study's directory, a directory with several of them, or the
             `records.parquet` of a report.
-        every_attempt: Keep superseded attempts too, not only the latest of each measurement.
-        columns: The columns that are wanted, all by default. Lists of numbers that are not wanted
-            are not read, and neither is `samples` without the statistics derived from it.
+        every_attempt: Keep the latest attempt of each measurement in each run, not only in the
+            last one; an attempt without a run counts as a run.
+        columns: The columns that are wanted, all by default. Others are neither kept nor validated,
+            but for those that attempts are identified by. Without `samples` the statistics are
+            derived while reading.
 
     Returns:
         The frame; `frame.attrs["problems"]` lists lines that could not be read.
@@ -59,37 +58,66 @@ def load_records(
     for name in wanted:
         if name not in SCHEMA:
             raise unknown("column of records", name, SCHEMA)
-    lists = [
-        name
-        for name in LISTS
-        if name in wanted or (name == "samples" and not set(wanted).isdisjoint(DERIVED))
-    ]
+    names = upgrade_needs(
+        {*wanted, *_OUTCOME, *MEASUREMENT, *(("run", "uid") if every_attempt else ())}
+    )
+    in_order = [name for name in SCHEMA if name in names]
     if path.suffix == ".parquet" and path.is_file():
-        frame = read_parquet(path, lists, problems)
+        frame = read_parquet(path, in_order, problems)
     else:
-        frame = _attempts_of(record_files(path), lists, problems)
+        frame = _attempts_of(record_files(path), in_order, problems)
     frame = upgraded(frame)
     if not len(frame):
         first = f": {problems[0]}" if problems else ""
         raise UsageError(f"no readable record in {str(path)!r}{first}")
-    if not every_attempt:
-        frame = _take(frame, _latest(frame))
-    frame = _with_statistics(frame, wanted)
+    frame = _take(frame, _latest(frame, of_each_run=every_attempt))
+    frame = frame[wanted]
     frame.attrs["problems"] = problems
     return frame
 
 
-def _latest(frame: pd.DataFrame) -> Any:
+def _latest(frame: pd.DataFrame, *, of_each_run: bool = False) -> Any:
     """Positions of each measurement's last attempt that was not interrupted, or of its first."""
     import numpy as np
 
-    group = frame.groupby(list(MEASUREMENT), dropna=False, sort=False).ngroup().to_numpy()
+    same, names = frame, [*MEASUREMENT]
+    if of_each_run:
+        runs = frame["run"].astype("object")
+        same = frame[names].assign(run=runs.where(runs != "", frame["uid"].astype("object")))
+        names.append("run")
+    group = group_numbers(same, names)
     counts = (frame["reason"] != INTERRUPTED).to_numpy(bool)
     position = np.arange(len(frame))
     kept = np.empty(group.max(initial=-1) + 1, int)
     kept[group[::-1]] = position[::-1]
     kept[group[counts]] = position[counts]  # of equal indices the last assignment remains
     return kept
+
+
+def group_numbers(frame: pd.DataFrame, names: Iterable[str]) -> Any:
+    """The number of each row's group, in the order of the groups' first rows.
+
+    As pandas' `groupby(…, dropna=False, sort=False).ngroup()`, in less time and memory, above all
+    where many of the columns have one value.
+
+    Args:
+        frame: Rows.
+        names: Columns whose values the rows of a group have in common.
+
+    Returns:
+        Integers from 0 on, (rows,).
+    """
+    import numpy as np
+    import pandas as pd
+
+    group, count = np.zeros(len(frame), np.int64), 1
+    for name in names:
+        code, distinct = pd.factorize(frame[name], use_na_sentinel=False)
+        if count * len(distinct) > _LARGEST:
+            group, found = pd.factorize(group)
+            count = len(found)
+        group, count = group * len(distinct) + code, count * len(distinct)
+    return pd.factorize(group)[0]
 
 
 def _take(frame: pd.DataFrame, positions: Any) -> pd.DataFrame:
@@ -102,94 +130,64 @@ def _take(frame: pd.DataFrame, positions: Any) -> pd.DataFrame:
     return taken
 
 
-def _attempts_of(files: list[Path], lists: list[str], problems: list[str]) -> pd.DataFrame:
-    """One row per attempt, in the order they began: `rows.settle`, but as columns."""
+def _attempts_of(files: list[Path], names: list[str], problems: list[str]) -> pd.DataFrame:
+    """One row per attempt, in the order they began: `outcomes.settle`, but as columns."""
     import numpy as np
 
-    indices = array("q")
+    columns = Columns(names)
+    ends = []
+    for file in files:
+        gather(file, columns, problems)
+        ends.append(len(columns))
+    frame = frame_of(columns)
+    started = (frame["status"] == "started").to_numpy(bool)
+    uids = frame["uid"].array.__arrow_array__()
+    kept, killed = [np.empty(0, int)], []
+    for begin, end in zip(
+        [0, *ends], ends, strict=False
+    ):  # equal uids of two files do not mean one
+        of_file = settled(uids.slice(begin, end - begin), started[begin:end])
+        kept.append(begin + of_file.rows)
+        killed += [
+            (int(begin + of_file.rows[place]), int(begin + after) if after >= 0 else -1)
+            for place, after in zip(of_file.unfinished, of_file.after, strict=True)
+        ]
+    if killed:
+        frame = _with_outcomes(frame, killed)
+    return _take(frame, np.concatenate(kept))
 
-    def ended() -> Iterator[Any]:
-        row_type = row_type_of(tuple(lists))
-        for file in files:
-            before = len(indices)  # attempts of this file come after all earlier ones
-            for index, row in outcomes_in(file, row_type, problems):
-                indices.append(before + index)
-                yield row
 
-    with collector_paused():  # rows hold no cycles: looking for some takes a quarter of the time
-        # Nothing else refers to the table, so that each column is released once it is converted.
-        frame = frame_of(_columns(ended(), lists))
-    index = np.frombuffer(indices, np.int64) if indices else np.empty(0, np.int64)
-    last = np.full(index.max(initial=-1) + 1, -1)
-    last[index] = np.arange(len(index))  # of equal indices the last assignment remains
-    return _take(frame, last[last >= 0])
+def _with_outcomes(frame: pd.DataFrame, killed: list[tuple[int, int]]) -> pd.DataFrame:
+    """The frame with status and reason of attempts that were killed.
+
+    Args:
+        frame: Rows.
+        killed: Positions of the attempt's first row, and of the next attempt's or -1.
+    """
+    parts = frame[["started_at", "timeout", "run"]]
+    firsts = parts.iloc[[row for row, _ in killed]].to_dict("records")
+    nexts = parts.iloc[[max(after, 0) for _, after in killed]].to_dict("records")
+    changes = [
+        outcome_of_killed(_known(row), _known(following) if after >= 0 else None)
+        for row, following, (_, after) in zip(firsts, nexts, killed, strict=True)
+    ]
+    frame = frame.copy(deep=False)
+    for name in ("status", "reason"):
+        column = frame[name].array.copy()
+        column[[row for row, _ in killed]] = [change[name] for change in changes]
+        frame[name] = column
+    return frame
+
+
+def _known(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The columns of a row that have a value."""
+    return {name: value for name, value in row.items() if value == value}
 
 
 def to_frame(rows: Iterable[Mapping[str, Any] | Record]) -> pd.DataFrame:
     """Rows or records as a frame with all columns of `SCHEMA`, statistics derived from samples."""
     dicts = (item.to_row() if isinstance(item, Record) else item for item in rows)
-    found = (Row(**{name: row[name] for name in row if name in SCHEMA}) for row in dicts)
-    return _with_statistics(frame_of(_columns(found, LISTS)), SCHEMA)
-
-
-def _columns(rows: Iterator[Any], lists: Iterable[str]) -> pa.Table:
-    """The stored columns of objects of type `Row`; texts are dictionaries, to take little space."""
-    import pyarrow as pa
-
-    schema = stored_schema(lists)
-    chunks: list[list[pa.Array]] = [[] for _ in schema]
-    read = attrgetter(*schema.names)
-    while batch := list(map(read, itertools.islice(rows, _BATCH))):
-        for chunk, column, values in zip(chunks, schema, zip(*batch, strict=True), strict=True):
-            if pa.types.is_large_string(column.type) and column.name != "uid":
-                chunk.append(_encoded(values))
-            else:
-                chunk.append(pa.array(values, column.type))
-    text = pa.dictionary(pa.int32(), pa.large_string())
-    columns = []
-    for column in schema:
-        chunk = chunks.pop(0)  # the chunks of one column at a time exist twice
-        if column.type == pa.large_string() and column.name != "uid":
-            columns.append(pa.chunked_array(chunk, None if chunk else text).unify_dictionaries())
-        else:
-            columns.append(pa.chunked_array(chunk, column.type))
-    return pa.table(columns, names=schema.names)
-
-
-def _encoded(values: tuple[str, ...]) -> pa.DictionaryArray:
-    """Texts as an array with a dictionary; most columns have one value in a whole batch."""
-    import pyarrow as pa
-
-    if values.count(values[0]) == len(values):
-        zeros = pa.repeat(pa.scalar(0, pa.int32()), len(values))
-        return pa.DictionaryArray.from_arrays(zeros, pa.array(values[:1], pa.large_string()))
-    return pa.array(values, pa.large_string()).dictionary_encode()
-
-
-def _with_statistics(frame: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame:
-    """The wanted columns, with the interval, the quartiles and the number of samples.
-
-    The interval of an exact value is the value itself; a single sample has no interval. Rows with
-    equally many samples are computed together.
-    """
-    import numpy as np
-    import pandas as pd
-
-    from benchsuite.stats import stacked, summarise_columns
-
-    names = list(wanted)
-    if set(names).isdisjoint(DERIVED):
-        return frame[names]
-    value = frame["value"].to_numpy(float)
-    ok = (frame["status"] == "ok").to_numpy(bool) & ~np.isnan(value)
-    count = np.where(ok, lengths_of(frame["samples"]), 0)
-    exact = np.where(ok & (count == 0), value, np.nan)
-    derived = {name: exact.copy() for name in DERIVED if name != "n_samples"}
-    for rows, sets in stacked(frame["samples"]):
-        usable = ok[rows]
-        if sets.shape[1] > 1 and usable.any():
-            summary = summarise_columns(sets[usable].T)
-            for name, column in derived.items():
-                column[rows[usable]] = getattr(summary, name)
-    number = np.where(ok, np.maximum(count, 1), 0)
-    return frame.assign(**derived, n_samples=pd.array(number, dtype="Int64"))[names]
+    columns = Columns(SCHEMA)
+    row_type = struct_of(*columns.read)
+    columns.extend(row_type(**{name: row[name] for name in row if name in SCHEMA}) for row in dicts)
+    return frame_of(columns)

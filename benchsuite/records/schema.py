@@ -59,6 +59,8 @@ class Column:
 
 #: Largest number of a column: its square is still a finite float, as statistics need.
 _LARGEST = 1e100
+#: Smallest number above zero that is analysed: the square of its inverse is a finite float, too.
+SMALLEST = 1e-100
 #: The longest text of a column.
 _LONGEST = 10_000
 #: The longest text of a column that identifies something.

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchsuite import analysis
+from benchsuite.records.csv_files import write_csv
 from benchsuite.report.tables import Cell, Table, plain, varies
 
 #: Measures whose lines are compared.
@@ -40,7 +41,7 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
     """Write all of them as one CSV file."""
     path = directory / FILE_NAME
     named = [table.assign(measure=measure) for measure, table in tables.items()]
-    pd.concat(named or [pd.DataFrame()]).to_csv(path, index=False)
+    write_csv(pd.concat(named or [pd.DataFrame()]), path)
     return path
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from benchsuite.catalog.models import MACHINE
 from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
-from benchsuite.measures.interference import notes_on_interference
+from benchsuite.measures.interference import disturbed, notes_on_interference
 from benchsuite.records import CRASHED, FINAL, INTERRUPTED, Key, Record, provenance, settle
 from benchsuite.records.home import StudyHome
 from benchsuite.records.schema import SUSPENDED
@@ -40,6 +40,8 @@ _POLL_SECONDS = 0.1
 _ASV_CODES = {0, 2}
 #: How often asv is started again in vain, and for what was suspended.
 _RESTARTS = 2
+#: Largest share of disturbed timings that are measured again; above it the whole machine is busy.
+_DISTURBED_SHARE = 0.25
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Progress:
         failed: Number of ended ones that are neither ok nor skipped.
         current: Case and measure that are being measured.
         failure: The record of the measurement that has just failed, reported once.
+        again: Number of measurements that are about to be repeated, reported once.
         eta: Estimated seconds to the end; None before any measurement has ended.
     """
 
@@ -62,6 +65,7 @@ class Progress:
     failed: int = 0
     current: str = ""
     failure: Record | None = None
+    again: int = 0
     eta: float | None = None
 
 
@@ -133,11 +137,10 @@ def run_study(
         check_identity(study, processors)
         done = {} if fresh else {key: row for key, row in known.items() if row.status in FINAL}
         del known
-        watch = _Watch(
-            Progress(total=len(wanted), reused=len(done)),
-            Remaining({key: wanted[key] for key in wanted if key not in done}, study.budget),
-            on_progress,
-        )
+        remaining = Remaining(study.budget)
+        remaining.add({key: wanted[key] for key in wanted if key not in done})
+        progress = Progress(total=len(wanted), reused=len(done))
+        watch = _Watch(progress, remaining, wanted, on_progress)
         notes = notes_on_checkout()
         commit = provenance.checkout().get("commit")
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
@@ -183,7 +186,8 @@ class _Run:
     """Runs asv over what is left, again where its processes were killed.
 
     A start of asv that was killed is followed by another for the measurements not yet tried, as
-    long as each start ends at least one attempt. What the system suspended is measured again.
+    long as each start ends at least one attempt. What the system suspended is measured again, and,
+    once, what was timed while the machine was slower or busier than in the rest of the run.
 
     Attributes:
         file: The record file.
@@ -222,19 +226,27 @@ class _Run:
                 if lost := sum(map(len, left.values())):
                     words = asv.last_words(log)
                     self.notes.append(f"{lost} measurements left no record: {words} (see {log})")
-                left = _narrowed(wanted, self._was_suspended)
+                again = self._suspended() if repeats < _RESTARTS else set()
+                again |= set() if repeats else self._disturbed()
+                left = _narrowed(wanted, again.__contains__)
                 repeats += 1
-                if not left or repeats > _RESTARTS:
+                if not left:
                     return
+                watch.repeat(again)
             elif fruitless > (_RESTARTS if code < 0 else 0):
                 raise BenchsuiteError(
                     f"asv ended with exit code {code}: {asv.last_words(log)};"
                     f" all of its output is in {log}"
                 )
 
-    def _was_suspended(self, key: Key) -> bool:
-        record = self.ended.get(key)
-        return record is not None and record.reason.startswith(SUSPENDED)
+    def _suspended(self) -> set[Key]:
+        return {key for key, record in self.ended.items() if record.reason.startswith(SUSPENDED)}
+
+    def _disturbed(self) -> set[Key]:
+        """Keys of disturbed timings; none if they are so many that a repetition would be too."""
+        keys = {record.key for record in disturbed(self.ended.values())}
+        timed = sum("calibration" in record.provenance for record in self.ended.values())
+        return keys if len(keys) <= _DISTURBED_SHARE * timed else set()
 
     def _start(self, left: _Left, tail: Tail, watch: _Watch) -> int:
         """Run asv once; its exit code."""
@@ -276,6 +288,7 @@ class _Watch:
     Args:
         progress: Progress before the run begins.
         remaining: Estimate of the time of the remaining measurements.
+        wanted: Case and measure of every measurement of the study.
         report: Called with the progress.
         clock: Monotonic seconds.
     """
@@ -284,17 +297,27 @@ class _Watch:
         self,
         progress: Progress,
         remaining: Remaining,
+        wanted: plan.Wanted,
         report: Callable[[Progress], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._progress, self._remaining, self._report = progress, remaining, report
-        self._clock = clock
+        self._wanted, self._clock = wanted, clock
         self._under_way: Record | None = None
         self._since = 0.0  # the end of the last measurement, or the start of the first
 
     def start(self) -> None:
         """Report the run's start."""
         self._report(self._progress)
+
+    def repeat(self, keys: Collection[Key]) -> None:
+        """Report that measurements are about to be taken again, in addition to the others."""
+        progress = self._progress
+        self._remaining.add({key: self._wanted[key] for key in keys})
+        progress.total += len(keys)
+        progress.again, progress.failure = len(keys), None
+        self._report(progress)
+        progress.again = 0
 
     def take(self, record: Record) -> None:
         """Update the progress with a record that was appended."""
@@ -331,8 +354,15 @@ def _close_interrupted(place: StudyHome, tail: Tail) -> None:
 
 
 def _settled(tail: Tail) -> dict[Key, Record]:
-    """Records of this run, dead attempts included, by key."""
-    return {record.key: record for record in map(Record.from_row, settle(tail.rows()))}
+    """The last record of each measurement of this run, by key; dead attempts are included.
+
+    An interrupted repetition does not replace what was measured before it.
+    """
+    last: dict[Key, Record] = {}
+    for record in map(Record.from_row, settle(tail.rows())):
+        if record.key not in last or record.reason != INTERRUPTED:
+            last[record.key] = record
+    return last
 
 
 def _balance(

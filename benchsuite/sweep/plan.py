@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,12 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.records import INTERRUPTED, Key
 from benchsuite.records.attempts import attempt_key
+from benchsuite.records.outcomes import attempts
 from benchsuite.records.record import key_of
-from benchsuite.records.rows import RowBase, attempts, rows_as
+from benchsuite.records.rows import RowBase, rows_of_attempts
 
 #: Key → case and measure, in asv's order: measures as the study has them, then its points.
 Wanted = Mapping[Key, tuple[Case, str]]
-#: Columns of `key_of`, in its order.
-_KEY = (
-    *("case", "measure", "version", "machine", "commit", "tree", "torch", "source"),
-    "min_run_time",
-)
 
 
 class _Base(RowBase):
@@ -74,35 +71,44 @@ def points(study: Study, measure: str) -> list[Key]:
 def _keys(study: Study, name: str) -> Iterator[tuple[Key, tuple[Case, str]]]:
     spec = MEASURES.get(name)
     by_model: dict[str, Key] = {}  # keys of one model differ in the case alone
-    for case in _cases(study, name):
+    for identity, case in _cases(study, name):
         key = by_model.get(case.model)
         if key is None:
             key = by_model[case.model] = attempt_key(case, spec, study.budget)
-        yield (case.id, *key[1:]), (case, name)
+        yield (identity, *key[1:]), (case, name)
 
 
-def _cases(study: Study, name: str) -> Iterator[Case]:
-    """`study.cases(name)`, with every value checked once and not once per case."""
+def _cases(study: Study, name: str) -> Iterator[tuple[str, Case]]:
+    """Id and case of `study.cases(name)`, with every value checked once and not once per case."""
     params = study.params_of(name)
     parsed = all(AXES[axis].parse(value) == value for axis in params for value in params[axis])
     special = MEASURES.get(name).of_machine or "input_size" in params
     if special or not parsed or "auto" in params["device"]:
-        yield from study.cases(name)
+        yield from ((case.id, case) for case in study.cases(name))
         return
-    base = study.case([values[0] for values in params.values()]).as_dict()
+    names = list(AXES)
+    values = list(study.case([values[0] for values in params.values()]).as_dict().values())
+    places = [names.index(axis) for axis in params]
     follows = not study.axes.get("input_size", (0,))[0]  # it is the hidden size then
-    for point in itertools.product(*params.values()):
-        values = {**base, **dict(zip(params, point, strict=True))}
+    hidden, inputs = names.index("hidden_size"), names.index("input_size")
+    points = itertools.product(*params.values())
+    for (identity, _), point in zip(study.case_ids(name), points, strict=True):
+        for place, value in zip(places, point, strict=True):
+            values[place] = value
         if follows:
-            values["input_size"] = values["hidden_size"]
-        yield _checked(values)
+            values[inputs] = values[hidden]
+        yield identity, _checked(values)
 
 
-def _checked(values: Mapping[str, Any]) -> Case:
-    """A case of values that are known to be allowed."""
+#: Functions that set each field of a frozen case.
+_SETTERS = tuple(Case.__dict__[name].__set__ for name in AXES)
+
+
+def _checked(values: Sequence[Any]) -> Case:
+    """A case of values that are known to be allowed, in the order of `AXES`."""
     case = object.__new__(Case)
-    for name, value in values.items():
-        object.__setattr__(case, name, value)
+    for assign, value in zip(_SETTERS, values, strict=True):
+        assign(case, value)
     return case
 
 
@@ -123,7 +129,8 @@ def outcomes(
     """
     found: dict[Key, tuple[int, Any]] = {}
     own = {key: key for key in keys}
-    for index, row in attempts(rows_as(row_type, path)) if path.exists() else ():
+    rows = rows_of_attempts(row_type, path) if path.exists() else ()
+    for index, row in attempts(rows, attrgetter("uid", "status")):
         if processors is not None:
             processors.add((row.machine, row.cpu))
         key = own.get(_key(row))
@@ -135,4 +142,14 @@ def outcomes(
 
 
 def _key(row: Any) -> Key:
-    return key_of(**{name: getattr(row, name) for name in _KEY})
+    return key_of(
+        case=row.case,
+        measure=row.measure,
+        version=row.version,
+        machine=row.machine,
+        commit=row.commit,
+        tree=row.tree,
+        torch=row.torch,
+        source=row.source,
+        min_run_time=row.min_run_time,
+    )

@@ -1,4 +1,4 @@
-"""Processes of a run: ending with their parent, time they could run, and the OOM killer's count.
+"""Processes of a run: ending with their parent, time they could run, and memory.
 
 asv runs in a process, its forkserver in a second, and each case in a third. Any of them may be
 killed, and none may outlive its parent: it would go on measuring beside the next run.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import tempfile
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from benchsuite import host
 from benchsuite.errors import UsageError
 
 #: File in a run's private directory: measure → asv's indices of the points to measure.
@@ -25,6 +27,8 @@ _PR_SET_PDEATHSIG = 1
 #: adds a directory of 24 and a name of 7.
 _LONGEST_DIRECTORY = 60
 _SHORT_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm")
+#: Share of free memory that a case may take before its allocations fail.
+_MEMORY_SHARE = 0.9
 
 
 def end_with_parent(parent: int, sign: signal.Signals = signal.SIGKILL) -> None:
@@ -43,6 +47,16 @@ def kill_first() -> None:
     """Make the kernel's OOM killer choose this process before the others of the run."""
     with suppress(OSError):  # a read-only /proc; the kernel then takes the largest process
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def limit_memory() -> None:
+    """Make allocations fail before the machine runs out of memory, so that one case fails alone."""
+    with Path("/proc/self/status").open(encoding="ascii") as lines:
+        used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+    limit = used + int(_MEMORY_SHARE * host.free_memory())
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 class RunningClock:

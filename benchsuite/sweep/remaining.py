@@ -56,20 +56,22 @@ class Remaining:
     """Estimate of the seconds that the measurements not yet ended will take.
 
     Args:
-        wanted: Key → case and name of the measure, for every measurement of this run.
         budget: The study's time limits.
     """
 
-    def __init__(self, wanted: Mapping[Key, tuple[Case, str]], budget: Budget) -> None:
-        self._left = {
-            key: (_group(case, name), guess(case, MEASURES.get(name), budget))
-            for key, (case, name) in wanted.items()
-        }
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._left: dict[Key, tuple[tuple[str, str, str], float]] = {}
         self._to_go: dict[tuple[str, str, str], float] = defaultdict(float)
-        for group, seconds in self._left.values():
-            self._to_go[group] += seconds
         self._groups: dict[tuple[str, str, str], _Sums] = defaultdict(_Sums)
         self._measures: dict[tuple[str, str], _Sums] = defaultdict(_Sums)
+
+    def add(self, wanted: Mapping[Key, tuple[Case, str]]) -> None:
+        """Count measurements as not yet ended: key → case and name of the measure."""
+        for key, (case, name) in wanted.items():
+            group, seconds = _group(case, name), guess(case, MEASURES.get(name), self._budget)
+            self._left[key] = group, seconds
+            self._to_go[group] += seconds
 
     def ended(self, key: Key, seconds: float) -> None:
         """Count a measurement as ended after `seconds` on the clock; unknown keys are ignored."""

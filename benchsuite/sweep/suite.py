@@ -11,7 +11,6 @@ forks.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from benchsuite.grid.study import Study, load_study
 from benchsuite.records import Record, home
 from benchsuite.records.home import StudyHome
 from benchsuite.records.provenance import CHECKOUT
+from benchsuite.sweep import processes
 from benchsuite.sweep.guards import resolve_device
 
 #: The text of a benchmark module, in this repository, in asv's directory of a study and in the
@@ -47,8 +47,6 @@ STUDY_FILE = "study.toml"
 #: Seconds by which asv's limit is above our own, which leaves a record with the reason.
 _GRACE_SECONDS = 30.0
 _ASV_UNITS = {"s": "seconds", "B": "bytes", "1": "count"}
-#: Share of free memory that a case may take before its allocations fail.
-_MEMORY_SHARE = 0.9
 
 
 class CaseBenchmark:
@@ -81,7 +79,7 @@ class CaseBenchmark:
     def _record(self, *point: Value) -> Record:
         case, budget = self.study.case(point), self.study.budget
         if case.device == "cpu":
-            _limit_memory()
+            processes.limit_memory()
         from benchsuite.measures.attempt import measure
 
         return measure(
@@ -179,13 +177,3 @@ def _warm_up() -> None:
     provenance.software()
     host.hardware()
     provenance.checkout()
-
-
-def _limit_memory() -> None:
-    """Make allocations fail before the machine runs out of memory, so that one case fails alone."""
-    with Path("/proc/self/status").open(encoding="ascii") as lines:
-        used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
-    limit = used + int(_MEMORY_SHARE * host.free_memory())
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard == resource.RLIM_INFINITY or limit < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

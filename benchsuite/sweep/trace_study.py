@@ -15,7 +15,7 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.profiling.written import EXPLANATION
 from benchsuite.records.home import StudyHome
-from benchsuite.sweep.launchers.isolated import call_in_child
+from benchsuite.sweep.launchers.isolated import Children
 
 #: A trace may take this much longer than a measurement of the same case.
 _RECORDING_SECONDS = 120.0
@@ -60,12 +60,13 @@ def trace_study(
         for case in selected(study)
         if fresh or not (directory / case.id.replace("/", "_") / EXPLANATION).exists()
     ]
-    for number, case in enumerate(cases, 1):
-        on_case(case, number, len(cases))
-        try:
-            call_in_child(_trace, case, directory, limit=limit)
-        except BenchsuiteError as error:
-            notes.append(f"no trace of {case.id}: {error}")
+    with Children("benchsuite.profiling.trace_case") as children:
+        for number, case in enumerate(cases, 1):
+            on_case(case, number, len(cases))
+            try:
+                children.call(_trace, case, directory, limit=limit)
+            except BenchsuiteError as error:
+                notes.append(f"no trace of {case.id}: {error}")
     return notes
 
 

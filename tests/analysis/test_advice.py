@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchsuite.analysis import advices, advise, fit_surface, validation
+from benchsuite.analysis import advices, advise, fit_surface, newest, validation
+from benchsuite.analysis.advice import COLUMNS
+from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
 from benchsuite.analysis.surface import MIN_CELLS, conformal
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
@@ -158,6 +160,17 @@ def test_the_ranking_is_that_of_the_truth(make_record):
     assert found.coverage >= 0.9
 
 
+@pytest.mark.parametrize("same", [{1}, {2}, {1, 2}])
+def test_one_batch_or_width_does_not_show_what_grows_with_it(make_record, same):
+    grid = [point for point in GRID if all(point[axis] == GRID[0][axis] for axis in same)]
+    found = advise(
+        to_frame(rows(make_record, grid=grid)),
+        {"seq_len": 300, "batch_size": 1, "hidden_size": 32},
+    )
+    assert found.ranking
+    assert not any("of its time is" in entry["reason"] for entry in found.ranking)
+
+
 def test_fields_parameters_and_errors_stand_beside(make_record):
     own = list(rows(make_record))
     for t in (64, 128, 256, 512, 1024):
@@ -260,6 +273,29 @@ def test_few_cells_answer_for_themselves_only(make_record):
         UsageError, match="axes batch_size, hidden_size are missing; add -a batch_size=… -a hidden"
     ):
         advise(one, {"seq_len": 64})
+
+
+def test_columns_that_advice_does_not_read_are_not_needed(make_record):
+    frame = to_frame([*rows(make_record), *rows(make_record, mode="train")])
+    narrow = frame[list(COLUMNS)]
+    assert advices(newest(narrow), POINT) == advices(newest(frame), POINT)
+    cell = frame[frame["seq_len"] == 64].groupby(["model", "measure"]).head(1)
+    at = {"seq_len": 64, "batch_size": 1, "hidden_size": 32}
+    with pytest.raises(IntervalsMissingError):
+        advise(cell[list(COLUMNS)], at)
+    assert advise(cell[[*COLUMNS, *INTERVALS]], at) == advise(cell, at)
+
+
+def test_few_cells_on_the_command_line_have_the_intervals_of_their_samples(
+    run_command, make_record, tmp_path
+):
+    file = RecordFile(tmp_path / "records.jsonl")
+    samples = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
+    file.append(make_record(seq_len=8, value=1.3, samples=samples))
+    words = ("--study", str(file.path), "-a", "T=8", "-a", "B=1", "-a", "H=64", "--json")
+    code, out, err = run_command("advise", *words)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["ranking"][0]["latency"] == {"value": 1.3, "low": 1.0, "high": 1.6}
 
 
 def test_constant_times_and_duplicates(make_record):

@@ -2,12 +2,15 @@
 
     python tests/faults/early_interrupt.py [ROUNDS]
 
-Prints, for SIGINT after 0 to 0.6 s, how many commands ended with a traceback. Before Python has
-started (the first 0.02 to 0.05 s) no program can answer the signal; such ends are listed apart.
+Prints, for SIGINT after 0 to 0.6 s, how many commands ended with a traceback: those of
+`python -m benchsuite` and of the command `benchsuite`, if it is installed. Before Python has started
+(the first 0.02 to 0.05 s: `site`, `runpy`, the command's script) no program can answer the signal;
+such ends are listed apart.
 """
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,15 +19,16 @@ from pathlib import Path
 
 import benchsuite
 
-COMMAND = [sys.executable, "-m", "benchsuite", "list"]
+MODULE = [sys.executable, "-m", "benchsuite", "list"]
+DELAYS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.12, 0.2, 0.3, 0.4, 0.6)
 #: Directory of the suite, which is in every traceback of its own.
 PACKAGE = str(Path(benchsuite.__file__).parent)
 
 
-def interrupted(seconds: float) -> tuple[int, str]:
+def interrupted(command: list[str], seconds: float) -> tuple[int, str]:
     """Exit code and standard error of a command that is interrupted after so many seconds."""
     with subprocess.Popen(
-        COMMAND, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
@@ -40,13 +44,18 @@ def outcome(code: int, err: str) -> str:
 
 def main() -> None:
     """Print a line for each delay."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in a shell's background
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    script = shutil.which("benchsuite")
+    commands = [MODULE, *([[script, "list"]] if script else [])]
     bad = 0
-    for delay in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.4, 0.6):
-        ends = [outcome(*interrupted(delay)) for _ in range(rounds)]
-        bad += ends.count("traceback")
-        print(f"{delay:.2f} s: " + ", ".join(f"{ends.count(e)} {e}" for e in sorted(set(ends))))
-    print(f"tracebacks of the suite: {bad}")
+    for command in commands:
+        print(" ".join(command[-3:]))
+        for delay in DELAYS:
+            ends = [outcome(*interrupted(command, delay)) for _ in range(rounds)]
+            bad += ends.count("traceback")
+            print(f"{delay:.2f} s: " + ", ".join(f"{ends.count(e)} {e}" for e in sorted(set(ends))))
+    print(f"tracebacks of the suite: {bad} of {rounds * len(DELAYS) * len(commands)}")
     sys.exit(bool(bad))
 
 

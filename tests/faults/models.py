@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 
@@ -22,17 +23,20 @@ class _Does(torch.nn.Module):
         return x
 
 
-def slow():
-    return _Does(lambda: time.sleep(0.02), 4)
+def gated():
+    """Waits at batch size 2 until the gate is open (see `tools.Project`)."""
+    gate = Path(os.environ["FAULT_GATE"])
+
+    def fault():
+        (gate / "reached").touch()
+        while not (gate / "open").exists():
+            time.sleep(0.02)
+
+    return _Does(fault)
 
 
 def kills_its_group():
     return _Does(lambda: os.killpg(0, signal.SIGKILL))
-
-
-def waits():
-    """Takes five seconds at batch size 2."""
-    return _Does(lambda: time.sleep(5))
 
 
 def fills_shared_memory():

@@ -16,16 +16,30 @@ MARK = "BENCHSUITE_FAULT_TEST"
 
 
 class Project:
-    """A git repository, with its results and the environment of its runs."""
+    """A git repository, with its results and the environment of its runs.
+
+    The model `models:gated` reports the case of batch size 2 by the file `reached` in the directory
+    `gate`, and waits there until `open_gate` is called: a fault happens in the middle of that case.
+    """
 
     def __init__(self, path):
-        self.path, self.mark = path, uuid.uuid4().hex
+        self.path, self.mark, self.gate = path, uuid.uuid4().hex, path / "gate"
+        self._started = []
+        self.gate.mkdir()
         git = ["git", "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost"]
         subprocess.run(["git", "init", "-q", path], check=True)
         subprocess.run([*git, "commit", "-qm", "start", "--allow-empty"], check=True)
         paths = os.pathsep.join([str(Path(__file__).parent), str(HERE), str(HERE.parent)])
         self.env = {**os.environ, "PYTHONPATH": paths, "BENCHSUITE_MACHINE": "testbed"}
-        self.env |= {"PYTHONSAFEPATH": "1", MARK: self.mark}
+        self.env |= {"PYTHONSAFEPATH": "1", MARK: self.mark, "FAULT_GATE": str(self.gate)}
+
+    def reached(self):
+        """Wait until the case of batch size 2 is under way."""
+        self.wait_for((self.gate / "reached").exists)
+
+    def open_gate(self):
+        """Let the case of batch size 2, now and later, go on."""
+        (self.gate / "open").touch()
 
     def study(self, name="s", models="lstm", batches="1:4:+1", timeout=60):
         """The words of `benchsuite run` for a small study."""
@@ -40,42 +54,56 @@ class Project:
     def command(self, *words):
         return [sys.executable, "-m", "benchsuite", *words]
 
-    def run(self, *words, timeout=240, prefix=(), **env):
-        return subprocess.run(
+    def run(self, *words, prefix=(), **env):
+        """Run a command to its end."""
+        process = self.start(*words, prefix=prefix, **env)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def start(self, *words, prefix=(), **env):
+        """Start a command, in a session of its own: it cannot kill the process of the tests."""
+        process = subprocess.Popen(
             [*prefix, *self.command(*words)],
             cwd=self.path,
             env={**self.env, **env},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-    def start(self, *words, **env):
-        return subprocess.Popen(
-            self.command(*words),
-            cwd=self.path,
-            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def end(self):
+        """Kill what is left of a test that was skipped or failed, and forget it."""
+        self.signal(KILL)
+        for process in self._started:
+            process.wait()
+            process.stdout.close()
+            process.stderr.close()
 
     def rows(self, name="s"):
-        file = self.path / ".benchsuite" / name / "records.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = self.records(name).read_text().splitlines() if self.records(name).exists() else []
         return [json.loads(line) for line in lines]
 
-    def wait_for(self, condition, seconds=120):
+    def records(self, name="s"):
+        return self.path / ".benchsuite" / name / "records.jsonl"
+
+    def wait_for(self, condition, seconds=60):
         """Wait for a condition, which is called again and again; its value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if value := condition():
                 return value
             time.sleep(0.02)
-        raise AssertionError("waited in vain")
+        raise AssertionError(
+            f"waited {seconds} s in vain; processes: {self.processes()}; rows: {self.rows()}"
+        )
 
     def ok(self, name="s"):
-        return [row for row in self.rows(name) if row["status"] == "ok"]
+        """Batch sizes of the cases that were measured, in order."""
+        return [row["batch_size"] for row in self.rows(name) if row["status"] == "ok"]
 
     def processes(self):
         """Processes of this project's runs: id → command line."""

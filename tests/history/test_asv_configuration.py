@@ -75,12 +75,17 @@ def test_asv_stores_torch_versions_in_separate_files(monkeypatch):
     ],
     ids=["torch", "machine", "commit", "device", "threads", "code"],
 )
-def test_records_of_different_environments_do_not_replace_each_other(make_record, changes):
-    from benchsuite.records import latest
+def test_records_of_different_environments_do_not_replace_each_other(
+    make_record, changes, tmp_path
+):
+    from benchsuite.records import RecordFile, load_records
 
     one, other = make_record(commit="a" * 40), make_record(**{"commit": "a" * 40, **changes})
     assert one.key != other.key
-    assert len(latest([one.to_row(), other.to_row()])) == 2
+    file = RecordFile(tmp_path / "records.jsonl")
+    for record in (one, other):
+        file.append(record)
+    assert len(load_records(file.path)) == 2
 
 
 def test_asv_distinguishes_devices_and_threads():

@@ -1,12 +1,13 @@
-"""How long records take to load and to report, how much memory, and how that grows with records.
+"""How long records take to load, to report and to advise from, and how much memory.
 
-    python tests/perf/records.py [--large] [--load] [--resume] [SIZE …]
+    python tests/perf/records.py [--large] [--only load] [SIZE …]
 
-Generates record files of 20,000 and 200,000 rows with raw samples, each with the start of its
-attempt as well, and reads each in a separate process. `--large` adds 2,000,000, which are loaded
-only: their file takes 4 GB while it is there. `--load` leaves out the report everywhere.
-`--resume` prints instead what it takes to find out what is left of a study of 200,000 finished
-cases, and to list a home of 10,000 studies. A benchmark, not a test.
+Generates record files of 20,000 and 200,000 attempts, each with its first row and with raw samples,
+and reads each in processes of their own: all columns (`load`), `benchsuite report` and `benchsuite
+advise`, whose times include the start of Python and the reading. `--large` adds 2,000,000 attempts,
+whose file takes 4.5 GB in TMPDIR while it is there. `--only` may be given several times. Memory is
+the peak of the process and, added to it, that of its largest child process. A benchmark, not a
+test.
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from benchsuite.catalog.measures import MEASURES
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import load_study
 from benchsuite.records import FILE_NAME, Record
-from benchsuite.records.attempts import new_attempt
 
 MODELS = (
     *("lstm", "gru", "lstm_cell", "gru_cell", "lstm_peephole", "lstm_peephole_diag"),
@@ -34,85 +36,32 @@ MODELS = (
 )
 LENGTHS = tuple(64 << k for k in range(8))
 COMMITS = ("1" * 40, "2" * 40)
+#: Attempts whose samples are drawn together.
+_DRAWN = 10_000
 SIZES, LARGE = (20_000, 200_000), 2_000_000
 
+#: What is measured → limits in seconds on the clock for 200,000 and 2,000,000 attempts.
+STAGES = {"load": (5, 30), "report": (20, 60), "advise": (None, 10)}
+
 _CHILD = """
-import resource, sys, time
-from pathlib import Path
-from benchsuite.records import load_records
-def clock():
-    return time.perf_counter(), time.process_time()
-def since(start):
-    return " ".join(str(now - then) for now, then in zip(clock(), start))
-start = clock()
-frame = load_records(sys.argv[1])
-loaded, reported, page = since(start), "0 0", 0
-most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if sys.argv[2]:
-    from benchsuite.report import write_report
-    start = clock()
-    page = write_report(frame, Path(sys.argv[2]))["index"].stat().st_size
-    reported = since(start)
-whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(frame), loaded, most / 2**20, reported, whole / 2**20, page / 1e6)
+import json, os, resource, sys, time
+stage, path, output = sys.argv[1:]
+began = time.perf_counter()
+if stage == "load":
+    from benchsuite.records import load_records
+    rows = len(load_records(path))
+else:
+    from benchsuite.cli import app
+    words = {"report": [path, "-o", output],
+             "advise": ["--study", path, "-a", "T=300", "-a", "B=1", "-a", "H=64"]}[stage]
+    app([stage, *words], standalone_mode=False)
+    rows = 0
+seconds = time.perf_counter() - began
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+busy = sum(own.ru_utime + own.ru_stime for own in used)
+memory = [own.ru_maxrss / 2**20 for own in used]
+print("\\n" + json.dumps([seconds, busy, *memory, rows]))
 """
-
-_RESUME = """
-import resource, sys, time
-from pathlib import Path
-from benchsuite.grid.study import load_study
-from benchsuite.records.attempts import finished_keys, study_keys
-start = time.perf_counter(), time.process_time()
-study = load_study(sys.argv[1])
-known = finished_keys(Path(sys.argv[2]))
-wanted = dict(study_keys(study))
-left = sum(key not in known for key in wanted)
-took = time.perf_counter() - start[0], time.process_time() - start[1]
-most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(f"{len(wanted):,} measurements, {len(known):,} finished, {left} left:"
-      f" {took[0]:.1f} s ({took[1]:.1f} s of processor), {most:.2f} GiB")
-"""
-_LIST = """
-import sys, time
-from pathlib import Path
-from benchsuite.cli._sources import measured_studies
-start = time.perf_counter(), time.process_time()
-names = measured_studies(Path(sys.argv[1]))
-print(f"{len(names):,} studies: {time.perf_counter() - start[0]:.2f} s"
-      f" ({time.process_time() - start[1]:.2f} s of processor)")
-"""
-
-
-def resume() -> None:
-    """Print the cost of planning a resumed study, and of listing many studies."""
-    axes = {
-        "model": ["lstm", "gru", "tcn", "conv"],
-        "seq_len": list(range(1, 626)),
-        "batch_size": list(range(1, 11)),
-        "hidden_size": [8, 16, 32, 64],
-        "mode": ["infer"],
-    }
-    study = load_study("quick").derive(axes, measures=["latency"], name="many").with_device("cpu")
-    with tempfile.TemporaryDirectory() as directory:
-        (definition := Path(directory) / "s.toml").write_text(study.to_toml(), encoding="utf-8")
-        file = Path(directory) / FILE_NAME
-        spec, samples = MEASURES.get("latency"), (1e-3,) * 15
-        with file.open("w", encoding="utf-8") as out:
-            for number, case in enumerate(study.cases("latency")):
-                if number == study.size // 2:
-                    continue  # the one that is left
-                start = new_attempt(case, spec, study.budget, study="many", run="r")
-                for record in (start, start.replace(status="ok", value=1e-3, samples=samples)):
-                    out.write(json.dumps(record.to_row(), separators=(",", ":")) + "\n")
-        print(f"{file.stat().st_size / 1e6:,.0f} MB of records")
-        child = [sys.executable, "-c", _RESUME, str(definition), str(file)]
-        subprocess.run(child, check=True)
-    with tempfile.TemporaryDirectory() as directory:
-        for number in range(10_000):
-            place = Path(directory) / f"study{number}"
-            place.mkdir()
-            (place / FILE_NAME).touch()
-        subprocess.run([sys.executable, "-c", _LIST, directory], check=True)
 
 
 def cases() -> Iterator[Case]:
@@ -159,7 +108,8 @@ def write_records(path: Path, count: int) -> None:
         setup_duration=0.02,
         provenance=provenance,
     ).to_row()
-    with path.open("w", encoding="utf-8") as out:
+    encode = msgspec.json.Encoder().encode
+    with path.open("wb") as out:
         for index, case in enumerate(itertools.islice(cases(), -(-count // len(COMMITS)))):
             own = {**common, **case.as_dict(), "case": case.id}
             rank = 1 + MODELS.index(case.model)
@@ -169,14 +119,29 @@ def write_records(path: Path, count: int) -> None:
                 number = index * len(COMMITS) + attempt
                 row = {**own, "commit": commit, "uid": f"{number:016x}"}
                 row["started_at"] = 1.8e9 + number
-                out.write(json.dumps(row, separators=(",", ":")) + "\n")
-                noise = rng.normal(0, 0.03) + rng.normal(0, 0.04, rng.integers(10, 21))
-                samples = true * np.exp(noise)
-                row |= {"status": "ok", "value": np.median(samples), "samples": samples.tolist()}
+                out.write(encode(row) + b"\n")
+                if number % _DRAWN == 0:  # many at a time, as each call takes long
+                    factors = np.exp(
+                        rng.normal(0, 0.03, (_DRAWN, 1)) + rng.normal(0, 0.04, (_DRAWN, 20))
+                    )
+                    lengths = rng.integers(10, 21, _DRAWN).tolist()
+                samples = (true * factors[number % _DRAWN, : lengths[number % _DRAWN]]).tolist()
+                row |= {"status": "ok", "value": statistics.median(samples), "samples": samples}
                 if number % 200 == 199:
                     row |= {"status": "failed", "reason": "RuntimeError: out of luck"}
                     del row["value"], row["samples"]
-                out.write(json.dumps(row, separators=(",", ":")) + "\n")
+                out.write(encode(row) + b"\n")
+
+
+def measured(stage: str, file: Path) -> list[float]:
+    """Seconds, seconds of processor, GiB of the process and of its largest child, and rows."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, stage, str(file), str(file.with_name("report"))],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -184,39 +149,32 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("sizes", metavar="SIZE", nargs="*", type=int, default=SIZES)
     options.add_argument("--large", action="store_true")
-    options.add_argument("--load", action="store_true")
-    options.add_argument("--resume", action="store_true")
+    options.add_argument("--only", action="append", choices=STAGES)
     own = options.parse_args()
-    if own.resume:
-        resume()
-        return
-    print("limits at 200,000: load 5 s, report 20 s, 1.5 GiB, page 5 MB; linear")
-    before: list[float] = []
+    before: dict[str, tuple[int, float]] = {}
     for size in (*own.sizes, *([LARGE] if own.large else [])):
         with tempfile.TemporaryDirectory() as directory:
-            file, report = Path(directory) / FILE_NAME, str(Path(directory) / "report")
+            file = Path(directory) / FILE_NAME
+            began = time.perf_counter()
             write_records(file, size)
-            if own.load or size == LARGE:
-                report = ""
-            done = subprocess.run(
-                [sys.executable, "-c", _CHILD, str(file), report],
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            written = time.perf_counter() - began
             megabytes = file.stat().st_size / 1e6
-        rows, loaded, busy, most, reported, busy_too, whole, page = map(float, done.stdout.split())
-        print(f"{size:,} attempts, {megabytes:,.0f} MB → {rows:,.0f} rows")
-        print(f"  load   {loaded:6.1f} s ({busy:.1f} s of processor), {most:.2f} GiB")
-        if report:
-            times = f"{reported:6.1f} s ({busy_too:.1f} s of processor), {whole:.2f} GiB"
-            print(f"  report {times}, page {page:.1f} MB")
-        if before:
-            ratios = [busy / before[1]] + ([busy_too / before[2]] if report else [])
-            growth = " and ".join(f"{ratio:.1f}" for ratio in ratios)
-            print(f"  {size / before[0]:.0f} times the attempts took {growth} times the processor")
-        before = [size, busy, busy_too]
-        sys.stdout.flush()
+            print(f"{size:,} attempts, {megabytes:,.0f} MB, written in {written:.0f} s", flush=True)
+            for stage, (limit, limit_large) in STAGES.items():
+                if own.only and stage not in own.only:
+                    continue
+                load = os.getloadavg()[0]
+                seconds, busy, most, of_child, rows = measured(stage, file)
+                goal = limit_large if size == LARGE else limit if size == SIZES[-1] else None
+                line = f"  {stage:6} {seconds:6.1f} s, {busy:.1f} s of processor"
+                line += f", {most:.2f} + {of_child:.2f} GiB, load {load:.1f}"
+                line += f" → {rows:,.0f} rows" if rows else ""
+                line += f" (limit {goal} s)" if goal else ""
+                if stage in before:
+                    size_before, busy_before = before[stage]
+                    line += f"; {busy / busy_before:.1f} × for {size / size_before:.0f} × as many"
+                before[stage] = size, busy
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

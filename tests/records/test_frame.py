@@ -17,8 +17,17 @@ from hypothesis import strategies as st
 
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
-from benchsuite.records import SCHEMA, SCHEMA_VERSION, load_records, to_frame, write_tables
-from benchsuite.records.rows import MEASUREMENT, Row, _fault_of
+from benchsuite.records import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    load_records,
+    portions,
+    rows,
+    to_frame,
+    write_tables,
+)
+from benchsuite.records.frame import MEASUREMENT, group_numbers
+from benchsuite.records.rows import Row, _fault_of
 from benchsuite.stats import stacked, summarise
 
 #: Records of schema 1, which lack axes and columns that were added later.
@@ -56,9 +65,11 @@ def plain_frame(lines, *, every_attempt):
     latest = {}
     for row in settled:
         key = tuple(row.get(name) for name in MEASUREMENT)
+        if every_attempt:  # the latest of each run
+            key += (row.get("run") or row["uid"],)
         if key not in latest or row.get("reason") != "interrupted":
             latest[key] = row
-    kept = settled if every_attempt else list(latest.values())
+    kept = list(latest.values())
     columns = {
         name: pd.Series([row.get(name) for row in kept], dtype=DTYPES[column.kind])
         for name, column in SCHEMA.items()
@@ -157,14 +168,94 @@ def test_the_fast_reader_equals_the_simple_one(nasty, every_attempt):
     assert any("schema 3 is newer than 2; update benchsuite, skipped" in p for p in problems)
 
 
+@pytest.mark.parametrize("block", [7, 1000])
+def test_lines_may_be_longer_than_a_block(nasty, monkeypatch, block):
+    expected = load_records(nasty)
+    monkeypatch.setattr(rows, "_BLOCK", block)
+    pd.testing.assert_frame_equal(load_records(nasty), expected)
+
+
+def end_at_once(*_, **__):
+    raise OSError(11, "Resource temporarily unavailable")
+
+
+@pytest.mark.parametrize("fault", ["", "failing", "not started", "cut off"])
+def test_several_processes_read_what_one_does(nasty, monkeypatch, fault):
+    expected = load_records(nasty, every_attempt=True)
+    monkeypatch.setattr(portions, "LEAST", nasty.stat().st_size // 9)
+    monkeypatch.setattr(portions, "_processes", lambda: 3)
+    if fault == "not started":
+        monkeypatch.setattr(portions.subprocess, "Popen", end_at_once)
+    elif fault:
+        code = {"failing": "raise SystemExit(3)", "cut off": "print('{\"portion\": ')"}[fault]
+        monkeypatch.setattr(portions, "_CODE", code)
+    parse, here = portions._parse, []
+    monkeypatch.setattr(portions, "_parse", lambda *own: here.append(own[1]) or parse(*own))
+    frame = load_records(nasty, every_attempt=True)
+    assert len(here) == (3 if fault else 1)
+    pd.testing.assert_frame_equal(frame, expected)
+    assert frame.attrs["problems"] == expected.attrs["problems"]
+
+
+def test_portions_begin_with_an_attempt(nasty, monkeypatch):
+    monkeypatch.setattr(portions, "LEAST", 1000)
+    data = nasty.read_bytes()
+    with nasty.open("rb") as file:
+        found = portions._beginnings(file, 8)
+    assert found[0] == 0
+    assert len(found) > 4
+    for at in found[1:]:
+        assert data[at - 1 : at] == b"\n"
+        assert data[at : at + 9] == b'{"model":'
+
+
+def test_a_frame_has_the_wanted_columns_alone(nasty):
+    whole = load_records(nasty)
+    for names in (
+        ["n_samples", "status"],
+        ["looped"],
+        ["ci_low", "unbounded", "case"],
+        ["samples"],
+    ):
+        pd.testing.assert_frame_equal(load_records(nasty, columns=names), whole[names])
+
+
+@pytest.mark.parametrize("names", [["seq_len"], ["case", "commit", "value"], ["uid"], []])
+def test_groups_are_those_of_pandas(nasty, names, monkeypatch):
+    frame = load_records(nasty, every_attempt=True)
+    expected = frame.groupby(names, dropna=False, sort=False).ngroup() if names else 0 * frame.index
+    assert (group_numbers(frame, names) == expected).all()
+    monkeypatch.setattr("benchsuite.records.frame._LARGEST", 100)
+    assert (group_numbers(frame, names) == expected).all()
+
+
+def test_tables_are_written_part_by_part(nasty, tmp_path, monkeypatch):
+    frame = load_records(nasty)
+    frame.loc[0, "value"] = 13402841453.906765
+    whole = [path.read_bytes() for path in write_tables(frame, tmp_path / "whole")][:1]
+    monkeypatch.setattr("benchsuite.records.arrow._ROWS", 7)
+    csv, parquet = write_tables(frame, tmp_path / "parts")
+    assert [csv.read_bytes()] == whole
+    pd.testing.assert_frame_equal(
+        load_records(parquet), load_records(tmp_path / "whole/records.parquet")
+    )
+    texts = pd.read_csv(csv, keep_default_na=False, dtype=str)["samples"]
+    lists = [json.loads(text) if text else None for text in texts]
+    assert lists == [own if isinstance(own, list) else None for own in frame["samples"]]
+
+
 def test_files_of_a_directory_are_kept_separate(nasty):
-    """Equal uids in different files are different attempts."""
+    """Equal uids in different files are different attempts; a copy of a run counts once."""
     one = load_records(nasty, every_attempt=True)
-    other = nasty.parent / "more" / "records.jsonl"
+    other = nasty.parent / "more" / "records.jsonl"  # read first
     other.parent.mkdir()
     other.write_bytes(nasty.read_bytes())
+    same = load_records(nasty.parent, every_attempt=True)
+    pd.testing.assert_frame_equal(same, one)
+    other.write_bytes(nasty.read_bytes().replace(b'"run": "r"', b'"run": "s"'))
     both = load_records(nasty.parent, every_attempt=True)
-    pd.testing.assert_frame_equal(both, pd.concat([one, one], ignore_index=True))
+    expected = pd.concat([one.assign(run="s"), one], ignore_index=True)
+    pd.testing.assert_frame_equal(both, expected)
     assert len(load_records(nasty.parent)) == len(load_records(nasty))
 
 
@@ -230,5 +321,7 @@ def test_records_of_schema_1_still_load(tmp_path):
     assert frame["unbounded"].sum() == 24
     assert "peak_memory" not in set(frame["measure"])  # it counted tensors alone
     assert (frame["measure"] == "tensor_memory").sum() == 648
+    for name in ("kernel", "looped", "unbounded", "measure", "value"):
+        assert load_records(PUBLISHED, columns=[name])[name].equals(frame[name])
     _, parquet = write_tables(frame, tmp_path)
     pd.testing.assert_frame_equal(load_records(parquet), frame)

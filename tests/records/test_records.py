@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import multiprocessing
@@ -14,16 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.axes import AXES
-from benchsuite.grid.study import load_study
 from benchsuite.records import (
     SCHEMA,
     Record,
     RecordFile,
-    attempts,
-    latest,
     load_records,
     read_rows,
     rows,
@@ -31,6 +28,7 @@ from benchsuite.records import (
     to_frame,
     write_tables,
 )
+from benchsuite.records.csv_files import write_csv
 from benchsuite.stats import summarise
 
 
@@ -93,13 +91,13 @@ def test_tables_read_back_as_they_were(file, make_record, tmp_path):
     file.append(make_record(samples=[1.0, 2.0]))
     file.append(make_record(measure="parameters", unit="1", value=10.0))
     frame = load_records(file.path)
-    csv, parquet = write_tables(frame, tmp_path / "out")
+    table, parquet = write_tables(frame, tmp_path / "out")
     again = pd.read_parquet(parquet)
     assert [list(s) if s is not None else None for s in again["samples"]] == [[1.0, 2.0], None]
     pd.testing.assert_frame_equal(
         again.drop(columns="samples"), frame.drop(columns="samples"), check_dtype=False
     )
-    text = pd.read_csv(csv)
+    text = pd.read_csv(table)
     assert list(text.columns) == list(SCHEMA)
     assert json.loads(text["samples"][0]) == [1.0, 2.0]
 
@@ -181,19 +179,21 @@ def test_lines_that_are_not_records_are_reported(file, make_record, line, words)
     assert words in problem
 
 
-def test_later_attempts_supersede_earlier_ones_unless_interrupted(make_record):
-    rows = [
-        make_record(value=1.0).to_row(),
-        make_record(value=2.0).to_row(),
-        make_record(status="failed", reason="interrupted").to_row(),
-        make_record(seq_len=16, value=9.0).to_row(),
-        make_record(seq_len=16, status="timeout", reason="x").to_row(),
-        make_record(value=3.0, commit="other").to_row(),
-        make_record(seq_len=8, status="failed", reason="x").to_row(),
-        make_record(seq_len=8, value=4.0).to_row(),
-    ]
-    outcomes = [(row["status"], row.get("value")) for row in latest(rows)]
-    assert outcomes == [("ok", 2.0), ("timeout", None), ("ok", 3.0), ("ok", 4.0)]
+def test_later_attempts_supersede_earlier_ones_unless_interrupted(file, make_record):
+    for record in (
+        make_record(value=1.0),
+        make_record(value=2.0),
+        make_record(status="failed", reason="interrupted"),
+        make_record(seq_len=16, value=9.0),
+        make_record(seq_len=16, status="timeout", reason="x"),
+        make_record(value=3.0, commit="other"),
+        make_record(seq_len=8, status="failed", reason="x"),
+        make_record(seq_len=8, value=4.0),
+    ):
+        file.append(record)
+    frame = load_records(file.path)
+    assert frame["status"].tolist() == ["ok", "timeout", "ok", "ok"]
+    assert frame["value"].dropna().tolist() == [2.0, 3.0, 4.0]
 
 
 def test_every_attempt_can_be_loaded(file, make_record):
@@ -361,35 +361,6 @@ def test_lines_that_others_append_while_a_run_is_followed_are_skipped(file, make
     assert rows.tail_rows(file.path.with_name("absent"), 5) == ([], 5)
 
 
-def test_keys_of_finished_measurements_are_those_of_the_records(file, make_record):
-    attempts_made = [
-        make_record(seq_len=4),
-        make_record(seq_len=8, status="failed", reason="why"),
-        make_record(seq_len=16, min_run_time=0.5, provenance={"tree": "t", "source": "s"}),
-        make_record(seq_len=4, status="failed", reason="interrupted"),
-        make_record(seq_len=32, status="timeout", reason="why"),
-        make_record(seq_len=32, status="crashed", reason="why"),
-        make_record(seq_len=64, status="started"),
-    ]
-    for record in attempts_made:
-        file.append(record)
-    known = attempts.finished(file.path)
-    assert attempts.finished_keys(file.path) == {key: own.status for key, own in known.items()}
-    assert len(known) == 2
-    assert attempts.finished_keys(file.path.with_name("absent")) == {}
-
-
-def test_keys_of_a_study_are_those_of_its_attempts():
-    study = load_study("quick").derive({"seq_len": [4, 8]}, measures=["latency", "matmul_rate"])
-    study = study.with_device("cpu")
-    expected = [
-        (attempts.attempt_key(case, MEASURES.get(name), study.budget), name)
-        for name in study.measures
-        for case in study.cases(name)
-    ]
-    assert list(attempts.study_keys(study)) == expected
-
-
 def test_columns_that_are_not_wanted_are_not_read(file, make_record):
     file.append(make_record(samples=[1.0, 2.0, 4.0], value=2.0))
     frame = load_records(file.path, columns=["seq_len", "value"])
@@ -432,7 +403,19 @@ def test_a_cell_of_the_csv_is_not_a_formula(file, make_record, tmp_path):
     file.append(
         make_record(machine="=cmd|' /C calc'!A0", status="failed", reason="-1+1", study="@x")
     )
-    csv, _ = write_tables(load_records(file.path), tmp_path / "out")
-    row = pd.read_csv(csv, keep_default_na=False).iloc[0]
+    table, _ = write_tables(load_records(file.path), tmp_path / "out")
+    row = pd.read_csv(table, keep_default_na=False).iloc[0]
     assert row["machine"] == "'=cmd|' /C calc'!A0"
     assert (row["reason"], row["study"]) == ("'-1+1", "'@x")
+
+
+def test_numbers_in_a_csv_stay_numbers(tmp_path):
+    texts = ["-1", "+2.5", "-1e-05", "-x", "-1-1", "+", "\t1", "\r1", "\n1", "a=1", ""]
+    frame = pd.DataFrame({"=name": texts, "number": [-float(k) for k in range(len(texts))]})
+    write_csv(frame, path := tmp_path / "t.csv")
+    with path.open(newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == ["'=name", "number"]
+    changed = {"-x", "-1-1", "+", "\t1", "\r1", "\n1"}
+    assert [row[0] for row in rows] == [f"'{t}" if t in changed else t for t in texts]
+    assert [float(row[1]) for row in rows] == frame["number"].tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
 import re
 import shutil
@@ -110,6 +112,23 @@ def test_a_report_to_publish_has_its_table_gzipped(make_record, tmp_path):
     assert written["csv"].name == "records.csv.gz"
     assert len(pd.read_csv(written["csv"])) == 1
     assert 'href="records.csv.gz"' in written["index"].read_text()
+
+
+def test_no_cell_of_any_table_is_a_formula(study, tmp_path):
+    renamed = {"lstm": "=evil:lstm", "tcn": "@evil:tcn", "lstm_cell": "+evil:cell"}
+    hostile = study.assign(model=study["model"].map(renamed), machine="-cmd")
+    hostile.attrs = study.attrs
+    write_report(hostile, tmp_path)
+    tables = sorted(tmp_path.glob("*.csv"))
+    assert len(tables) >= 8
+    defused = 0
+    for path in tables:
+        with path.open(newline="", encoding="utf-8") as file:
+            for cell in itertools.chain.from_iterable(csv.reader(file)):
+                defused += cell.startswith(("'=", "'@", "'+", "'-"))
+                if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+                    float(cell)
+    assert defused > 4 * len(study)
 
 
 def test_the_page_shows_every_case_and_every_failure(page):

@@ -47,7 +47,7 @@ def test_asv_finds_its_benchmarks_and_measures_them(repository, monkeypatch):
     """As asv does it: with the module's globals, a class per measure and a point of its parameters."""
     for variable in (suite.STUDY, suite.home.VARIABLE, suite.CHECKOUT):
         monkeypatch.setenv(variable, "")  # set by the benchmark module, and restored afterwards
-    monkeypatch.setattr(suite, "_limit_memory", lambda: None)
+    monkeypatch.setattr(suite.processes, "limit_memory", lambda: None)
     assert Config.load("asv.conf.json").benchmark_dir == "benchmarks"
     module = runpy.run_path("benchmarks/measures.py")
     classes = {name: made for name, made in module.items() if hasattr(made, "study")}

@@ -28,11 +28,34 @@ def test_the_plan_has_the_cases_and_keys_of_the_study(name):
     wanted = plan.wanted(study)
     for measure in study.measures:
         cases = study.cases(measure)
-        assert list(plan._cases(study, measure)) == cases
+        assert list(plan._cases(study, measure)) == [(case.id, case) for case in cases]
         assert plan.points(study, measure)[-1] == attempt_key(
             cases[-1], MEASURES.get(measure), study.budget
         )
         assert wanted[plan.points(study, measure)[0]] == (cases[0], measure)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"seq_len": [4, 8]},
+        {"input_size": [1, 8], "hidden_size": [8, 16]},
+        {"match": ["params"], "num_threads": [2], "seed": [0, 1], "bidirectional": [False, True]},
+        {"device": ["cpu"], "dtype": ["float64"], "allocator": ["held", "default"]},
+    ],
+)
+def test_the_plan_makes_cases_and_keys_without_checking_each(axes):
+    from benchsuite.catalog.measures import MEASURES
+    from benchsuite.records.attempts import attempt_key
+
+    study = load_study("quick").derive(axes, measures=["latency", "matmul_rate"])
+    study = study.with_device("cpu")
+    expected = {
+        attempt_key(case, MEASURES.get(name), study.budget): (case, name)
+        for name in study.measures
+        for case in study.cases(name)
+    }
+    assert list(plan.wanted(study).items()) == list(expected.items())
 
 
 def test_a_value_that_an_axis_does_not_allow_is_refused_by_the_plan():
@@ -41,18 +64,45 @@ def test_a_value_that_an_axis_does_not_allow_is_refused_by_the_plan():
         plan.wanted(study)
 
 
+def outcomes_of(file, *records, **options):
+    """The plan's outcomes of these records by sequence length."""
+    wanted = {record.key: (record.case, record.measure) for record in records}
+    found = plan.outcomes(file.path, wanted, **options)
+    return {wanted[key][0].seq_len: row for key, row in found.items()}
+
+
 def test_the_last_attempt_counts_and_an_interrupted_one_does_not(make_record, tmp_path):
     file = RecordFile(tmp_path / "records.jsonl")
-    record = make_record(value=1.0, provenance={"torch": "", "source": ""}, min_run_time=0.1)
+    record = make_record(value=1.0, min_run_time=0.1, provenance={"tree": "t", "source": "s"})
     file.append(record)
     file.append(record.replace(uid="b", value=2.0))
     file.append(record.replace(uid="c", status="failed", value=None, reason="interrupted"))
     processors = set()
-    found = plan.outcomes(
-        file.path, {record.key: (record.case, "latency")}, plan.Numbers, processors=processors
-    )
-    assert found[record.key].value == 2.0
+    (row,) = outcomes_of(file, record, row_type=plan.Numbers, processors=processors).values()
+    assert row.value == 2.0
     assert processors == {("here", "test processor")}
+
+
+def test_outcomes_of_a_missing_file_are_none(make_record, tmp_path):
+    assert outcomes_of(RecordFile(tmp_path / "absent"), make_record()) == {}
+
+
+def test_outcomes_are_those_of_the_wanted_measurements(make_record, tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    records = [
+        make_record(seq_len=4),
+        make_record(seq_len=8, status="failed", reason="why"),
+        make_record(seq_len=16, min_run_time=0.5, provenance={"tree": "t", "source": "s"}),
+        make_record(seq_len=4, status="failed", reason="interrupted"),
+        make_record(seq_len=32, status="timeout", reason="why"),
+        make_record(seq_len=32, status="crashed", reason="why"),
+        make_record(seq_len=64, status="started"),
+        make_record(seq_len=128, commit="another"),
+    ]
+    for record in records:
+        file.append(record)
+    statuses = {T: row.status for T, row in outcomes_of(file, *records[:-1]).items()}
+    assert statuses == {4: "ok", 8: "failed", 16: "ok", 32: "crashed", 64: "crashed"}
 
 
 def test_what_is_not_a_row_of_the_run_is_passed_over(tmp_path, make_record):

@@ -178,9 +178,12 @@ def test_the_estimate_weighs_measurements_by_their_cost(make_record):
     seconds = {"delay_error": 5.0, "parameters": 0.1}
     left = sum(seconds[name] for _, name in wanted.values())
     now, seen = [100.0], []
+    left_to_do = Remaining(study.budget)
+    left_to_do.add(wanted)
     watch = driver._Watch(
         driver.Progress(total=len(wanted)),
-        Remaining(wanted, study.budget),
+        left_to_do,
+        wanted,
         lambda progress: seen.append(progress.eta),
         clock=lambda: now[0],
     )
@@ -224,7 +227,7 @@ def test_the_repositorys_benchmark_module_is_the_one_text():
 
 
 def test_tracing_reports_its_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_study, "call_in_child", lambda *_, **__: None)
+    monkeypatch.setattr(trace_study.Children, "call", lambda *_, **__: None)
     study = load_study("quick").derive({"device": ["cpu"], "model": ["lstm", "tcn"]})
     seen = []
     notes = trace_study.trace_study(study, tmp_path, on_case=lambda case, *of: seen.append(of))

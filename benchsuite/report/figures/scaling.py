@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchsuite import analysis, units
 from benchsuite.grid.axes import AXES
+from benchsuite.records.schema import SMALLEST
 from benchsuite.report.figures.figure import Figure, house_style, look, svg_of
 from benchsuite.report.figures.slices import evenly, slices
 
@@ -32,7 +33,7 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
         chosen: One row per case and measure (see `analysis.newest`).
         measures: Measures, in the order of the figures; those without values are skipped.
     """
-    ok = chosen[(chosen["status"] == "ok") & (chosen["value"] > 0)]
+    ok = chosen[(chosen["status"] == "ok") & (chosen["value"] >= SMALLEST)]
     drawn = 0
     for measure in measures:
         rows = ok[ok["measure"] == measure]
