@@ -456,7 +456,8 @@ def test_one_timestep_is_not_an_answer_for_a_stream(cli):
 
 
 def test_a_ranking_at_every_match_the_asked_one_first(make_record, cli):
-    both = [*rows(make_record), *rows(make_record, match="params", seed=1)]
+    two = ["lstm", "tcn"]
+    both = [*rows(make_record, models=two), *rows(make_record, models=two, match="params", seed=1)]
     frame = to_frame(both)
     assert [found.match for found in advices(frame, POINT)] == ["width", "params"]
     asked = {**POINT, "match": "params"}
