@@ -40,7 +40,7 @@ def scale_for(value: float, unit: str) -> tuple[float, str]:
 
     Args:
         value: A typical value in base units.
-        unit: "s", "B", "FLOP", "step", "1", "FLOP/s" or "B/s".
+        unit: "s", "B", "FLOP", "step", "ulp", "1", "FLOP/s" or "B/s".
 
     Returns:
         (divisor, unit name): show `value / divisor` in `unit name`.

@@ -12,14 +12,23 @@ import torch
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.cli import main
 from benchsuite.grid.case import Case
+from benchsuite.models.kernels.compiler import unavailable
+from benchsuite.models.kernels.linear_scan import SOURCE
 from benchsuite.records import Record
 
 torch.set_num_threads(1)
+
+#: Modules whose tests run compiled kernels, besides all tests with "native" in their name.
+_COMPILED = {"test_linear", "test_kernels"}
 
 
 def pytest_collection_modifyitems(items):
     no_gpu = pytest.mark.skip(reason="needs a CUDA device; this machine has none")
     no_browser = pytest.mark.skip(reason="needs Chromium (apt-get install chromium)")
+    compiled = [i for i in items if "native" in i.name or i.path.stem in _COMPILED]
+    if compiled and not os.environ.get("CI") and (problem := unavailable(SOURCE)):
+        for item in compiled:
+            item.add_marker(pytest.mark.skip(reason=problem))
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)

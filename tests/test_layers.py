@@ -94,7 +94,7 @@ def test_no_import_circle():
 
 
 def test_models_know_nothing_but_torch_and_each_other():
-    for path in (PACKAGE / "models").glob("*.py"):
+    for path in (PACKAGE / "models").rglob("*.py"):
         for name in imports(path):
             assert not name.startswith("benchsuite.") or name.startswith("benchsuite.models."), name
 

@@ -185,7 +185,7 @@ def _comparable(
         if wanted not in values:
             known = ", ".join(str(value) for value in values)
             here = frame.iloc[rows]
-            models = list(dict.fromkeys(here["model"]))
+            models = list(here["model"].unique())
             raise UsageError(
                 f"no records with {name}={wanted}; there are: {known}. Choose one with -a {name}=…,"
                 f" or measure it: {run_command(here, models, {name: [wanted]})}"
@@ -252,7 +252,7 @@ def _beside(
     if field is not None:
         known["receptive_field"] = field
     ok = rows[rows["status"] == "ok"]
-    for measure in dict.fromkeys(ok["measure"]):
+    for measure in ok["measure"].unique():
         task = task_of(str(measure))
         if measure == "parameters" or task:
             values = ok[ok["measure"] == measure]

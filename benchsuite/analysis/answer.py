@@ -167,7 +167,7 @@ def run_command(
         axes: Axes and their values.
         measures: Measures, where they differ from the study's.
     """
-    known = (str(name).partition("+")[0] for name in dict.fromkeys(frame["study"]))
+    known = (str(name).partition("+")[0] for name in frame["study"].unique())
     study = next((name for name in known if name in shipped()), "default")
     defined = load_study(study).axes
     wanted = {"model": [m for m in models if m != MACHINE], **axes}

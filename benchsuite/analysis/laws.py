@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -56,9 +58,10 @@ def _fit(T: Floats, t: Floats, sigma: Floats, degrees: Floats) -> dict[str, Any]
     error = np.sqrt(((weight * sigma) ** 2).sum(1))
     half = error * critical((error, degrees))
     curves = np.zeros((*noise.shape[:2], 3))
-    affine = curves[:, :, :2] = _polynomials(T, np.exp(-noise) / t[:, None, :], 1)
+    inverse = np.exp(-noise) / t[:, None, :]
+    affine = curves[:, :, :2] = _polynomials(T, inverse, 1)
     if T.shape[1] > 3:
-        bent = _polynomials(T, np.exp(-noise) / t[:, None, :], 2)
+        bent = _polynomials(T, inverse, 2)
         sure = _interval(bent[:, :, 2])[1] > 0  # a bend that noise alone does not make
         curves[sure] = bent[sure]
     regime, changes_at = _regimes(T, curves)
@@ -210,10 +213,11 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
     def fit(lines: np.ndarray) -> pd.DataFrame:
         lines = np.take_along_axis(lines, np.argsort(T[lines], axis=1), axis=1)
         chunks = np.split(lines, range(_CHUNK, len(lines), _CHUNK))
-        found = (
-            _fit(T[chunk], value[chunk], sigma[chunk], degrees[chunk].min(1)) for chunk in chunks
-        )
-        return pd.concat(map(_columns, found), ignore_index=True).assign(n=lines.shape[1])
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            found = threads.map(
+                lambda at: _columns(_fit(T[at], value[at], sigma[at], degrees[at].min(1))), chunks
+            )
+            return pd.concat(found, ignore_index=True).assign(n=lines.shape[1])
 
     return by_line(rows, keys, fit, _COLUMNS)
 

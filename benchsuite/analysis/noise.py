@@ -40,6 +40,8 @@ SAME = ("case", "measure", "version", "machine", "commit", "tree", "torch")
 
 #: Cases whose noise is estimated together.
 KIND = ("model", "mode", "device")
+#: Columns that a floor is estimated from; copies of others would take time.
+_READ = dict.fromkeys((*LINE, "model", "seq_len", *SAME, "status", "value", "samples", "n_samples"))
 #: With this many degrees of freedom an estimated variance counts as known.
 _MOST_DEGREES = 200.0
 
@@ -192,7 +194,7 @@ def floor(frame: pd.DataFrame, measure: str) -> Noise:
         frame: Records, with every attempt if there are several.
         measure: The measure's name.
     """
-    rows = measured(frame, measure)
+    rows = measured(frame[list(_READ)], measure)
     if not len(rows) or (rows["n_samples"] <= 1).all():
         return Noise(0.0, 0.0, "none")
     rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))

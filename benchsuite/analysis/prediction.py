@@ -123,7 +123,7 @@ def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
     for _, alike in list(rows.groupby(fixed, sort=False))[:most]:
         if alike.groupby("model").size().max() > _VALIDATED:
             continue
-        latency = Predictor(alike, "latency", list(dict.fromkeys(alike["model"])))
+        latency = Predictor(alike, "latency", list(alike["model"].unique()))
         if len(latency.scores):
             kinds.append(
                 {

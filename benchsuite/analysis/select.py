@@ -53,7 +53,7 @@ def newest(frame: pd.DataFrame, *, machine: str | None = None) -> pd.DataFrame:
     current = frame["measure"].map({spec.name: spec.version for spec in MEASURES})
     comparable = (current.isna() | (frame["version"] == current)).to_numpy(bool)
     if len(machines) > 1:
-        comparable &= (frame["machine"] == machine).to_numpy(bool)
+        comparable = comparable & (frame["machine"] == machine).to_numpy(bool)
     places = np.flatnonzero(comparable)
     in_time = places[np.argsort(frame["started_at"].to_numpy(float)[places], kind="stable")]
     group = group_numbers(frame, _IDENTITY)
@@ -83,7 +83,7 @@ def is_unbounded(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def unbounded_models(frame: pd.DataFrame) -> list[str]:
     """Models whose receptive field was found to be unbounded."""
-    return list(dict.fromkeys(frame.loc[is_unbounded(frame), "model"]))
+    return list(frame.loc[is_unbounded(frame), "model"].unique())
 
 
 def is_unstable(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -135,10 +135,9 @@ def by_line(
     fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
     named = rows[list(keys)].iloc[order[first[fitted.index.to_numpy(int)]]]
     plain = {name: kind.numpy_dtype for name, kind in named.dtypes.items() if _masked(kind)}
-    return pd.concat(
-        [named.astype(plain).reset_index(drop=True), fitted[list(columns)].reset_index(drop=True)],
-        axis=1,
-    )
+    named = named.astype(plain).reset_index(drop=True)
+    table: pd.DataFrame = pd.concat([named, fitted[list(columns)].reset_index(drop=True)], axis=1)
+    return table
 
 
 def _masked(kind: object) -> bool:

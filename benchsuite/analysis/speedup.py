@@ -27,7 +27,7 @@ def speedups(frame: pd.DataFrame, measure: str = "latency") -> pd.DataFrame:
         from one.
     """
     tried = frame[frame["measure"] == measure].drop_duplicates([*SHAPE, "model"], keep="last")
-    models = list(dict.fromkeys(tried["model"]))
+    models = list(tried["model"].unique())
     reference = REFERENCE if REFERENCE in models else (models or [""])[0]
     good = ((tried["status"] == "ok") & (tried["value"] >= SMALLEST)).to_numpy()
     sigma, degrees = spread_and_degrees(tried, floor(frame, measure))

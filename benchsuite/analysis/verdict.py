@@ -158,9 +158,9 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         cells,
         noise,
         blind,
-        tuple(dict.fromkeys(rows.loc[field.isna() & competing, "model"])),
+        tuple(rows.loc[field.isna() & competing, "model"].unique()),
         unjudged=judged - len(cells.drop_duplicates(SHAPE)),
-        outside=tuple(dict.fromkeys(rows.loc[~competing, "model"])),
+        outside=tuple(rows.loc[~competing, "model"].unique()),
         streams=shapes - judged,
     )
 

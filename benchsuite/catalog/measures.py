@@ -17,7 +17,7 @@ class MeasureSpec:
 
     Attributes:
         name: What people type, and the measure's name in the records.
-        unit: Base unit of the value: "s", "B", "FLOP", "step", "1", "FLOP/s" or "B/s".
+        unit: Base unit of the value: "s", "B", "FLOP", "step", "ulp", "1", "FLOP/s" or "B/s".
         version: Raise it by hand when the meaning of the number changes. asv and the resuming of
             studies use it: cosmetic edits keep the history, and a new version begins another.
         direction: Which way is better.
@@ -157,6 +157,16 @@ MEASURES = Registry(
             f"{_MM}.field:erf95",
             "effective field: timesteps that hold 95 % of the gradient norm before training",
             runs=False,
+        ),
+        MeasureSpec(
+            "numeric_error",
+            "ulp",
+            "1",
+            "lower",
+            f"{_MM}.numeric_error:numeric_error",
+            "greatest rounding error of outputs, last state and, in mode train, gradients against a"
+            " float64 Python loop with the same weights",
+            tolerance=0.05,
         ),
         *(
             MeasureSpec(

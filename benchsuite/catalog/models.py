@@ -37,8 +37,9 @@ class ModelSpec:
         mathematics: What it computes; models with an equal one give equal outputs with converted
             weights. Empty for a model from outside.
         execution: How that is carried out: "Python loop" (over timesteps), "fused loop" (over
-            timesteps, with stacked gates) or "library" (one call for all timesteps of a layer).
-            Empty for a model from outside.
+            timesteps, with stacked gates), "library" (one call for all timesteps of a layer),
+            "scan" (torch operators over many timesteps at once), "FFT" (a convolution) or "native"
+            (a kernel of this suite, compiled on first use). Empty for a model from outside.
         equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
@@ -49,6 +50,11 @@ class ModelSpec:
     mathematics: str = ""
     execution: str = ""
     equation: str = ""
+
+    @property
+    def looped(self) -> bool:
+        """Whether Python calls its operators timestep by timestep."""
+        return self.execution.endswith(" loop")
 
     def factory(self) -> Callable[..., Any]:
         """Import the factory."""
@@ -165,6 +171,55 @@ _GRU = (
 )
 _TCN = "block i: h ← relu(h + relu(D relu(D h))), D h(t) = b + Σₖ Wₖ h(t − k·2ⁱ)"
 
+#: Mathematics of linear recurrences: module, source, equation and executions.
+_LINEAR = {
+    "lru": (
+        "lru",
+        "linear recurrent unit (Orvieto 2023), N = H complex states",
+        "h(t) = λ ⊙ h(t−1) + exp γ ⊙ B x(t); y(t) = Re C h(t) + D ⊙ x(t)",
+        ("loop", "scan", "fft", "native"),
+    ),
+    "s4d": (
+        "s4d",
+        "S4D (Gu 2022), 32 complex states for each feature",
+        "hₙ(t) = exp(Δ Aₙ) hₙ(t−1) + x(t); y(t) = 2 Re Σₙ Cₙ (exp(Δ Aₙ) − 1) / Aₙ hₙ(t) + D x(t)",
+        ("scan", "fft", "native"),
+    ),
+    "mingru": (
+        "minimal",
+        "minGRU (Feng 2024), whose gates do not see the state",
+        "z = σ(W x(t) + b); h(t) = (1 − z) ⊙ h(t−1) + z ⊙ g(W x(t) + b)",
+        ("loop", "scan", "native"),
+    ),
+    "minlstm": (
+        "minimal",
+        "minLSTM (Feng 2024), whose gates do not see the state",
+        "f, i = σ(W x(t) + b); h(t) = (f ⊙ h(t−1) + i ⊙ g(W x(t) + b)) / (f + i)",
+        ("loop", "scan", "native"),
+    ),
+    "rglru": (
+        "rglru",
+        "RG-LRU of Griffin (De 2024), gates that are full matrices",
+        "r, i = σ(W x(t) + b); a = exp(−8 r ⊙ softplus Λ);"
+        " h(t) = a ⊙ h(t−1) + √(1 − a²) ⊙ i ⊙ x(t)",
+        ("scan", "native"),
+    ),
+    "selective": (
+        "selective",
+        "selective scan of Mamba (Gu 2023), 16 states for each feature",
+        "Δ = softplus(W x(t) + b); B, C = W x(t); h(t) = exp(Δ A) ⊙ h(t−1) + Δ B x(t);"
+        " y(t) = C h(t) + D ⊙ x(t)",
+        ("scan", "native"),
+    ),
+}
+#: Executions of them: the value of `ModelSpec.execution`, and the end of the summary.
+_EXECUTIONS = {
+    "loop": ("Python loop", "unrolled in Python"),
+    "scan": ("scan", "as a work-efficient scan of torch operators"),
+    "fft": ("FFT", "as a convolution by FFT"),
+    "native": ("native", "by a C kernel that is compiled on first use"),
+}
+
 MODELS = ModelRegistry(
     "model",
     [
@@ -205,6 +260,15 @@ MODELS = ModelRegistry(
             _LSTM,
         ),
         ModelSpec(
+            "lstm_native",
+            "recurrent",
+            f"{_M}.lstm:lstm_native",
+            "LSTM as a kernel in C, compiled on this machine; CPU, float32 and float64",
+            "lstm",
+            "native",
+            _LSTM,
+        ),
+        ModelSpec(
             "lstm",
             "recurrent",
             f"{_M}.library:lstm",
@@ -220,6 +284,15 @@ MODELS = ModelRegistry(
             "hand-written GRU: six Linears per timestep, unrolled in Python",
             "gru",
             "Python loop",
+            _GRU,
+        ),
+        ModelSpec(
+            "gru_native",
+            "recurrent",
+            f"{_M}.gru:gru_native",
+            "GRU as a kernel in C, compiled on this machine; CPU, float32 and float64",
+            "gru",
+            "native",
             _GRU,
         ),
         ModelSpec(
@@ -257,6 +330,48 @@ MODELS = ModelRegistry(
             "conv",
             "library",
             "h ← relu(b + Σₖ Wₖ h(t − k)), four times",
+        ),
+        ModelSpec(
+            "tcn_separable",
+            "convolutional",
+            f"{_M}.separable:tcn_separable",
+            "TCN with depthwise-separable convolutions, as deep as tcn",
+            "tcn_separable",
+            "library",
+            "as tcn, with D h(t) = b + W Σₖ wₖ ⊙ h(t − k·2ⁱ)",
+        ),
+        ModelSpec(
+            "wavenet",
+            "convolutional",
+            f"{_M}.wavenet:wavenet",
+            "WaveNet: gated dilated convolutions with residual and skip connections",
+            "wavenet",
+            "library",
+            "layer i: z = tanh(b + Σₖ Fₖ h(t − k·2ⁱ)) ⊙ σ(b + Σₖ Gₖ h(t − k·2ⁱ)); h ← h + R z + b;"
+            " y = relu(b + O relu(Σᵢ (Sᵢ zᵢ + b)))",
+        ),
+        ModelSpec(
+            "longconv",
+            "convolutional",
+            f"{_M}.longconv:longconv",
+            "two long convolutions by FFT, whose kernels a small network makes from the position",
+            "longconv",
+            "FFT",
+            "y(t) = D ⊙ h(t) + Σₗ k(l/T) ⊙ h(t − l); h ← h + (b + P gelu y) ⊙ σ(b + Q gelu y);"
+            " k(τ) = MLP(τ, cos 2ʲ2πτ, sin 2ʲ2πτ) ⊙ exp(−ατ)",
+        ),
+        *(
+            ModelSpec(
+                f"{mathematics}_{execution}",
+                "linear",
+                f"{_M}.linear.{module}:{mathematics}_{execution}",
+                f"{source}, {_EXECUTIONS[execution][1]}",
+                mathematics,
+                _EXECUTIONS[execution][0],
+                equation,
+            )
+            for mathematics, (module, source, equation, executions) in _LINEAR.items()
+            for execution in executions
         ),
     ],
 )

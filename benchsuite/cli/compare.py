@@ -104,7 +104,7 @@ def _of_commit(word: str, frame: pd.DataFrame) -> pd.DataFrame:
     """
     from benchsuite.host import git
 
-    commits = [c for c in dict.fromkeys(frame["commit"]) if c]
+    commits = [c for c in frame["commit"].unique() if c]
     matching = [c for c in commits if len(word) >= 4 and c.startswith(word.lower())]
     if not matching:  # a branch, a tag, HEAD~2
         commit = git(Path(), "rev-parse", "--verify", "--quiet", word + "^{commit}")

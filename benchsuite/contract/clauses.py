@@ -32,6 +32,7 @@ from benchsuite.field.policy import find_field
 from benchsuite.field.subject import Uncopyable, noise, run
 from benchsuite.runtime import count
 from benchsuite.runtime.build import Sizes
+from benchsuite.runtime.streams import Buffered, stream_of
 from benchsuite.tasks.task import make_task
 
 Clause = Callable[[Specimen], str]
@@ -242,7 +243,9 @@ def state(specimen: Specimen) -> str:
     cut = T // 3
     output_BTF, held = specimen.module.continued(x_BTF[:, :cut])
     if held is None:
-        return "returns none; a stream is buffered in causal convolutions or computed again"
+        if isinstance(stream_of(specimen.module, x_BTF), Buffered):
+            return "returns none; a stream keeps the last inputs of its causal convolutions"
+        return "returns none; a stream keeps all of its input, and computes it again in every call"
     tensors = (held,) if isinstance(held, Tensor) else tuple(held)
     if not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise Broken(

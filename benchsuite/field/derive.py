@@ -42,7 +42,8 @@ _MOVES = frozenset({
     "view", "_reshape_alias", "_unsafe_view",
 })
 _POINTWISE = frozenset({
-    "_to_copy", "_prelu_kernel", "copy_", "hardswish", "hardswish_",
+    "_to_copy", "_prelu_kernel", "complex", "copy_", "hardswish", "hardswish_",
+    "log_sigmoid_forward",
 })
 #: What these return does not depend on the values of what it is made like, or written over.
 _FRESH = frozenset({
@@ -159,7 +160,13 @@ class _Spans(TorchDispatchMode):
         elif name in RULES:
             names = (argument.name for argument in func._schema.arguments)
             bound = dict(zip(names, args, strict=False)) | kwargs
-            span = union(expanded(RULES[name](self.of, bound, results[0]), results[0]))
+            found = RULES[name](self.of, bound, results[0])
+            known_spans = found if isinstance(found, list) else [found]
+            spans = [union(expanded(s, r)) for s, r in zip(known_spans, results, strict=False)]
+            return [*spans, *(nothing(tensor) for tensor in results[len(spans) :])]
+        elif name.startswith("_fft_"):
+            why = "each of its outputs holds all timesteps, kept apart by sums that cancel"
+            raise _underivable(func, why)
         else:
             raise _underivable(func, "what its outputs see is not known here")
         return [span, *(nothing(tensor) for tensor in results[1:])]

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
+from benchsuite.field.formula import Field
 from benchsuite.field.subject import noise, run, subject
 
 Array = npt.NDArray[np.float64]
@@ -128,6 +129,7 @@ def effective_field(
     horizon: int,
     probes: int | None = None,
     seed: int = 0,
+    within: Field | None = None,
 ) -> EffectiveField:
     """Differentiate one output by every input within the horizon.
 
@@ -141,6 +143,8 @@ def effective_field(
         probes: Random probes per input; 0 for the exact Jacobian. If left out: exact for at most 8
             output features, else 8.
         seed: Of the probes.
+        within: The field, where it is known: gradients at other lags are rounding noise, as a
+            transform leaves it at all lags, and count as zero.
 
     Raises:
         Unsupported: if no gradient reaches the input.
@@ -168,7 +172,10 @@ def effective_field(
         norm_PBT = torch.stack([_norms(y_BF, x_BTF, v_BF)[:, first:last] for v_BF in v_PBF])
     # Steps run forward, lags backward.
     norm_PBK = norm_PBT.flip(-1).cpu().numpy()
-    return _summarised(norm_PBK, np.arange(at - last + 1, at - first + 1), horizon, probes)
+    lags_K = np.arange(at - last + 1, at - first + 1)
+    if within is not None:
+        norm_PBK[..., [lag not in within for lag in lags_K.tolist()]] = 0.0
+    return _summarised(norm_PBK, lags_K, horizon, probes)
 
 
 def _norms(y_BF: Tensor, x_BTF: Tensor, v_BF: Tensor) -> Tensor:

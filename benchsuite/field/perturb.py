@@ -5,6 +5,11 @@ it), noise is added to one timestep of the input, and outputs are compared in fl
 because a normalisation over features cancels a constant, and there are several inputs and
 amplitudes because a ReLU may be dead, a maximum held or a softmax saturated at one of them.
 
+A convolution by FFT leaks rounding noise of about eps·log₂N times its greatest values into all
+outputs, the past included; the least change that counts is some thousand times greater. Where a
+module computes its transforms in a lower precision than its input has, rounding is that of the
+lower one.
+
 A change can be too small to be seen, so this finds the least field. A field whose changes fade to
 the size of rounding, as of a recurrence, is distinguished from one that ends.
 
@@ -15,9 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchsuite.errors import Unsupported
 from benchsuite.field.probe import Probe
@@ -33,7 +40,10 @@ _STEPS, _STEPS_LONG = 16, 7
 _LONG = 256
 #: Rounding: smaller changes, in units in the last place of the greatest output, are ignored.
 _ROUNDING = 1e4
-#: A field ends where changes of at least this multiple of rounding end; smaller ones fade.
+#: The same for transforms in a lower precision than the input's.
+_ROUNDING_LOWER = 1e2
+#: A field ends where changes of at least this multiple of rounding, or of all changes beyond, end;
+#: others fade.
 _SHARP = 1e3
 #: Sequences times squared timesteps of one run, for models that hold timesteps by timesteps.
 _ELEMENTS = 1 << 23
@@ -80,9 +90,14 @@ def perturbed(
     lags = tuple(sorted(lag for lag, change in greatest.items() if change > 1))
     if not lags:
         return Perturbation(Probe(length, ()), (False, False))
+    before = max((change for lag, change in greatest.items() if lag < lags[0]), default=0.0)
+    beyond = max((change for lag, change in greatest.items() if lag > lags[-1]), default=0.0)
     return Perturbation(
         Probe(length, lags),
-        (lags[0] < 0 and greatest[lags[0]] < _SHARP, greatest[lags[-1]] < _SHARP),
+        (
+            lags[0] < 0 and greatest[lags[0]] < _SHARP * min(1, before),
+            greatest[lags[-1]] < _SHARP * min(1, beyond),
+        ),
     )
 
 
@@ -93,14 +108,16 @@ def _changes(
     draws = _DRAWS if length <= _LONG else _DRAWS_LONG
     rows = max(1, min(32, _ELEMENTS // length**2))
     steps = _steps(length)
-    finite = False
+    finite, eps = False, _ROUNDING * torch.finfo(dtype).eps
     for number in range(draws * len(_AMPLITUDES)):
         amplitude = _AMPLITUDES[number % len(_AMPLITUDES)]
         x_TF = noise(length, input_size, seed=2 * number).to(dtype)
         added_SF = amplitude * noise(len(steps), input_size, seed=2 * number + 1).to(dtype)
         with torch.no_grad():
-            y_TF, *again = (run(model, x_TF[None])[0] for _ in range(2))
-            rounding = _ROUNDING * torch.finfo(dtype).eps * float(1 + y_TF.abs().max())
+            with _Transforms() as transforms:
+                y_TF, *again = (run(model, x_TF[None])[0] for _ in range(2))
+            least = max(eps, _ROUNDING_LOWER * transforms.eps)
+            rounding = least * float(1 + y_TF.abs().max())
             if not y_TF.isfinite().all():
                 continue
             if any((other - y_TF).abs().max() > rounding for other in again):
@@ -119,6 +136,23 @@ def _changes(
                         yield step, change_T
     if not finite:
         raise Unsupported("cannot be perturbed: its outputs are NaN or infinite")
+
+
+class _Transforms(TorchDispatchMode):
+    """Finds the coarsest precision of the Fourier transforms that run while it is on.
+
+    Attributes:
+        eps: That of the dtype; 0 where there are none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.eps = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "_fft_" in func.name():
+            self.eps = max(self.eps, torch.finfo(args[0].dtype).eps)
+        return func(*args, **(kwargs or {}))
 
 
 def _steps(length: int) -> list[int]:

@@ -3,8 +3,10 @@
 1. What the formula derives and the structural probe (a NaN) confirms, holds.
 2. What is not proved like that is perturbed too, with finite differences. NaN and perturbation both
    miss lags in some modules, so where they differ the larger field holds, with a note.
-3. A NaN that meets the zeros of a mask shows too many lags, and so does the formula: perturbation
-   decides.
+3. A NaN that meets the zeros of a mask or a Fourier transform shows too many lags, and so does the
+   formula: perturbation decides. The rounding noise that a transform leaves at all timesteps, the
+   past included, is far below the least change that counts (see `perturb`), so a convolution by FFT
+   that is padded is causal, and a circular one is not.
 
 Commands, measures and `benchsuite check` take their field from here.
 """
@@ -22,13 +24,15 @@ from benchsuite.errors import Unsupported, UsageError
 from benchsuite.field.derive import UNBOUNDED_FROM, traced_field
 from benchsuite.field.formula import NOTHING, UNBOUNDED, Field, Steps
 from benchsuite.field.perturb import Perturbation, perturb
-from benchsuite.field.probe import Masked, MixesRows, Probe, probe
+from benchsuite.field.probe import Masked, MixesRows, Probe, Transformed, probe
 
 T = TypeVar("T")
 
 #: Timesteps of the first attempt at the formula.
 TRACED_LENGTH = 96
-#: A field as long as the sequence is looked for again in one of twice the length, up to this.
+#: A field as long as the sequence is looked for again in one of twice the length, up to this, or,
+#: by perturbation of a module with transforms, whose cost rises little faster than the length, at
+#: any length.
 _DOUBLED = 512
 #: Lengths that models accept which do not accept all: multiples of this, and powers of two.
 _MULTIPLE = 64
@@ -110,7 +114,10 @@ def find_field(module: nn.Module, input_size: int, seq_len: int) -> FoundField:
     moved = _attempt(reasons, functools.partial(_perturb, module, input_size, theory, seq_len))
     if moved is None:
         notes.append(str(reasons[-1]))
-    elif moved.probe.whole and moved.probe.length <= _DOUBLED // 2:
+    elif moved.probe.whole and (
+        moved.probe.length <= _DOUBLED // 2
+        or any(isinstance(reason, Transformed) for reason in reasons)
+    ):
         moved = _doubled(moved, functools.partial(perturb, module, input_size))
     masked = any(isinstance(reason, Masked) for reason in reasons)
     return _settle(theory, seen, moved, masked=masked, notes=notes)
@@ -203,14 +210,18 @@ P = TypeVar("P", Probe, Perturbation)
 
 
 def _doubled(found: P, find: Callable[[int], P]) -> P:
-    """The field in a sequence of twice the length, if that shows the field's end."""
-    lengths = found.length if isinstance(found, Probe) else found.probe.length
+    """The field in a sequence of twice the length, if that shows the field's end.
+
+    It has to see the future too where the shorter one does: what a circular convolution brings
+    back from the end may fade in a longer sequence.
+    """
+    shorter = found if isinstance(found, Probe) else found.probe
     try:
-        again = find(2 * lengths)
+        again = find(2 * shorter.length)
     except (Unsupported, UsageError):
         return found
     longer = again if isinstance(again, Probe) else again.probe
-    return found if longer.whole else again
+    return found if longer.whole or longer.causal != shorter.causal else again
 
 
 def _probed_length(theory: Field | None, seq_len: int) -> int:

@@ -97,6 +97,10 @@ class Masked(Unsupported):
     """A NaN meets zeros that are meant to shut it out."""
 
 
+class Transformed(Unsupported):
+    """A NaN meets a Fourier transform, which spreads it over all timesteps."""
+
+
 class MixesRows(UsageError):  # noqa: N818 - a property of a module
     """A NaN in one sequence comes out in another."""
 
@@ -128,7 +132,7 @@ class _FFTWatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if "_fft" in func.name():
-            raise Unsupported(
+            raise Transformed(
                 f"an FFT ({func}) cannot be probed structurally: it mixes all timesteps and relies"
                 " on sums that cancel; see the effective field"
             )

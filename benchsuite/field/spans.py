@@ -51,8 +51,9 @@ def hull(span: Span, dims: Any) -> Span:
     return span[0].amin(dims, keepdim=True), span[1].amax(dims, keepdim=True)
 
 
-#: What a rule is given: the span of a tensor, the operation's arguments by name, and its result.
-Rule = Callable[[Callable[[Tensor], Span], dict[str, Any], Tensor], Span]
+#: What a rule is given: the span of a tensor, the operation's arguments by name, and its result; it
+#: returns the span of that first result, or those of all results as a list.
+Rule = Callable[[Callable[[Tensor], Span], dict[str, Any], Tensor], Span | list[Span]]
 
 
 def _reduced(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
@@ -67,6 +68,45 @@ def _softmax(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> 
 def _scanned(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
     first, last = of(bound["self"])
     return first.cummin(bound["dim"]).values, last.cummax(bound["dim"]).values
+
+
+def _recurred(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
+    """Outputs (B, T, ·) of all inputs (B, T, ·) up to their timestep, and of a state h0 (B, …)."""
+    parts = []
+    for name, value in bound.items():
+        if isinstance(value, Tensor) and sees(of(value)):
+            first, last = hull(of(value), tuple(range(1 if name == "h0" else 2, value.dim())))
+            shape = (len(out), -1, 1)
+            parts.append(expanded((first.reshape(shape), last.reshape(shape)), out))
+    first, last = union(*parts)
+    return first.cummin(1).values, last.cummax(1).values
+
+
+def _layer(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> list[Span]:
+    """h (T, B, H) of a recurrent layer, and its last states, of the inputs up to there."""
+    states = [bound[name] for name in ("h", "c") if name in bound]
+    seen = [hull(of(bound["x"]), -1), *(hull(of(state), -1) for state in states)]
+    first, last = union(*(expanded(span, out[..., :1]) for span in seen))
+    ends = []
+    for end, scan in ((first, torch.cummin), (last, torch.cummax)):
+        ordered = end.flip(0) if bound["reverse"] else end
+        scanned = scan(ordered, 0).values
+        ends.append(scanned.flip(0) if bound["reverse"] else scanned)
+    final = 0 if bound["reverse"] else -1
+    output = expanded((ends[0], ends[1]), out)
+    return [output, *((output[0][final], output[1][final]) for _ in states)]
+
+
+def _paired(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
+    """A complex number of its two parts."""
+    first, last = hull(of(bound["self"]), -1)
+    return first.squeeze(-1), last.squeeze(-1)
+
+
+def _unpaired(of: Callable[[Tensor], Span], bound: dict[str, Any], out: Tensor) -> Span:
+    """The two parts of a complex number."""
+    first, last = of(bound["self"])
+    return first.unsqueeze(-1).expand(out.shape), last.unsqueeze(-1).expand(out.shape)
 
 
 def _layer_norm(of: Callable[[Tensor], Span], bound: dict[str, Any], _: Tensor) -> Span:
@@ -162,6 +202,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("constant_pad_nd", "reflection_pad1d", "replication_pad1d"), _padded),
     "convolution": _convolved,
     "glu": _gated,
+    **dict.fromkeys(("linear_scan", "linear_scan_", "minimal", "s4d", "selective"), _recurred),
+    **dict.fromkeys(("lstm", "gru"), _layer),
+    "view_as_complex": _paired,
+    "view_as_real": _unpaired,
     "native_batch_norm": _batch_norm,
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,

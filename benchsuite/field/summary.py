@@ -146,7 +146,9 @@ def effective_field_of(
 
     def find(length: int) -> EffectiveField:
         x_BTF = draw(SAMPLES, length) if draw else noise(SAMPLES, length, input_size, seed=seed)
-        return effective_field(module, x_BTF, at=at, horizon=horizon, probes=probes, seed=seed)
+        return effective_field(
+            module, x_BTF, at=at, horizon=horizon, probes=probes, seed=seed, within=lags
+        )
 
     return at_accepted_length(find, length, length)
 

@@ -12,13 +12,26 @@ Shape suffixes: T timesteps, B batch, F features, H hidden units.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from benchsuite.models.recurrence import Cell, Recurrence, State, Weights, linear
+from benchsuite.models.kernels import recurrent
+from benchsuite.models.kernels.compiler import problem_on
+from benchsuite.models.recurrence import (
+    Cell,
+    Recurrence,
+    State,
+    Weights,
+    autocast_dtype,
+    linear,
+    scan_runs,
+)
+
+Variant = Literal["plain", "native"]
+VARIANTS: tuple[str, ...] = get_args(Variant)
 
 
 class Gate(NamedTuple):
@@ -69,8 +82,34 @@ class GRUCell(Cell[Gates]):
         return ((1 - z) * n + z * h_BH,)
 
 
+class NativeGRUCell(GRUCell):
+    """The same equations in a kernel in C: one call for all timesteps.
+
+    Under autocast the loop runs instead, because the kernel has no lower precision.
+    """
+
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """As `Cell.scan`."""
+        if autocast_dtype(x_TBF.device.type) is not None:
+            return super().scan(x_TBF, state, weights, reverse=reverse)
+        y_TBH, h_BH = recurrent.gru(
+            x_TBF,
+            state[0],
+            weights.weight_ih,
+            weights.weight_hh,
+            weights.bias_ih,
+            weights.bias_hh,
+            reverse=reverse,
+        )
+        return y_TBH, (h_BH,)
+
+    scan_packed = scan_runs
+
+
 class GRU(Recurrence):
-    """A drop-in replacement for `torch.nn.GRU`, unrolled in Python, with the same arguments.
+    """A drop-in replacement for `torch.nn.GRU`, by default unrolled in Python.
 
     Parameters, state dict, outputs, gradients, errors and warnings are those of `torch.nn.GRU`:
     from the same seed both start equal, and the same training keeps them equal up to rounding.
@@ -83,6 +122,12 @@ class GRU(Recurrence):
       state have the lower precision, as cuDNN's have.
     - A state of another dtype than the input raises a RuntimeError that names both; torch leaves
       this to the kernel.
+
+    Args:
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
+        device, dtype: As in `torch.nn.GRU`.
+        variant: "plain", or "native" (a kernel in C, on CPU in float32 and float64, with gradients
+            of the first order).
     """
 
     def __init__(
@@ -97,12 +142,16 @@ class GRU(Recurrence):
         proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        variant: Variant = "plain",
     ) -> None:
+        if variant not in VARIANTS:
+            raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
         if proj_size:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         super().__init__(
             "GRU",
-            GRUCell,
+            NativeGRUCell if variant == "native" else GRUCell,
             input_size,
             hidden_size,
             num_layers,
@@ -114,6 +163,7 @@ class GRU(Recurrence):
             device,
             dtype,
         )
+        self.variant = variant
 
     def forward(
         self,
@@ -132,7 +182,28 @@ class GRU(Recurrence):
         output, (h_n,) = self.run(input, None if hx is None else (hx,))
         return output, h_n
 
+    def kernel_problem(self, device: str) -> str:
+        """Why the native kernel cannot run on a device; empty if it can, or is not used."""
+        return problem_on(device, recurrent.SOURCE) if self.variant == "native" else ""
+
+    def extra_repr(self) -> str:
+        """torch's text, and the variant unless it is the plain one."""
+        words = super().extra_repr()
+        return words if self.variant == "plain" else f"{words}, variant={self.variant!r}"
+
 
 def gru_cell(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> GRU:
     """(batch, time, F) → (batch, time, D·H)."""
     return GRU(input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
+
+
+def gru_native(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> GRU:
+    """The kernel in C: (batch, time, F) → (batch, time, D·H)."""
+    return GRU(
+        input_size,
+        hidden_size,
+        num_layers,
+        batch_first=True,
+        bidirectional=bidirectional,
+        variant="native",
+    )

@@ -26,9 +26,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from benchsuite.models.recurrence import Cell, Recurrence, State, Weights, linear, rebound
+from benchsuite.models.kernels import recurrent
+from benchsuite.models.kernels.compiler import problem_on
+from benchsuite.models.recurrence import (
+    Cell,
+    Recurrence,
+    State,
+    Weights,
+    autocast_dtype,
+    linear,
+    rebound,
+    scan_runs,
+)
 
-Variant = Literal["plain", "fused", "peephole", "peephole_diag"]
+Variant = Literal["plain", "fused", "peephole", "peephole_diag", "native"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
 #: Indices of the gates with a peephole, in torch's order of rows: i, f, g, o.
 _WITH_PEEPHOLE = (0, 1, 3)
@@ -140,6 +151,35 @@ class FusedLSTMCell(Cell[Stacked]):
         return _emit(torch.sigmoid(o), c_BH, weights.projection)
 
 
+class NativeLSTMCell(FusedLSTMCell):
+    """The same equations in a kernel in C: one call for all timesteps.
+
+    Under autocast the fused loop runs instead, because the kernel has no lower precision.
+    """
+
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """As `Cell.scan`."""
+        if autocast_dtype(x_TBF.device.type) is not None:
+            return super().scan(x_TBF, state, weights, reverse=reverse)
+        h_BH, c_BH = state
+        y_TBH, h_BH, c_BH = recurrent.lstm(
+            x_TBF,
+            (h_BH, c_BH),
+            weights.weight_ih,
+            weights.weight_hh,
+            weights.bias(),
+            reverse=reverse,
+        )
+        return y_TBH, (h_BH, c_BH)
+
+    scan_packed = scan_runs
+
+
+_CELLS = {"fused": FusedLSTMCell, "native": NativeLSTMCell}
+
+
 def _emit(o_BH: Tensor, c_BH: Tensor, projection: nn.Linear | None) -> State:
     """The next state: h = o ⊙ tanh(c), projected if there is a projection, and c."""
     h_BP = o_BH * torch.tanh(c_BH)
@@ -169,7 +209,9 @@ class LSTM(Recurrence):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.LSTM`.
-        variant: "plain", "fused", "peephole" (full matrices) or "peephole_diag".
+        variant: "plain", "fused", "native" (a kernel in C, on CPU in float32 and float64, without
+            `proj_size` and with gradients of the first order), "peephole" (full matrices) or
+            "peephole_diag".
     """
 
     def __init__(
@@ -189,9 +231,13 @@ class LSTM(Recurrence):
     ) -> None:
         if variant not in VARIANTS:
             raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
+        if variant == "native" and proj_size:
+            raise ValueError(
+                f"proj_size = {proj_size} is not supported by variant='native'; take 'fused'"
+            )
         super().__init__(
             "LSTM",
-            FusedLSTMCell if variant == "fused" else LSTMCell,
+            _CELLS.get(variant, LSTMCell),
             input_size,
             hidden_size,
             num_layers,
@@ -237,6 +283,10 @@ class LSTM(Recurrence):
         output, (h_n, c_n) = self.run(input, None if hx is None else (hx[0], hx[1]))
         return output, (h_n, c_n)
 
+    def kernel_problem(self, device: str) -> str:
+        """Why the native kernel cannot run on a device; empty if it can, or is not used."""
+        return problem_on(device, recurrent.SOURCE) if self.variant == "native" else ""
+
     def extra_repr(self) -> str:
         """torch's text, and the variant unless it is the plain one."""
         words = super().extra_repr()
@@ -251,6 +301,11 @@ def lstm_cell(input_size: int, hidden_size: int, num_layers: int, bidirectional:
 def lstm_fused(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
     """Stacked gates, input projection before the loop: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "fused")
+
+
+def lstm_native(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
+    """The kernel in C: (batch, time, F) → (batch, time, D·H)."""
+    return _batch_first(input_size, hidden_size, num_layers, bidirectional, "native")
 
 
 def lstm_peephole(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:

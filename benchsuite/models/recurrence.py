@@ -9,6 +9,7 @@ D directions, L layers, N timesteps of all sequences of a packed batch together.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -125,16 +126,48 @@ class Cell(ABC, Generic[Prepared]):
         rows = batch_sizes[-1 if reverse else 0]
         state, waiting = _split(state, rows)  # waiting: not started yet, or ended
         for x_BG in reversed(steps) if reverse else steps:
-            if len(x_BG) > rows:
-                begun, waiting = _split(waiting, len(x_BG) - rows)
-                state = _join(state, begun)
-            elif len(x_BG) < rows:
-                state, ended = _split(state, len(x_BG))
-                waiting = _join(ended, waiting)
+            state, waiting = _resized(state, waiting, rows, len(x_BG))
             rows = len(x_BG)
             state = self.step(x_BG, state, prepared)
             outputs.append(state[0])
         return torch.cat(outputs[::-1] if reverse else outputs), _join(state, waiting)
+
+
+def scan_runs(
+    self: Cell[Any],
+    x_NF: Tensor,
+    batch_sizes: list[int],
+    state: State,
+    weights: Weights,
+    *,
+    reverse: bool = False,
+) -> tuple[Tensor, State]:
+    """`Cell.scan_packed` for cells whose `scan` is one call: once for each batch size."""
+    runs = [(size, len(list(steps))) for size, steps in itertools.groupby(batch_sizes)]
+    inputs = x_NF.split([size * steps for size, steps in runs])
+    outputs = []
+    rows = batch_sizes[-1 if reverse else 0]
+    state, waiting = _split(state, rows)
+    turned = list(zip(runs, inputs, strict=True))
+    for (size, steps), part_NF in reversed(turned) if reverse else turned:
+        state, waiting = _resized(state, waiting, rows, size)
+        rows = size
+        y_TBH, state = self.scan(
+            part_NF.unflatten(0, (steps, size)), state, weights, reverse=reverse
+        )
+        outputs.append(y_TBH.flatten(0, 1))
+    return torch.cat(outputs[::-1] if reverse else outputs), _join(state, waiting)
+
+
+def _resized(state: State, waiting: State, rows: int, size: int) -> tuple[State, State]:
+    """The states of the sequences that have a timestep, and of those that wait."""
+    if size > rows:
+        begun, waiting = _split(waiting, size - rows)
+        return _join(state, begun), waiting
+    if size < rows:
+        state, ended = _split(state, size)
+        return state, _join(ended, waiting)
+    return state, waiting
 
 
 def _split(state: State, rows: int) -> tuple[State, State]:
@@ -269,6 +302,8 @@ class Recurrence(nn.RNNBase):
                 outputs.append(y)
                 last.append(state)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        if len(last) == 1:
+            return x, tuple(part.unsqueeze(0) for part in last[0])
         return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
     def _check_dimensions(self, x: Tensor, initial: State) -> None:
@@ -288,7 +323,7 @@ class Recurrence(nn.RNNBase):
     ) -> tuple[Tensor, State | None]:
         """Check input and state; return them in the dtype that a library's kernel computes in."""
         self.check_input(x, batch_sizes)
-        lower = _autocast(x.device.type)
+        lower = autocast_dtype(x.device.type)
         if initial is not None:
             layers, batch, _ = self.get_expected_hidden_size(x, batch_sizes)
             for index, (given, size) in enumerate(zip(initial, self.state_sizes, strict=True)):
@@ -337,7 +372,7 @@ class Recurrence(nn.RNNBase):
         self.load_state_dict({**state, **zeros})
 
 
-def _autocast(device_type: str) -> torch.dtype | None:
+def autocast_dtype(device_type: str) -> torch.dtype | None:
     """The dtype in which autocast computes products; None if it is off."""
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         return torch.get_autocast_dtype(device_type)

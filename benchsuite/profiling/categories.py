@@ -1,8 +1,9 @@
 """Category of an operator or kernel, by its name, and its work, by its shapes.
 
 A step's time is divided into categories. Work is counted where it follows from the shapes: floating
-point operations of products, convolutions and library recurrences (1 MAC = 2 FLOP), and for all
-others the bytes of their arguments, as each is read at least once.
+point operations of products, convolutions, library recurrences (1 MAC = 2 FLOP) and Fourier
+transforms (5·N·log₂N, half of it for real ones), and for all others the bytes of their arguments,
+as each is read at least once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CATEGORIES = (
     "pointwise",
     "reduction",
     "memory",
+    "transform",
     "other",
 )
 #: Categories that do no arithmetic of the model: the cost of calling.
@@ -38,15 +40,16 @@ _PATTERNS = (
         r"|empty|empty_like|empty_strided|resize_|result_type|to|contiguous|linear|matmul|lstm|gru"
         r"|conv1d|conv2d|convolution|_convolution|square|numpy_T|is_nonzero|item|unflatten"
         r"|lift_fresh|resolve_conj|resolve_neg|new_zeros|new_empty|zeros|ones|zeros_like|ones_like"
-        r"|stack|concat|pad|_nnpack_available|detach_copy|view_as|movedim)$",
+        r"|stack|concat|pad|_nnpack_available|detach_copy|view_as|movedim|fft_\w+)$",
     ),
-    ("recurrence", r"rnn|lstm|gru|LSTM|GRU|RNN"),
+    ("recurrence", r"benchsuite::|rnn|lstm|gru|LSTM|GRU|RNN"),
     ("convolution", r"conv|Conv|im2col|col2im|cudnn.*(wgrad|dgrad|fprop)|implicit_gemm"),
     (
         "matmul",
         r"aten::(mm|addmm|bmm|baddbmm|addbmm|mv|addmv|dot|_addmm_activation|mkldnn_linear"
         r"|_scaled_mm)(_|\.|$)|gemm|gemv|cutlass|nvjet|xmma|mkldnn::_linear|splitK",
     ),
+    ("transform", r"aten::_fft_|(regular|vector|real)_fft|(pre|post)processC2C|spRadix|dpRadix"),
     (
         "memory",
         r"aten::(copy_|_to_copy|clone|cat|fill_|zero_|constant_pad_nd|index|index_select|gather"
@@ -67,6 +70,7 @@ def category_of(name: str) -> str:
 
 #: Library by a pattern in the names of operators and kernels; the first that matches counts.
 _LIBRARIES = (
+    ("native", re.compile(r"benchsuite::")),
     ("cuDNN", re.compile(r"cudnn|RNN_blockPersist|elemWiseRNN|LSTM_elementWise")),
     ("oneDNN", re.compile(r"mkldnn|onednn", re.IGNORECASE)),
     ("MIOpen", re.compile(r"miopen", re.IGNORECASE)),
@@ -140,6 +144,11 @@ def _flops(name: str, dims: Dims) -> Any:
         flat = [s for d in dims[1:] for s in ([d] if d and not isinstance(d[0], list) else d or [])]
         weights = [s for s in flat if len(s) == 2][:2]
         return (4 if "backward" in name else 2) * steps * sum(map(math.prod, weights))
+    if name.startswith("aten::_fft_"):  # along the last dimension, as over time in (B, C, T)
+        half = name.endswith("c2r")
+        points = 2 * (dims[0][-1] - 1) if half else dims[0][-1]
+        each = (5 if name.endswith("c2c") else 2.5) * points * math.log2(points)
+        return math.prod(dims[0][:-1]) * each
     if name in {"aten::convolution_backward"}:  # gradient (B, C', T), input, weight (C', C, k)
         return 4 * dims[0][0] * math.prod(dims[0][2:]) * math.prod(dims[2])
     if category_of(name) == "convolution" and name.startswith("aten::"):

@@ -20,7 +20,7 @@ from benchsuite.profiling.nesting import PHASES
 from benchsuite.profiling.words import bound_of, sentences
 
 #: Categories bound by arithmetic in a trace without its machine's rates.
-_COMPUTE = frozenset({"matmul", "convolution", "recurrence"})
+_COMPUTE = frozenset({"matmul", "convolution", "recurrence", "transform"})
 _TOP = 12
 
 

@@ -31,7 +31,8 @@ from benchsuite.profiling.trace_file import notes_of, read_trace
 COLUMNS = {
     "op": "name of the operator, range, driver function or kernel",
     "kind": "op, range, runtime (a driver's function) or kernel (device, copies included)",
-    "category": "python, dispatch, matmul, convolution, recurrence, pointwise, reduction, memory",
+    "category": "python, dispatch, matmul, convolution, recurrence, pointwise, reduction, memory,"
+    " transform, other",
     "thread": "process and thread, or device and stream",
     "step": "number of the traced step; -1 outside",
     "phase": "forward, backward or optimiser; empty outside",

@@ -21,6 +21,7 @@ _NAMES = {
     "pointwise": "pointwise operators",
     "reduction": "reductions",
     "memory": "memory traffic",
+    "transform": "Fourier transforms",
     "other": "other operators",
 }
 #: Shares below this are not mentioned.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import DEFAULTS
 from benchsuite.records.columns import Columns, Repeated, arrow_type
-from benchsuite.records.csv_files import write_csv
+from benchsuite.records.csv_files import defused
 from benchsuite.records.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-#: Columns that hold a list of numbers in each row.
-LISTS = tuple(column.name for column in SCHEMA.values() if column.kind == "floats")
 #: Columns that every row has a value of.
 REQUIRED = frozenset(
     {"uid", "status", "schema", *(axis.name for axis in AXES.values() if axis.since == 1)}
@@ -30,6 +27,8 @@ REQUIRED = frozenset(
 MAX_ROWS, MAX_GROUP = 20_000_000, 4 << 30
 #: Rows of the array that stands for a column of one text.
 _PIECE = 10_000
+#: Rows of a table that are written at a time.
+_ROWS = 100_000
 
 
 def frame_of(columns: Columns) -> pd.DataFrame:
@@ -217,24 +216,49 @@ def write_tables(frame: pd.DataFrame, directory: Path, *, compress: bool = False
         The paths of the CSV and the Parquet file.
     """
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import csv, parquet
 
     directory.mkdir(parents=True, exist_ok=True)
     name = "records.csv.gz" if compress else "records.csv"
     written = [directory / name, directory / "records.parquet"]
+    first, rest = _table_of(frame.iloc[:_ROWS]), range(_ROWS, len(frame), _ROWS)
+    with (
+        parquet.ParquetWriter(written[1], first.schema, compression="zstd") as table_file,
+        pa.output_stream(written[0], compression="gzip" if compress else None) as out,
+        csv.CSVWriter(out, _for_csv(first).schema) as csv_file,
+    ):
+        tables = itertools.chain(
+            [first], (_table_of(frame.iloc[begin : begin + _ROWS]) for begin in rest)
+        )
+        for table in tables:  # few rows at a time, as the frame is not to be there twice
+            table_file.write_table(table)
+            csv_file.write_table(_for_csv(table))
+    return written
+
+
+def _table_of(frame: pd.DataFrame) -> pa.Table:
+    """Rows of a frame of records as a table."""
+    import pyarrow as pa
+
     plain = frame.copy(deep=False)
     plain.attrs = {}
     # pandas cannot read its own note on a column of Arrow's type for lists.
-    table = pa.Table.from_pandas(plain.drop(columns="samples"), preserve_index=False)
-    samples = pa.chunked_array(pa.array(frame["samples"], pa.list_(pa.float64())))
-    table = table.add_column(frame.columns.get_loc("samples"), "samples", samples)
-    parquet.write_table(table, written[1], compression="zstd")
-    for name in LISTS:
-        texts = [
-            msgspec.json.encode(values).decode() if isinstance(values, list) else ""
-            for values in table[name].to_pylist()
-        ]
-        index = table.schema.get_field_index(name)
-        table = table.set_column(index, name, pa.array(texts, pa.string()))
-    write_csv(table, written[0], compress=compress)
-    return written
+    schema = pa.schema([(name, arrow_type(name)) for name in plain.columns if name != "samples"])
+    table = pa.Table.from_pandas(plain.drop(columns="samples"), schema, preserve_index=False)
+    samples = pa.chunked_array(pa.array(frame["samples"], arrow_type("samples")))
+    return table.add_column(frame.columns.get_loc("samples"), "samples", samples)
+
+
+def _for_csv(table: pa.Table) -> pa.Table:
+    """The table with texts alone in the columns that CSV has no type for, and without formulas."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = {}
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_list(column.type):
+            numbers = pc.binary_join(column.cast(pa.list_(pa.string())), ",")
+            column = pc.fill_null(pc.binary_join_element_wise("[", numbers, "]", ""), "")
+        columns[name] = column
+    return defused(pa.table(columns))

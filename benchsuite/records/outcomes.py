@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.records.schema import CRASHED
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 _KILL_SECONDS = 120.0
 
 
-def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+def attempts(
+    rows: Iterable[Any], of: Callable[[Any], tuple[str, str]] = itemgetter("uid", "status")
+) -> Iterator[tuple[int, Any]]:
     """Outcomes of all attempts: index in the order in which they began, and final row.
 
     Finished attempts are yielded as they are read, so that only unfinished ones are kept in memory.
@@ -28,17 +31,19 @@ def attempts(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
 
     Args:
         rows: Rows, all dicts or all structs derived from `RowBase`.
+        of: The `uid` and `status` of a row; by default of a dict.
     """
     indices: dict[str, int] = {}
     begun: dict[int, tuple[Any, Any]] = {}  # unfinished attempts, and the one that began next
     count = 0
     for row in rows:
-        index = indices.setdefault(row["uid"], count)
+        uid, status = of(row)
+        index = indices.setdefault(uid, count)
         new = index == count
         count += new
         if new and begun and index - 1 in begun:
             begun[index - 1] = (begun[index - 1][0], row)
-        if row["status"] != "started":
+        if status != "started":
             if begun:
                 begun.pop(index, None)
             yield index, row

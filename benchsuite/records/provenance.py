@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +33,9 @@ _PACKAGE = Path(benchsuite.__file__).parent
 _INSTALLED = {"site-packages", "dist-packages"}
 #: Module that every measurement uses, besides its measure and its model.
 _COMMON = "benchsuite.runtime.workload"
+#: The name of a C source, and a file that one includes.
+_C_SOURCE = re.compile(r"\w+\.c")
+_INCLUDED = re.compile(r'^#include "(.+?)"', re.MULTILINE)
 #: Modules that name, describe or store measurements; changing them does not change a number.
 _BOOKKEEPING = {"catalog", "grid", "records", "errors", "units", "host", "__init__"}
 
@@ -208,11 +212,21 @@ def _file_of(module: str) -> Path | None:
 
 @functools.cache
 def _imported(file: Path) -> frozenset[Path]:
-    """Files of this package that a file of this package imports, including lazy imports."""
+    """Files of this package that a file of this package needs.
+
+    Those are the modules that it imports, including lazy imports, the C sources that it names, and
+    the files that these include.
+    """
     if not file.is_relative_to(_PACKAGE):
         return frozenset()
-    tree = ast.parse(file.read_bytes())
-    paths = (_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in _names_imported(tree))
+    if file.suffix == ".py":
+        tree = ast.parse(file.read_bytes())
+        names = _names_imported(tree)
+        paths = [_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names]
+        texts = {str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        paths += [file.with_name(text) for text in texts if _C_SOURCE.fullmatch(text)]
+    else:
+        paths = [file.with_name(name) for name in _INCLUDED.findall(file.read_text("utf-8"))]
     return frozenset(
         path
         for path in paths

@@ -32,6 +32,8 @@ MOST_PROBLEMS = 20
 _TOO_LONG = f"longer than {MAX_LINE >> 20} MiB, skipped"
 #: Bytes that are read at a time; they should fit into the processor's cache.
 _BLOCK = 1 << 20
+#: Lines of a file differ little: most parts are within so many bytes of where they were before.
+_NEAR = 64
 #: In the first row of an attempt, as `RecordFile` writes it.
 _STARTED = b'"status":"started"'
 
@@ -65,9 +67,6 @@ _MISSING = {"str": ""}
 
 class RowBase(msgspec.Struct):
     """The methods of dict that `attempts` needs, for `Row`."""
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict; a column without a value counts as missing."""
@@ -204,11 +203,12 @@ def rows_that_count(
         counted: Called at the end with the number of lines.
     """
     decoded = _decoder(row_type, report)
+    is_start, is_same = _Finder(), _Finder()
     held: tuple[int, bytes] | None = None  # a first row whose next line is not read yet
     number = 0
     for number, line in _numbered(file, report, end):
         if held is None:
-            if begins_attempt(line):
+            if is_start.has(line, _STARTED):
                 held = number, line
             elif (row := decoded(number, line)) is not None:
                 yield row
@@ -216,7 +216,7 @@ def rows_that_count(
         before, held = held, None
         row = decoded(number, line)
         ended = row is not None and row.status != "started"
-        if not (ended and b'"uid":"%b"' % row.uid.encode() in before[1]):
+        if not (ended and is_same.has(before[1], b'"uid":"%b"' % row.uid.encode())):
             start = decoded(*before)
             if start is not None:
                 yield start
@@ -227,6 +227,26 @@ def rows_that_count(
     if held is not None and (row := decoded(*held)) is not None:
         yield row
     counted(number)
+
+
+class _Finder:
+    """Looks for something in lines, first near the place where it was in the line before."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def has(self, line: bytes, part: bytes) -> bool:
+        """Whether the part is somewhere in the line."""
+        last = self._last
+        at = line.find(part, max(last - _NEAR, 0), last + _NEAR)
+        if at < 0:
+            at = line.find(part)
+            if at < 0:
+                return False
+        self._last = at
+        return True
 
 
 def begins_attempt(line: bytes) -> bool:

@@ -46,12 +46,12 @@ def cards(
         explained.setdefault(explanation["model"], []).append(card)
     unbounded, family = unbounded_models(chosen), families_of(chosen)
     kernels = chosen[chosen["kernel"] != ""].groupby("model", sort=False)["kernel"].unique()
-    for model in dict.fromkeys(chosen["model"]):
+    for model in chosen["model"].unique():
         if model == MACHINE:
             continue
         spec = MODELS.known(model)
         rows = chosen[chosen["model"] == model]
-        tasks = {str(name): task_of(str(name)) for name in dict.fromkeys(rows["measure"])}
+        tasks = {str(name): task_of(str(name)) for name in rows["measure"].unique()}
         facts = {
             "parameters": _range(rows, "parameters"),
             "receptive field": "unbounded" if model in unbounded else _field(rows),

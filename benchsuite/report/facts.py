@@ -32,22 +32,22 @@ def facts(chosen: pd.DataFrame) -> dict[str, Any]:
         plural = "s" if unbounded.sum() > 1 else ""
         counts.append(f"{unbounded.sum():,} unbounded receptive field{plural}")
     started = datetime.fromtimestamp(float(chosen["started_at"].min()), UTC)
-    studies = [study for study in dict.fromkeys(chosen["study"]) if study] or ["records"]
+    studies = [study for study in chosen["study"].unique() if study] or ["records"]
     return {
         "studies": studies,
         "command": command(studies),
         "cpu": next((cpu for cpu in chosen["cpu"] if cpu), "unknown processor"),
-        "gpus": [gpu for gpu in dict.fromkeys(chosen["gpu"]) if gpu],
+        "gpus": [gpu for gpu in chosen["gpu"].unique() if gpu],
         "started": f"{started:%Y-%m-%d %H:%M} UTC",
         "cases": cases["case"].nunique(),
         "measurements": len(chosen),
         "counts": ", ".join(counts),
         "unstable": int(analysis.is_unstable(chosen).sum()),
-        "matches": [analysis.HELD[match] for match in dict.fromkeys(cases["match"])],
+        "matches": [analysis.HELD[match] for match in cases["match"].unique()],
         "mixed": [
             f"{name}s {', '.join(values)}"
             for name in ("commit", "torch")
-            if len(values := [str(v)[:12] for v in dict.fromkeys(chosen[name]) if v]) > 1
+            if len(values := [str(v)[:12] for v in chosen[name].unique() if v]) > 1
         ],
         "problems": problems(chosen),
         "environment": environment(chosen),

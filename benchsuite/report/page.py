@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -81,8 +83,8 @@ def write_report(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         remove_links(directory, _SUFFIXES)  # writing would change their targets
-        csv, parquet = write_tables(frame, directory, compress=compress)
-        written = {"csv": csv, "parquet": parquet}
+        tables_written = _in_background(write_tables, frame, directory, compress=compress)
+        written: dict[str, Path] = {}
         memory = _machine_memory(chosen)
         laws = analysis.laws(chosen, "latency")
         lines = analysis.memory_lines(chosen, memory=memory)
@@ -111,6 +113,7 @@ def write_report(
             *analysis.unrolled_sentences(chosen, verdict),
             *verdict.limits(),
         ]
+        csv, parquet = tables_written.result()
         page = (
             _templates()
             .get_template("page.html.j2")
@@ -136,7 +139,24 @@ def write_report(
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
         ) from error
-    return written
+    return {"csv": csv, "parquet": parquet, **written}
+
+
+def _in_background(function: Callable[..., Any], *positional: Any, **named: Any) -> Future[Any]:
+    """Call a function in a thread, which ends with the process at the latest.
+
+    Writing tables is left to Arrow, which lets other threads run meanwhile.
+    """
+    result: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            result.set_result(function(*positional, **named))
+        except BaseException as error:  # raised where the result is used
+            result.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return result
 
 
 def _templates() -> jinja2.Environment:

@@ -62,7 +62,7 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
     """A table per measure: a row per shape, a column per model."""
     known = MEASURES.names()
     measures = sorted(
-        dict.fromkeys(chosen["measure"]),
+        chosen["measure"].unique(),
         key=lambda name: known.index(name) if name in known else len(known),
     )
     models = chosen["model"].nunique()
@@ -71,7 +71,7 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
     for measure in measures:
         rows = chosen[chosen["measure"] == measure]
         rows = rows.assign(unstable=analysis.is_unstable(rows))
-        own = list(dict.fromkeys(rows["model"]))
+        own = list(rows["model"].unique())
         shown = [n for n in names if n == "seq_len" or varies(rows, n)]
         shapes = rows[names].drop_duplicates().sort_values(names)
         top = shapes.head(limit)

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchsuite.runtime.build import SequenceModel, Sizes, build_on_meta
+from benchsuite.runtime.flop_rules import RULES
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -32,7 +33,8 @@ class Count:
     """Floating-point operations of one step.
 
     Attributes:
-        total: 1 MAC = 2 FLOP; elementwise work is not counted.
+        total: 1 MAC = 2 FLOP; elementwise work is not counted, Fourier transforms are
+            (`flop_rules`).
         extrapolated: Whether they were predicted from shorter sequences; if not, they were counted
             at the very length.
         short: What the shortest sequences predict for this length, where that is a line.
@@ -45,6 +47,8 @@ class Count:
 
 def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
     """Floating-point operations of one step; 1 MAC = 2 FLOP, elementwise work is not counted.
+
+    Fourier transforms and grouped convolutions are counted by the rules of `flop_rules`.
 
     `torch.nn.LSTM` runs as one opaque kernel on CPU and CUDA, which the counter sees as nothing; on
     the meta device it falls apart into its matrix products: 2·g·H·(I+H)·T·B forward, g = 4 for an
@@ -146,7 +150,7 @@ def _count(
     """
     x_BTF = torch.empty(batch_size, seq_len, input_size, device="meta")
     module.train(train)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=dict(RULES))
     with counter, _Operations(most) as operations, torch.set_grad_enabled(train):
         output = module(x_BTF)
         if train:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchsuite import allocator, units
 from benchsuite.catalog.engines import ENGINES
+from benchsuite.catalog.models import MODELS
 from benchsuite.errors import Unsupported
 from benchsuite.grid.case import Case
 from benchsuite.runtime import count, device
@@ -96,7 +97,9 @@ class Workload:
         device.synchronize(self.device)
         self.output_size = output.shape[-1]
         self.kernel = watch.kernel
-        self.looped = watch.looped(self._module, case.seq_len)
+        spec = MODELS.get(case.model)
+        looped = spec.looped if spec.execution else watch.looped(self._module, case.seq_len)
+        self.looped = looped
 
     @functools.cached_property
     def step(self) -> Callable[[], object]:

@@ -22,12 +22,6 @@ from benchsuite.records.rows import RowBase, rows_of_attempts
 
 #: Key → case and measure, in asv's order: measures as the study has them, then its points.
 Wanted = Mapping[Key, tuple[Case, str]]
-#: Columns of `key_of`, in its order.
-_KEY = (
-    *("case", "measure", "version", "machine", "commit", "tree", "torch", "source"),
-    "min_run_time",
-)
-_values_of_key = attrgetter(*_KEY)
 
 
 class _Base(RowBase):
@@ -135,7 +129,8 @@ def outcomes(
     """
     found: dict[Key, tuple[int, Any]] = {}
     own = {key: key for key in keys}
-    for index, row in attempts(rows_of_attempts(row_type, path)) if path.exists() else ():
+    rows = rows_of_attempts(row_type, path) if path.exists() else ()
+    for index, row in attempts(rows, attrgetter("uid", "status")):
         if processors is not None:
             processors.add((row.machine, row.cpu))
         key = own.get(_key(row))
@@ -147,4 +142,14 @@ def outcomes(
 
 
 def _key(row: Any) -> Key:
-    return key_of(**dict(zip(_KEY, _values_of_key(row), strict=True)))
+    return key_of(
+        case=row.case,
+        measure=row.measure,
+        version=row.version,
+        machine=row.machine,
+        commit=row.commit,
+        tree=row.tree,
+        torch=row.torch,
+        source=row.source,
+        min_run_time=row.min_run_time,
+    )

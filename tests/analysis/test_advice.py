@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchsuite.analysis import advices, advise, fit_surface, validation
+from benchsuite.analysis import advices, advise, fit_surface, newest, validation
+from benchsuite.analysis.advice import COLUMNS
+from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
 from benchsuite.analysis.surface import MIN_CELLS, conformal
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
@@ -273,6 +275,29 @@ def test_few_cells_answer_for_themselves_only(make_record):
         advise(one, {"seq_len": 64})
 
 
+def test_columns_that_advice_does_not_read_are_not_needed(make_record):
+    frame = to_frame([*rows(make_record), *rows(make_record, mode="train")])
+    narrow = frame[list(COLUMNS)]
+    assert advices(newest(narrow), POINT) == advices(newest(frame), POINT)
+    cell = frame[frame["seq_len"] == 64].groupby(["model", "measure"]).head(1)
+    at = {"seq_len": 64, "batch_size": 1, "hidden_size": 32}
+    with pytest.raises(IntervalsMissingError):
+        advise(cell[list(COLUMNS)], at)
+    assert advise(cell[[*COLUMNS, *INTERVALS]], at) == advise(cell, at)
+
+
+def test_few_cells_on_the_command_line_have_the_intervals_of_their_samples(
+    run_command, make_record, tmp_path
+):
+    file = RecordFile(tmp_path / "records.jsonl")
+    samples = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
+    file.append(make_record(seq_len=8, value=1.3, samples=samples))
+    words = ("--study", str(file.path), "-a", "T=8", "-a", "B=1", "-a", "H=64", "--json")
+    code, out, err = run_command("advise", *words)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["ranking"][0]["latency"] == {"value": 1.3, "low": 1.0, "high": 1.6}
+
+
 def test_constant_times_and_duplicates(make_record):
     own = [
         make_record(seq_len=t, batch_size=b, hidden_size=64, samples=[1.0] * 5)
@@ -435,9 +460,10 @@ def test_a_ranking_at_every_match_the_asked_one_first(make_record, cli):
     frame = to_frame(both)
     assert [found.match for found in advices(frame, POINT)] == ["width", "params"]
     asked = {**POINT, "match": "params"}
-    assert [found.match for found in advices(frame, asked)] == ["params", "width"]
-    assert advices(frame, asked)[0].need_field == 300  # fields are measured at one match only
-    assert advices(frame, asked)[0].ranking[0]["receptive_field"]
+    first, second = advices(frame, asked)
+    assert (first.match, second.match) == ("params", "width")
+    assert first.need_field == 300  # fields are measured at one match only
+    assert first.ranking[0]["receptive_field"]
     file = RecordFile(Path.cwd() / ".benchsuite" / "both" / "records.jsonl")
     for record in both:
         file.append(record)

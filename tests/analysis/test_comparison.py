@@ -7,9 +7,11 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchsuite.analysis import compare
+from benchsuite.analysis.comparison import READ
 from benchsuite.analysis.relabelling import enough_runs, least_runs, relabelled
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
@@ -280,6 +282,15 @@ def test_another_torch_is_named(make_record):
     newer = make_record(provenance={"torch": "3.0"})
     found = compare(to_frame([make_record()]), to_frame([newer]), "latency")
     assert "torch differs: base 2.0; head 3.0" in found.notes
+
+
+def test_columns_that_a_comparison_does_not_read_are_not_needed(side):
+    rng = np.random.default_rng(0)
+    base, head = (side(rng, factor=1.3, slow=slow) for slow in ((), {0, 3}))
+    whole = compare(base, head, "latency")
+    narrow = compare(base[list(READ)], head[list(READ)], "latency")
+    pd.testing.assert_frame_equal(narrow.table, whole.table)
+    assert (narrow.noise, narrow.notes) == (whole.noise, whole.notes)
 
 
 @pytest.fixture

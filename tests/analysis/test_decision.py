@@ -676,8 +676,9 @@ def test_three_families_are_compared_pair_by_pair(grid, make_record):
 def test_looks_differ():
     own = [f"my.module:model_{k}" for k in range(6)]
     with looks_for([*own, "lstm"]):
-        colours = [look(model)[0] for model in [*MODELS.names(), *own]]
-        assert len(set(colours)) == len(colours)
+        looks = [look(model) for model in [*MODELS.names(), *own]]
+        assert len(set(looks)) == len(looks)
+        assert not {look(model)[0] for model in MODELS.names()} & {look(model)[0] for model in own}
         assert len({look(model)[1] for model in own}) == len(own)
 
 

@@ -34,9 +34,15 @@ def test_list_as_json(cli, what):
 def test_list_has_every_built_in_model_with_its_family(cli):
     models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
     assert list(models) == [
-        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused", "lstm"),
-        *("gru_cell", "gru", "tcn", "tcn_fixed", "conv"),
+        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused"),
+        *("lstm_native", "lstm", "gru_cell", "gru_native", "gru", "tcn", "tcn_fixed", "conv"),
+        *("tcn_separable", "wavenet", "longconv"),
+        *("lru_loop", "lru_scan", "lru_fft", "lru_native", "s4d_scan", "s4d_fft", "s4d_native"),
+        *("mingru_loop", "mingru_scan", "mingru_native"),
+        *("minlstm_loop", "minlstm_scan", "minlstm_native"),
+        *("rglru_scan", "rglru_native", "selective_scan", "selective_native"),
     ]
+    assert models["lru_fft"] == "linear"
     assert models["tcn"] == "convolutional"
     assert set(json.loads(cli("list", "--json")[1])) >= {"models", "measures", "studies", "axes"}
 
@@ -44,8 +50,13 @@ def test_list_has_every_built_in_model_with_its_family(cli):
 def test_models_are_listed_with_mathematics_and_execution(cli):
     rows = {row["name"]: row for row in json.loads(cli("list", "models", "--json")[1])}
     same = {name for name, row in rows.items() if row["mathematics"] == "lstm"}
-    assert same == {"lstm_cell", "lstm_fused", "lstm"}
-    assert {rows[name]["execution"] for name in same} == {"Python loop", "fused loop", "library"}
+    assert same == {"lstm_cell", "lstm_fused", "lstm_native", "lstm"}
+    executions = {rows[name]["execution"] for name in same}
+    assert executions == {"Python loop", "fused loop", "native", "library"}
+    lru = {name: row["execution"] for name, row in rows.items() if row["mathematics"] == "lru"}
+    executions = ("Python loop", "scan", "FFT", "native")
+    names = ("lru_loop", "lru_scan", "lru_fft", "lru_native")
+    assert lru == dict(zip(names, executions, strict=True))
 
 
 def test_list_for_people(cli):

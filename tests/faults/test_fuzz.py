@@ -12,7 +12,7 @@ import pytest
 from fuzz import LEAST
 
 SCRIPT = Path(__file__).with_name("fuzz.py")
-SECONDS = os.environ.get("FUZZ_SECONDS", "6")
+SECONDS = os.environ.get("FUZZ_SECONDS", "4")
 
 
 class Fuzzer:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 def project(tmp_path):
     made = Project(tmp_path)
     yield made
-    made.signal(KILL)
+    made.end()
 
 
 def asv_results(project, name="s"):
@@ -123,7 +123,7 @@ def test_a_process_that_fails_after_its_record_leaves_asv_its_value(project):
 def in_small_memory(project):
     """Words before a command that run it in a control group with 700 MiB of memory."""
     group = memory_group(700 << 20)
-    yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+    yield entering(group)
     project.signal(KILL)
     project.all_end()
     group.rmdir()
@@ -177,5 +177,6 @@ def memory_group(limit):
 
 
 def test_interrupts_of_the_first_moments_are_no_tracebacks():
-    ends = {delay: outcome(*interrupted(MODULE, delay)) for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.4)}
+    delays = (0, 0.02, 0.05, 0.1, 0.2, 0.4)
+    ends = {delay: outcome(*interrupted(MODULE, delay)) for delay in delays}
     assert "traceback" not in ends.values(), ends

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from tools import KILL, Project
+from tools import Project
 
 pytestmark = pytest.mark.faults
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 def project(tmp_path):
     made = Project(tmp_path)
     yield made
-    made.signal(KILL)
+    made.end()
 
 
 def one_line(done, *words, code=1):

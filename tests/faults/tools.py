@@ -24,6 +24,7 @@ class Project:
 
     def __init__(self, path):
         self.path, self.mark, self.gate = path, uuid.uuid4().hex, path / "gate"
+        self._started = []
         self.gate.mkdir()
         git = ["git", "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost"]
         subprocess.run(["git", "init", "-q", path], check=True)
@@ -55,17 +56,13 @@ class Project:
 
     def run(self, *words, prefix=(), **env):
         """Run a command to its end."""
-        with self.start(*words, prefix=prefix, **env) as process:
-            try:
-                out, err = process.communicate()
-            except BaseException:  # the test has reached its limit
-                self.signal(KILL)
-                raise
+        process = self.start(*words, prefix=prefix, **env)
+        out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def start(self, *words, prefix=(), **env):
         """Start a command, in a session of its own: it cannot kill the process of the tests."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*prefix, *self.command(*words)],
             cwd=self.path,
             env={**self.env, **env},
@@ -75,6 +72,16 @@ class Project:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def end(self):
+        """Kill what is left of a test that was skipped or failed, and forget it."""
+        self.signal(KILL)
+        for process in self._started:
+            process.wait()
+            process.stdout.close()
+            process.stderr.close()
 
     def rows(self, name="s"):
         lines = self.records(name).read_text().splitlines() if self.records(name).exists() else []

@@ -23,13 +23,17 @@ from benchsuite.field.probe import probe
 from benchsuite.field.subject import noise
 from benchsuite.field.summary import field_of
 from benchsuite.grid.case import Case
+from benchsuite.models import wavenet
 from benchsuite.models.conv import KERNEL_SIZE, levels_to_cover
 from benchsuite.models.conv import receptive_field as tcn_field
 from benchsuite.models.lstm import lstm_peephole
 from benchsuite.runtime.build import Sizes, build
 
 RECURRENT = [spec.name for spec in MODELS if spec.family == "recurrent"]
+#: By FFT, all timesteps are mixed, and only perturbation shows what an output depends on.
+LINEAR = [s.name for s in MODELS if s.family == "linear" and s.execution != "FFT"]
 CONVOLUTIONAL = [spec.name for spec in MODELS if spec.family == "convolutional"]
+DIRECT = [name for name in CONVOLUTIONAL if MODELS.get(name).execution != "FFT"]
 C = 4  # features and channels
 
 
@@ -211,10 +215,13 @@ def test_impossible_layers_are_reported(bad):
 
 
 @pytest.mark.parametrize("seq_len", [8, 40, 100])
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("name", DIRECT)
 def test_formula_and_probe_agree_on_every_registered_convolution(name, seq_len):
-    levels = {"tcn": levels_to_cover(seq_len, KERNEL_SIZE), "tcn_fixed": 4}.get(name)
-    size = tcn_field(KERNEL_SIZE, levels) if levels else 9
+    covering = tcn_field(KERNEL_SIZE, levels_to_cover(seq_len, KERNEL_SIZE))
+    size = {
+        **{"tcn": covering, "tcn_separable": covering, "tcn_fixed": 61, "conv": 9},
+        "wavenet": 2 ** wavenet.levels_to_cover(seq_len),
+    }[name]
     model = small(name, seq_len)
     assert traced_field(model, C, seq_len) == Field(0, size - 1)
     probed = probe(model, C, size + 3)
@@ -228,6 +235,14 @@ def test_recurrences_are_unbounded_and_causal(name, options):
     model = small(name, **options)
     assert traced_field(model, C) == Field(0, UNBOUNDED)
     assert traced_field(model, C).size is UNBOUNDED
+    probed = probe(model, C, 20)
+    assert (probed.lags, probed.whole, probed.causal) == (tuple(range(20)), True, True)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_recurrences_are_unbounded_and_causal(name):
+    model = small(name)
+    assert traced_field(model, C) == Field(0, UNBOUNDED)
     probed = probe(model, C, 20)
     assert (probed.lags, probed.whole, probed.causal) == (tuple(range(20)), True, True)
 
@@ -843,7 +858,7 @@ def test_a_module_on_the_device_gives_the_same_field(name):
 # ---------------------------------------------------------------- measures and command line
 
 
-@pytest.mark.parametrize("name", ["tcn", "tcn_fixed", "conv"])
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_the_measures_are_the_fields_numbers(name):
     case = Case(model=name, seq_len=24, hidden_size=6, batch_size=3, seed=5)
     torch.manual_seed(5)

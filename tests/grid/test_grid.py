@@ -290,7 +290,7 @@ def test_registries_resolve():
         assert callable(spec.factory())
     for spec in MEASURES:
         assert callable(spec.function())
-        assert spec.unit in {"s", "B", "FLOP", "step", "1", "FLOP/s", "B/s"}
+        assert spec.unit in {"s", "B", "FLOP", "step", "ulp", "1", "FLOP/s", "B/s"}
 
 
 def test_every_axis_is_a_field_of_a_case():

@@ -22,6 +22,7 @@ from benchsuite.grid.study import Budget
 from benchsuite.learning import closed_loop, scores
 from benchsuite.learning.predictor import build_predictor
 from benchsuite.learning.trainer import Diverged, _Run, train
+from benchsuite.measures import accuracy
 from benchsuite.measures.attempt import measure
 from benchsuite.runtime import streams
 from benchsuite.tasks.recipe import Recipe
@@ -65,12 +66,12 @@ def test_the_seed_determines_the_result(seed, same):
     assert all(torch.equal(a, b) for a, b in pairs) is same
 
 
-@pytest.mark.parametrize("first", [6, 5], ids=["on a point", "between points"])
+@pytest.mark.parametrize("first", [3, 2], ids=["on a point", "between points"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, optimizer, first):
     case, task = case_of(dtype="float64"), task_of("delay", lag=3)
     clip = 1.0 if optimizer == "adam" else None
-    recipe = Recipe(optimizer=optimizer, lr=0.05, clip=clip, steps=12, evaluate_every=3)
+    recipe = Recipe(optimizer=optimizer, lr=0.05, clip=clip, steps=6, evaluate_every=3)
     whole = train(case, task, recipe)
     path = tmp_path / "checkpoint.pt"
     train(case, task, recipe.replace(steps=first), path=path)
@@ -79,7 +80,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, optimizer, fir
         assert torch.equal(a, b)
     plain = [[(p.step, p.loss, p.error) for p in t.curve] for t in (whole, resumed)]
     assert plain[0] == plain[1]
-    assert (resumed.steps, resumed.best_step) == (12, whole.best_step)
+    assert (resumed.steps, resumed.best_step) == (6, whole.best_step)
     assert resumed.seconds > 0
 
 
@@ -297,7 +298,10 @@ def test_generation_equals_recomputing_everything(model):
     x_BTF = task.test.x_BTF[:3]
     stream_type = type(streams.stream_of(predictor, x_BTF))
     family = MODELS.get(model).family
-    expected = {"recurrent": streams.Carried, "convolutional": streams.Buffered}
+    expected = dict.fromkeys(("recurrent", "linear"), streams.Carried)
+    expected["convolutional"] = streams.Buffered
+    if model == "longconv":  # by FFT, not by layers that keep their last inputs
+        family = "recomputed"
     assert stream_type is expected.get(family, streams.Recomputed)
     observed, generated = closed_loop.generate(predictor, x_BTF, 70)  # beyond most fields
     whole = torch.cat([x_BTF, observed[:, -1:], generated], 1)
@@ -378,7 +382,8 @@ def test_a_lost_phase_has_no_drift():
 
 
 @pytest.mark.parametrize("task", TASKS.names())
-def test_every_task_is_measured(task):
+def test_every_task_is_measured(task, monkeypatch):
+    monkeypatch.setattr(accuracy, "STEPS", 20)
     case = case_of("gru", 24, hidden_size=8, match="params")
     record = measure(case, f"{task}_error", budget=Budget(timeout=8.0))
     assert (record.status, record.reason) == ("ok", "")
@@ -407,12 +412,12 @@ def command(tmp_path, *words):
 
 
 def test_the_command_trains_scores_and_draws(tmp_path):
-    words = ["sine", "lstm", "tcn", "lstm_cell", "-a", "seq_len=40", "-a", "batch_size=4"]
+    words = ["sine", "lstm", "tcn", "-a", "seq_len=40", "-a", "batch_size=4"]
     words += ["-a", "hidden_size=5", "-a", "match=params", "--steps", "2"]
     done = command(tmp_path, *words, "-o", str(tmp_path / "out"), "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert [run["model"] for run in document["runs"]] == ["lstm", "tcn", "lstm_cell"]
+    assert [run["model"] for run in document["runs"]] == ["lstm", "tcn"]
     assert set(document["baselines"]) == {"zero", "persistence", "two samples"}
     for run in document["runs"]:
         assert run["status"] == "ok"
@@ -422,7 +427,7 @@ def test_the_command_trains_scores_and_draws(tmp_path):
         assert [point["step"] for point in run["curve"]] == [0, 1, 2]
     for name in ("curves", "closed_loop"):
         drawn = (tmp_path / "out" / document["files"][name].rpartition("/")[2]).read_text()
-        assert all(model in drawn for model in ("lstm", "tcn", "lstm_cell", "match=params"))
+        assert all(model in drawn for model in ("lstm", "tcn", "match=params"))
     assert json.loads((tmp_path / "out" / "results.json").read_text())["runs"] == document["runs"]
     longer = command(tmp_path, *words[:-1], "3", "--resume", "--json")
     assert [p["step"] for p in json.loads(longer.stdout)["runs"][0]["curve"]] == [0, 1, 2, 3]

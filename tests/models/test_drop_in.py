@@ -28,8 +28,8 @@ from benchsuite.models.gru import GRU
 from benchsuite.models.lstm import LSTM, VARIANTS
 
 F, H = 4, 5
-KINDS = [*VARIANTS, "gru"]
-EQUAL = ["plain", "fused", "gru"]  # with torch's parameters and no others
+KINDS = [*VARIANTS, "gru", "gru_native"]
+EQUAL = ["plain", "fused", "native", "gru", "gru_native"]  # torch's parameters and no others
 OPTIONS = [
     {},
     {"bias": False},
@@ -38,26 +38,25 @@ OPTIONS = [
     {"num_layers": 2, "dropout": 0.5, "bidirectional": True, "batch_first": True},
 ]
 LSTM_OPTIONS = [{"proj_size": 2, "num_layers": 2, "bidirectional": True}]
-CASES = [
-    *itertools.product(VARIANTS, [*OPTIONS, *LSTM_OPTIONS]),
-    *itertools.product(["gru"], OPTIONS),
-]
+PROJECTED = [variant for variant in VARIANTS if variant != "native"]
+CASES = [*itertools.product(KINDS, OPTIONS), *itertools.product(PROJECTED, LSTM_OPTIONS)]
 LENGTHS = {"sorted": [6, 4, 4, 1], "unsorted": [1, 4, 6, 4], "equal": [3, 3], "one": [5]}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN",
     "ignore:RNN module weights are not part of single contiguous chunk",
+    "ignore:.*autograd.function.Function.* should not be instantiated",  # what torch.compile does
 )
 
 
 def ours_of(kind, *args, **options):
-    if kind == "gru":
-        return GRU(*args, **options)
+    if kind.startswith("gru"):
+        return GRU(*args, **options, variant=kind.removeprefix("gru").strip("_") or "plain")
     return LSTM(*args, **options, variant=kind)
 
 
 def theirs_of(kind, *args, **options):
-    return (nn.GRU if kind == "gru" else nn.LSTM)(*args, **options)
+    return (nn.GRU if kind.startswith("gru") else nn.LSTM)(*args, **options)
 
 
 def twins(kind, **options):
@@ -179,7 +178,7 @@ def test_a_packed_batch_equals_its_sequences_one_by_one(kind):
 def test_gradcheck(kind, packed):
     torch.manual_seed(0)
     ours = ours_of(kind, 2, 3, bidirectional=True, dtype=torch.float64)
-    if kind != "gru":
+    if kind in PROJECTED:
         ours = ours_of(kind, 2, 3, proj_size=2, bidirectional=True, dtype=torch.float64)
     x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
     names, values = zip(*ours.named_parameters(), strict=True)
@@ -270,7 +269,8 @@ def test_attributes(kind, options):
             assert torch.equal(one, two)
     assert ours.flatten_parameters() is None
     words = repr(theirs)
-    assert repr(ours) == (words if kind in {"plain", "gru"} else f"{words[:-1]}, variant={kind!r})")
+    variant = ours.variant
+    assert repr(ours) == (words if variant == "plain" else f"{words[:-1]}, variant={variant!r})")
 
 
 def test_the_repr_of_the_issue():
@@ -460,7 +460,7 @@ PACKED_CALLS = {
 
 
 def refusals(kind, x, h):
-    hx = h if h is None or kind == "gru" else (h, h)
+    hx = h if h is None or kind.startswith("gru") else (h, h)
     with pytest.raises((RuntimeError, ValueError)) as theirs:
         theirs_of(kind, F, H)(x, hx)
     with pytest.raises((RuntimeError, ValueError)) as ours:
@@ -484,7 +484,7 @@ def test_packed_calls_that_torch_refuses(call):
         LSTM(F, H)(x, None if h is None else (h, h))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", PROJECTED)
 def test_states_that_only_an_lstm_has(variant):
     ours, theirs = LSTM(F, H, proj_size=2, variant=variant), nn.LSTM(F, H, proj_size=2)
     x = zeros(6, 3, F)
@@ -503,7 +503,7 @@ def test_states_that_only_an_lstm_has(variant):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_state_of_another_dtype_is_refused(kind):
     h = zeros(1, 3, H)
-    states = [h.double()] if kind == "gru" else [(h.double(), h), (h, h.double())]
+    states = [h.double()] if kind.startswith("gru") else [(h.double(), h), (h, h.double())]
     for hx in states:
         with pytest.raises(RuntimeError, match="not the same dtype"):
             ours_of(kind, F, H)(zeros(6, 3, F), hx)

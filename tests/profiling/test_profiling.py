@@ -370,6 +370,9 @@ def test_a_comparison_names_the_categories_of_the_difference():
         ("aten::convolution_backward", "convolution"),
         ("aten::sigmoid_backward", "pointwise"),
         ("aten::transpose", "dispatch"),
+        ("aten::fft_rfft", "dispatch"),
+        ("aten::_fft_r2c", "transform"),
+        ("void regular_fft<1024u, EPT<4u>, 4u>", "transform"),
         ("autograd::engine::evaluate_function: MkldnnRnnLayerBackward0", "dispatch"),
         ("torch::autograd::AccumulateGrad", "dispatch"),
         ("aten::cat", "memory"),
@@ -389,6 +392,14 @@ def test_operations_of_a_library_recurrence_follow_the_formula():
     assert categories.flops("aten::mkldnn_rnn_layer", dims) == 2 * 4 * H * (F + H) * T * B
     assert categories.flops("aten::addmm", [[8], [2, 3], [3, 8], [], []]) == 2 * 2 * 3 * 8
     assert categories.flops("aten::mm", [[1]]) == 0
+
+
+def test_operations_of_transforms_follow_the_convention():
+    """5·N·log₂N of N points, half of it for real ones; a real one has N/2 + 1 in its spectrum."""
+    assert categories.flops("aten::_fft_c2c", [[2, 3, 8]]) == 6 * 5 * 8 * 3
+    assert categories.flops("aten::_fft_r2c", [[2, 3, 8]]) == 6 * 5 * 8 * 3 // 2
+    assert categories.flops("aten::_fft_c2r", [[2, 3, 5]]) == 6 * 5 * 8 * 3 // 2
+    assert categories.flops("aten::_fft_c2r", [[2, 3, 1]]) == 0
 
 
 def test_shares_in_per_cent():

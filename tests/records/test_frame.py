@@ -26,7 +26,7 @@ from benchsuite.records import (
     to_frame,
     write_tables,
 )
-from benchsuite.records.frame import MEASUREMENT
+from benchsuite.records.frame import MEASUREMENT, group_numbers
 from benchsuite.records.rows import Row, _fault_of
 from benchsuite.stats import stacked, summarise
 
@@ -218,6 +218,30 @@ def test_a_frame_has_the_wanted_columns_alone(nasty):
         ["samples"],
     ):
         pd.testing.assert_frame_equal(load_records(nasty, columns=names), whole[names])
+
+
+@pytest.mark.parametrize("names", [["seq_len"], ["case", "commit", "value"], ["uid"], []])
+def test_groups_are_those_of_pandas(nasty, names, monkeypatch):
+    frame = load_records(nasty, every_attempt=True)
+    expected = frame.groupby(names, dropna=False, sort=False).ngroup() if names else 0 * frame.index
+    assert (group_numbers(frame, names) == expected).all()
+    monkeypatch.setattr("benchsuite.records.frame._LARGEST", 100)
+    assert (group_numbers(frame, names) == expected).all()
+
+
+def test_tables_are_written_part_by_part(nasty, tmp_path, monkeypatch):
+    frame = load_records(nasty)
+    frame.loc[0, "value"] = 13402841453.906765
+    whole = [path.read_bytes() for path in write_tables(frame, tmp_path / "whole")][:1]
+    monkeypatch.setattr("benchsuite.records.arrow._ROWS", 7)
+    csv, parquet = write_tables(frame, tmp_path / "parts")
+    assert [csv.read_bytes()] == whole
+    pd.testing.assert_frame_equal(
+        load_records(parquet), load_records(tmp_path / "whole/records.parquet")
+    )
+    texts = pd.read_csv(csv, keep_default_na=False, dtype=str)["samples"]
+    lists = [json.loads(text) if text else None for text in texts]
+    assert lists == [own if isinstance(own, list) else None for own in frame["samples"]]
 
 
 def test_files_of_a_directory_are_kept_separate(nasty):

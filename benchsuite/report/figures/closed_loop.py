@@ -23,7 +23,7 @@ _MODELS = 8
 
 def wave_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
     """A figure per forecasting task, with each model's widest and longest case."""
-    for measure in dict.fromkeys(chosen["measure"]):
+    for measure in chosen["measure"].unique():
         if not task_of(str(measure)):
             continue
         rows = measured(chosen, str(measure))
@@ -35,8 +35,8 @@ def wave_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
 
 def _figure(measure: str, rows: pd.DataFrame) -> Figure:
     task = task_of(measure)
-    drawn, matches = rows.head(_MODELS), ", ".join(dict.fromkeys(rows["match"]))
-    lengths, widths = (" or ".join(map(str, dict.fromkeys(rows[n]))) for n in _SIZES)
+    drawn, matches = rows.head(_MODELS), ", ".join(rows["match"].unique())
+    lengths, widths = (" or ".join(map(str, rows[n].unique())) for n in _SIZES)
     title = f"{task}: T={lengths} steps observed, then continued; H={widths}; match={matches}"
     return Figure(
         name=f"{task}-picture".replace("_", "-"),

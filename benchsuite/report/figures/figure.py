@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import io
 import re
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 
 from benchsuite.catalog.models import MODELS
@@ -23,7 +26,8 @@ _SCHEMES = (
     f"svg {{ color: {INK}; }} @media (prefers-color-scheme: dark) {{ svg {{ color: #e6edf3; }} }}"
 )
 #: Colours of built-in models, in the order of the catalog: Okabe & Ito's palette and two of Tol's,
-#: which colour-blind people can distinguish.
+#: which colour-blind people can distinguish. Where they are used up, they come again in the shades
+#: below, with other markers.
 _COLOURS = (
     *("#0072B2", "#56B4E9", "#009E73", "#8C6BB1", "#D55E00"),
     *("#999999", "#E0A800", "#CC79A7", "#882255", "#117733"),
@@ -34,6 +38,8 @@ _OUTSIDE_MARKERS = "<>hdp8H"
 #: Half the width of a page, in points.
 _NARROW = 360
 _MARKERS = "osD^vP*X"
+#: Rounds of the colours: what is mixed in, and its share.
+_SHADES = (("#000000", 0.0), ("#000000", 0.4), ("#FFFFFF", 0.5), ("#000000", 0.65))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +111,27 @@ def look(model: str) -> tuple[str, str]:
     names, outside = MODELS.names(), _outside.get()
     colours: tuple[str, ...]
     if model in names:
-        number, colours, markers = names.index(model), _COLOURS, _MARKERS
+        number, colours, markers = names.index(model), _shaded(), _MARKERS
     else:
         number = outside.index(model) if model in outside else sum(map(ord, model))
         colours, markers = _OUTSIDE_COLOURS, _OUTSIDE_MARKERS
     marker = markers[(number + number // len(colours)) % len(markers)]
     return colours[number % len(colours)], marker
+
+
+@functools.cache
+def _shaded() -> tuple[str, ...]:
+    """The colours of built-in models, round by round."""
+    return tuple(
+        _mixed(colour, other, share).upper() for other, share in _SHADES for colour in _COLOURS
+    )
+
+
+def _mixed(colour: str, other: str, share: float) -> str:
+    """A colour with a share of another one mixed in, as `#rrggbb`."""
+    first, second = np.array(to_rgb(colour)), np.array(to_rgb(other))
+    red, green, blue = ((1 - share) * first + share * second).tolist()
+    return to_hex((red, green, blue))
 
 
 def label(model: str) -> str:

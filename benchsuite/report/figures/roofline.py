@@ -103,8 +103,8 @@ def fraction_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw(rows: pd.DataFrame, drawn: pd.DataFrame, title: str, salt: str) -> str:
-    modes = list(dict.fromkeys(rows["mode"]))
-    models = list(dict.fromkeys(rows["model"]))
+    modes = list(rows["mode"].unique())
+    models = list(rows["model"].unique())
     height = 2.7 * len(modes) + 0.5 + 0.2 * -(-len(models) // 2)
     with house_style(salt):
         canvas = Canvas(figsize=(WIDTH / 72, height), layout="constrained")

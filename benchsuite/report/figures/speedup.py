@@ -50,7 +50,7 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     )
     lengths, batches, widths = (evenly(rows[axis], most) for axis, most in axes)
     order = [(batch, width) for batch in batches for width in widths]
-    models = list(dict.fromkeys(rows["model"]))
+    models = list(rows["model"].unique())
     reach = np.abs(np.log2(rows["speedup"].dropna().to_numpy(float)))
     # Whole doublings; slightly less, so that rounding does not turn a factor of 4 into one of 8.
     end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))

@@ -1,0 +1,87 @@
+"""Kernels as operators of torch, `torch.ops.benchsuite`.
+
+Whatever watches operators sees them: the counts on the meta device, the derived field, and the
+names of kernels. They run on the CPU, in one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchsuite.models.kernels.compiler import load
+
+#: Dtypes that kernels are compiled for: the ends of their functions' names.
+_SUFFIX = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.complex64: "float32",
+    torch.complex128: "float64",
+}
+_LIBRARY = torch.library.Library("benchsuite", "FRAGMENT")
+
+
+def define(
+    schema: str, kernel: Callable[..., Any], results: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Define an operator of the namespace `benchsuite`.
+
+    Args:
+        schema: Its name, arguments and results, as torch writes them.
+        kernel: Called with CPU tensors.
+        results: Called with tensors on the meta device; returns results without values.
+
+    Returns:
+        The operator, which checks the device of its first argument.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+    _LIBRARY.impl(name, kernel, "CPU")
+    _LIBRARY.impl(name, results, "Meta")
+    operator = getattr(torch.ops.benchsuite, name).default
+
+    def checked(first: Tensor, *rest: Any) -> Any:
+        if first.device.type not in {"cpu", "meta"}:
+            raise ValueError(f"native kernels run on the CPU; the input is on {first.device}")
+        return operator(first, *rest)
+
+    return checked
+
+
+def call(source: str, name: str, *arguments: int | Tensor | None) -> None:
+    """Call a function of a C source; tensors have to be `plain` and to stay alive until it ends.
+
+    The dtype of the first tensor decides between the function for float and the one for double.
+
+    Raises:
+        Unavailable: if the source cannot be compiled here.
+        ValueError: if there is no function for the dtype.
+        MemoryError: if the function reports that it cannot allocate its scratch memory.
+    """
+    dtype = next(a.dtype for a in arguments if isinstance(a, Tensor))
+    if _function(source, name, dtype)(*map(_passed, arguments)):
+        raise MemoryError(f"no memory for the scratch of {name}")
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """In memory as kernels read it: contiguous, and without a conjugation that is still to do."""
+    return tensor.resolve_conj().contiguous()
+
+
+@functools.cache
+def _function(source: str, name: str, dtype: torch.dtype) -> Any:
+    if dtype not in _SUFFIX:
+        allowed = ", ".join(str(known).removeprefix("torch.") for known in _SUFFIX)
+        raise ValueError(f"native kernels compute in {allowed}, not in {dtype}")
+    return load(source)[f"{name}_{_SUFFIX[dtype]}"]
+
+
+def _passed(argument: int | Tensor | None) -> ctypes.c_void_p | ctypes.c_int64:
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
+    return ctypes.c_void_p(None if argument is None else argument.data_ptr())
