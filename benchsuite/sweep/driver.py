@@ -41,7 +41,7 @@ _ASV_CODES = {0, 2}
 #: How often asv is started again in vain, and for what was suspended.
 _RESTARTS = 2
 #: Largest share of disturbed timings that are measured again; above it the whole machine is busy.
-_DISTURBED_SHARE = 0.25
+_DISTURBED_SHARE = 0.5
 
 
 @dataclass(slots=True)
