@@ -1,4 +1,4 @@
-"""Limits in time for every test here, and interrupts as a terminal's shell gives them."""
+"""Limits in time for every test here, and signals as a terminal's shell gives them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ def pytest_runtest_call(item):
 
 
 @pytest.fixture(autouse=True)
-def _interrupts_as_usual():
-    """A shell's background job ignores interrupts, and what is ignored is inherited."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _signals_as_usual():
+    """A shell's background job ignores interrupts, nohup hang-ups; both would be inherited."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

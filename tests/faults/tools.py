@@ -102,8 +102,13 @@ class Project:
         )
 
     def ok(self, name="s"):
-        """Batch sizes of the cases that were measured, in order."""
-        return [row["batch_size"] for row in self.rows(name) if row["status"] == "ok"]
+        """Batch sizes of the cases that each run measured, in order.
+
+        A run may repeat a timing that was disturbed, which counts once.
+        """
+        rows = [row for row in self.rows(name) if row["status"] == "ok"]
+        measured = dict.fromkeys((row["run"], row["batch_size"]) for row in rows)
+        return [batch_size for _, batch_size in measured]
 
     def processes(self):
         """Processes of this project's runs: id → command line."""
