@@ -51,7 +51,7 @@ def test_faults_are_a_group_of_the_tests():
     assert "secrets." not in text
     groups = [step["run"].split()[1] for step in steps if "run" in step]
     assert groups == ["lint", "test", "faults"]
-    assert f"set -- {' '.join(groups)}\n" in (ROOT / ".ci" / "run").read_text()
+    assert "set -- lint test\n" in (ROOT / ".ci" / "run").read_text()  # without arguments
     targets = (ROOT / "Makefile").read_text()
     assert all(f"\n{group}: " in targets for group in groups)
 
