@@ -212,7 +212,7 @@ def tables() -> list[tuple[bytes, pa.Table]]:
     return [(path.read_bytes(), parquet.read_table(path)) for path in (made, published)]
 
 
-#: What Arrow raises where a mutation is no table: such an input cannot be written.
+#: What Arrow raises where a mutation is not a table: such an input cannot be written.
 UNWRITABLE = (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError)
 
 

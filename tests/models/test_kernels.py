@@ -243,7 +243,7 @@ def test_the_kernel_is_recorded():
 
 
 def test_scratch_that_cannot_be_allocated_is_an_error(monkeypatch):
-    monkeypatch.setattr("benchsuite.models.kernels.operators._function", lambda *_: lambda *_: 1)
+    monkeypatch.setattr("benchsuite.models.kernels.operators.function", lambda *_: lambda *_: 1)
     with pytest.raises(MemoryError, match="no memory for the scratch of linear_scan"):
         call("linear_scan.c", "linear_scan", torch.ones(1))
 

@@ -1,7 +1,7 @@
 """Kernels as operators of torch, `torch.ops.benchsuite`.
 
 Whatever watches operators sees them: the counts on the meta device, the derived field, and the
-names of kernels. They run on the CPU, in one thread.
+names of kernels. They run on the CPU, in one thread unless their module states otherwise.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def call(source: str, name: str, *arguments: int | Tensor | None) -> None:
         MemoryError: if the function reports that it cannot allocate its scratch memory.
     """
     dtype = next(a.dtype for a in arguments if isinstance(a, Tensor))
-    if _function(source, name, dtype)(*map(_passed, arguments)):
+    if function(source, name, dtype)(*map(_passed, arguments)):
         raise MemoryError(f"no memory for the scratch of {name}")
 
 
@@ -74,7 +74,8 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 @functools.cache
-def _function(source: str, name: str, dtype: torch.dtype) -> Any:
+def function(source: str, name: str, dtype: torch.dtype) -> Any:
+    """The function of a C source for a dtype; raises as `call` does."""
     if dtype not in _SUFFIX:
         allowed = ", ".join(str(known).removeprefix("torch.") for known in _SUFFIX)
         raise ValueError(f"native kernels compute in {allowed}, not in {dtype}")

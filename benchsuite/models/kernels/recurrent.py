@@ -24,29 +24,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from benchsuite.models.kernels.compiler import load
+from benchsuite.models.kernels.operators import define, function
 
 SOURCE = "recurrent.c"
-_SUFFIXES = {torch.float32: "float32", torch.float64: "float64"}
 _HALF = (torch.float16, torch.bfloat16)
-
-_OPERATORS = torch.library.Library("benchsuite", "FRAGMENT")
-_OPERATORS.define(
-    "lstm(Tensor x, Tensor h, Tensor c, Tensor weight_ih, Tensor weight_hh, Tensor? bias,"
-    " bool reverse, bool keep) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
-_OPERATORS.define(
-    "lstm_backward(Tensor c, Tensor weight_hh, Tensor gates, Tensor cells, Tensor? dy, Tensor? dh,"
-    " Tensor? dc, bool by_row, bool reverse, bool initial) -> (Tensor, Tensor, Tensor)"
-)
-_OPERATORS.define(
-    "gru(Tensor x, Tensor h, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh,"
-    " bool reverse, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
-)
-_OPERATORS.define(
-    "gru_backward(Tensor h, Tensor weight_hh, Tensor y, Tensor gates, Tensor hidden, Tensor? dy,"
-    " Tensor? dh, bool by_row, bool reverse, bool initial) -> (Tensor, Tensor, Tensor)"
-)
 
 
 def lstm(
@@ -85,7 +66,7 @@ def lstm(
     arguments = (x_TBF, *state, weight_ih, weight_hh, bias, reverse)
     if _differentiated(arguments):
         return _LSTM.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
-    y, h_n, c_n, *_ = torch.ops.benchsuite.lstm(*arguments, False)
+    y, h_n, c_n, *_ = _OPERATORS["lstm"](*arguments, False)
     return y, h_n, c_n
 
 
@@ -113,7 +94,7 @@ def gru(
     arguments = (x_TBF, h_BH, weight_ih, weight_hh, bias_ih, bias_hh, reverse)
     if _differentiated(arguments):
         return _GRU.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
-    y, h_n, *_ = torch.ops.benchsuite.gru(*arguments, False)
+    y, h_n, *_ = _OPERATORS["gru"](*arguments, False)
     return y, h_n
 
 
@@ -131,11 +112,6 @@ def _check(
     x_TBF: Tensor, gates: int, states: tuple[Tensor, ...], weights: tuple[Tensor | None, ...]
 ) -> None:
     """Refuse what a kernel would read wrongly: it only gets addresses."""
-    if x_TBF.device.type not in {"cpu", "meta"} or not x_TBF.is_floating_point():
-        raise ValueError(
-            f"native kernels compute floating-point numbers on cpu, not {x_TBF.dtype} on"
-            f" {x_TBF.device}"
-        )
     rows, features, units = *x_TBF.shape[1:], states[0].shape[-1]
     shapes = [(gates * units, features), (gates * units, units), (gates * units,)]
     expected = [(rows, units)] * len(states) + shapes + shapes[2:]
@@ -164,7 +140,7 @@ class _LSTM(torch.autograd.Function):
         bias: Tensor | None,
         reverse: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, h_n, c_n, gates, cells = torch.ops.benchsuite.lstm(
+        y, h_n, c_n, gates, cells = _OPERATORS["lstm"](
             x_TBF, h_BH, c_BH, weight_ih, weight_hh, bias, reverse, True
         )
         ctx.reverse = reverse
@@ -180,7 +156,7 @@ class _LSTM(torch.autograd.Function):
         x_TBF, h_BH, c_BH, weight_ih, weight_hh, y_TBH, gates, cells = ctx.saved_tensors
         x, by_row = _arranged(x_TBF)
         needs = ctx.needs_input_grad
-        dgates, dh, dc = torch.ops.benchsuite.lstm_backward(
+        dgates, dh, dc = _OPERATORS["lstm_backward"](
             *(c_BH, weight_hh, gates, cells, dy, dh, dc, by_row, ctx.reverse, any(needs[1:3]))
         )
         before = _before(y_TBH, h_BH, by_row, ctx.reverse) if needs[4] else None
@@ -209,7 +185,7 @@ class _GRU(torch.autograd.Function):
         bias_hh: Tensor | None,
         reverse: bool,
     ) -> tuple[Tensor, Tensor]:
-        y, h_n, gates, hidden = torch.ops.benchsuite.gru(
+        y, h_n, gates, hidden = _OPERATORS["gru"](
             x_TBF, h_BH, weight_ih, weight_hh, bias_ih, bias_hh, reverse, True
         )
         ctx.reverse = reverse
@@ -223,7 +199,7 @@ class _GRU(torch.autograd.Function):
         x_TBF, h_BH, weight_ih, weight_hh, y_TBH, gates, hidden = ctx.saved_tensors
         x, by_row = _arranged(x_TBF)
         needs = ctx.needs_input_grad
-        dgates, dn, dh = torch.ops.benchsuite.gru_backward(
+        dgates, dn, dh = _OPERATORS["gru_backward"](
             *(h_BH, weight_hh, y_TBH, gates, hidden, dy, dh, by_row, ctx.reverse, needs[1])
         )
         before = _before(y_TBH, h_BH, by_row, ctx.reverse) if needs[3] else None
@@ -295,13 +271,13 @@ def _run(name: str, sizes: _Sizes, reverse: bool, initial: bool, *tensors: Tenso
     """Call a kernel on all rows, shared among threads; the first tensor decides the dtype."""
     first = tensors[0]
     assert first is not None
-    function = _kernel(name, first.dtype, len(tensors))
+    kernel = _kernel(name, first.dtype, len(tensors))
     pointers = [None if t is None else t.data_ptr() for t in tensors]
     shapes = _shapes(sizes, reverse, initial, torch.get_num_threads())
     if len(shapes) == 1:
-        failed = function(shapes[0], *pointers)
+        failed = kernel(shapes[0], *pointers)
     else:
-        failed = any(_shared([functools.partial(function, shape, *pointers) for shape in shapes]))
+        failed = any(_shared([functools.partial(kernel, shape, *pointers) for shape in shapes]))
     if failed:
         raise MemoryError(f"no memory for the kernel {name}")
 
@@ -309,9 +285,9 @@ def _run(name: str, sizes: _Sizes, reverse: bool, initial: bool, *tensors: Tenso
 @functools.cache
 def _kernel(name: str, dtype: torch.dtype, pointers: int) -> Callable[..., int]:
     """A function of the library, for a shape and that many tensors."""
-    function = load(SOURCE)[f"{name}_{_SUFFIXES[dtype]}"]
-    function.argtypes = [ctypes.POINTER(_Shape), *[ctypes.c_void_p] * pointers]
-    return function
+    kernel: Callable[..., int] = function(SOURCE, name, dtype)
+    kernel.argtypes = [ctypes.POINTER(_Shape), *[ctypes.c_void_p] * pointers]  # type: ignore[attr-defined]
+    return kernel
 
 
 @functools.lru_cache(maxsize=256)
@@ -461,16 +437,35 @@ def _flops(gates: int) -> tuple[Callable[..., int], Callable[..., int]]:
     return forward, backward
 
 
-for _name, _formula in zip(
-    ("lstm", "lstm_backward", "gru", "gru_backward"), (*_flops(4), *_flops(3)), strict=True
-):
-    register_flop_formula(getattr(torch.ops.benchsuite, _name))(_formula)
+#: Each function serves the meta device too: there it makes its results and calls no kernel.
+_OPERATORS = {
+    "lstm": define(
+        "lstm(Tensor x, Tensor h, Tensor c, Tensor weight_ih, Tensor weight_hh, Tensor? bias,"
+        " bool reverse, bool keep) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+        _lstm,
+        _lstm,
+    ),
+    "lstm_backward": define(
+        "lstm_backward(Tensor c, Tensor weight_hh, Tensor gates, Tensor cells, Tensor? dy,"
+        " Tensor? dh, Tensor? dc, bool by_row, bool reverse, bool initial)"
+        " -> (Tensor, Tensor, Tensor)",
+        _lstm_backward,
+        _lstm_backward,
+    ),
+    "gru": define(
+        "gru(Tensor x, Tensor h, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih,"
+        " Tensor? bias_hh, bool reverse, bool keep) -> (Tensor, Tensor, Tensor, Tensor)",
+        _gru,
+        _gru,
+    ),
+    "gru_backward": define(
+        "gru_backward(Tensor h, Tensor weight_hh, Tensor y, Tensor gates, Tensor hidden,"
+        " Tensor? dy, Tensor? dh, bool by_row, bool reverse, bool initial)"
+        " -> (Tensor, Tensor, Tensor)",
+        _gru_backward,
+        _gru_backward,
+    ),
+}
 
-for _name, _function in (
-    ("lstm", _lstm),
-    ("lstm_backward", _lstm_backward),
-    ("gru", _gru),
-    ("gru_backward", _gru_backward),
-):
-    _OPERATORS.impl(_name, _function, "CPU")
-    _OPERATORS.impl(_name, _function, "Meta")
+for _name, _formula in zip(_OPERATORS, (*_flops(4), *_flops(3)), strict=True):
+    register_flop_formula(getattr(torch.ops.benchsuite, _name))(_formula)

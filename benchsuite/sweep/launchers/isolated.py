@@ -49,7 +49,7 @@ class Children:
     """Calls functions in child processes; a context manager that ends them.
 
     The server starts with the first call, in the working directory and with the import path of
-    that moment. Processes end with their parent, whoever is killed.
+    that moment. Processes end with their parent, even if it is killed.
 
     Args:
         modules: Names of modules that the server imports before it forks. They must not start
