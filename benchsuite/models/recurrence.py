@@ -209,20 +209,15 @@ class Recurrence(nn.RNNBase):
     def flatten_parameters(self) -> None:
         """Do nothing, on any device: no kernel reads these parameters as one buffer."""
 
-    def weights(self, suffix: str) -> Weights:
-        """The current parameters of one layer and direction, pruned or not."""
-
-        def parameter(name: str, present: bool = True) -> Any:
-            return getattr(self, f"{name}_{suffix}") if present else None
-
-        return Weights(
-            parameter("weight_ih"),
-            parameter("weight_hh"),
-            parameter("bias_ih", self.bias),
-            parameter("bias_hh", self.bias),
-            parameter("weight_hr", self.proj_size > 0),
-            parameter("weight_ch", self.peepholes),
-        )
+    def weights(self, index: int) -> Weights:
+        """The current parameters of the layer and direction of cell `index`, pruned or not."""
+        count = (4 if self.bias else 2) + (self.proj_size > 0)
+        given: list[Any] = self._flat_weights[count * index : count * (index + 1)]
+        projection = given.pop() if self.proj_size else None
+        peepholes = getattr(self, f"weight_ch_{self.suffixes[index]}") if self.peepholes else None
+        if not self.bias:
+            given += None, None
+        return Weights(*given, projection, peepholes)
 
     def run(
         self, x: Tensor | PackedSequence, initial: State | None
@@ -280,7 +275,7 @@ class Recurrence(nn.RNNBase):
         """All layers over (T, B, F), or (N, F) with batch sizes: the output and the last states."""
         if initial is None:
             batch = x.size(1) if batch_sizes is None else batch_sizes[0]
-            states = [tuple(x.new_zeros(batch, size) for size in self.state_sizes)]
+            states = [tuple([x.new_zeros(batch, size) for size in self.state_sizes])]
             states *= len(self.cells)
         else:
             states = list(zip(*(given.unbind(0) for given in initial), strict=True))
@@ -292,7 +287,7 @@ class Recurrence(nn.RNNBase):
             outputs = []
             for direction in range(directions):
                 index, reverse = layer * directions + direction, direction == 1
-                cell, weights = self.cells[index], self.weights(self.suffixes[index])
+                cell, weights = self.cells[index], self.weights(index)
                 if batch_sizes is None:
                     y, state = cell.scan(x, states[index], weights, reverse=reverse)
                 else:
@@ -349,8 +344,8 @@ class Recurrence(nn.RNNBase):
             ValueError: if peepholes are not zero: torch has none.
         """
         found = {}
-        for suffix in self.suffixes:
-            for name, value in self.weights(suffix)._asdict().items():
+        for index, suffix in enumerate(self.suffixes):
+            for name, value in self.weights(index)._asdict().items():
                 if name != "weight_ch" and value is not None:
                     found[f"{name}_{suffix}"] = value.detach().clone()
                 elif value is not None and value.count_nonzero():

@@ -1,7 +1,9 @@
 """Kernels as operators of torch, `torch.ops.benchsuite`.
 
 Whatever watches operators sees them: the counts on the meta device, the derived field, and the
-names of kernels. They run on the CPU, in one thread unless their module states otherwise.
+names of kernels. Where nothing watches, a call does not go through torch's dispatcher, which takes
+about 20 µs to reach a function in Python. They run on the CPU, in one thread unless their module
+states otherwise.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ _SUFFIX = {
     torch.complex64: "float32",
     torch.complex128: "float64",
 }
+#: Classes of arguments that do not intercept operators.
+_PLAIN = {Tensor, torch.nn.Parameter, type(None), bool, int, float}
 _LIBRARY = torch.library.Library("benchsuite", "FRAGMENT")
 
 
@@ -46,11 +50,26 @@ def define(
     operator = getattr(torch.ops.benchsuite, name).default
 
     def checked(first: Tensor, *rest: Any) -> Any:
-        if first.device.type not in {"cpu", "meta"}:
+        if first.is_cpu:
+            return operator(first, *rest) if _watched(first, *rest) else kernel(first, *rest)
+        if not first.is_meta:
             raise ValueError(f"native kernels run on the CPU; the input is on {first.device}")
         return operator(first, *rest)
 
     return checked
+
+
+def _watched(*arguments: Any) -> bool:
+    """Whether anything observes or transforms torch's operators, or one of these tensors."""
+    return (
+        torch.compiler.is_compiling()  # first: what follows cannot be compiled
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._autograd._profiler_enabled()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_tracing_state() is not None
+        or not {type(argument) for argument in arguments} <= _PLAIN
+    )
 
 
 def call(source: str, name: str, *arguments: int | Tensor | None) -> None:

@@ -112,17 +112,18 @@ def _check(
     x_TBF: Tensor, gates: int, states: tuple[Tensor, ...], weights: tuple[Tensor | None, ...]
 ) -> None:
     """Refuse what a kernel would read wrongly: it only gets addresses."""
-    rows, features, units = *x_TBF.shape[1:], states[0].shape[-1]
-    shapes = [(gates * units, features), (gates * units, units), (gates * units,)]
-    expected = [(rows, units)] * len(states) + shapes + shapes[2:]
+    _, rows, features = x_TBF.shape
+    units = states[0].shape[-1]
+    dtype, on_cpu, stacked = x_TBF.dtype, x_TBF.is_cpu, gates * units
+    shapes = ((stacked, features), (stacked, units), (stacked,), (stacked,))
+    expected = ((rows, units),) * len(states) + shapes
     for given, shape in zip((*states, *weights), expected, strict=False):
-        if given is None:
-            continue
-        alike = given.dtype is x_TBF.dtype and given.is_cpu == x_TBF.is_cpu
-        if not alike or given.shape != shape:
+        if given is not None and (
+            given.shape != shape or given.dtype is not dtype or given.is_cpu is not on_cpu
+        ):
             raise ValueError(
                 f"{tuple(given.shape)} of {given.dtype} on {given.device} was given where"
-                f" {shape} of {x_TBF.dtype} on {x_TBF.device} is needed"
+                f" {shape} of {dtype} on {x_TBF.device} is needed"
             )
 
 
