@@ -22,7 +22,8 @@ from benchsuite.errors import UsageError, described
 if TYPE_CHECKING:
     from benchsuite.grid.axes import Value
     from benchsuite.grid.study import Study
-    from benchsuite.sweep.driver import Balance, Progress
+    from benchsuite.sweep.driver import Balance
+    from benchsuite.sweep.watch import Progress
 
 
 @app.command(epilog="Example: benchsuite run quick -a T=64:1024:*2 --device cpu")
