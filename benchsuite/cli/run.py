@@ -113,7 +113,7 @@ def _study(
 ) -> Study:
     from benchsuite.catalog.measures import MEASURES
     from benchsuite.grid.axes import axis_named, parse_assignment, parse_values
-    from benchsuite.grid.study import load_study
+    from benchsuite.grid.study_file import load_study
     from benchsuite.sweep.guards import require_some_device, resolve_device
 
     study = load_study(name_or_path)

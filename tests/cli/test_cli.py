@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchsuite import host
 from benchsuite.cli import _output, _progress, app, run, trace, train
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import RecordFile
 from benchsuite.runtime import device
 from benchsuite.sweep import driver, guards, suite

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import INTERRUPTED, load_records
 from benchsuite.records.attempts import new_attempt
 from benchsuite.records.home import StudyHome

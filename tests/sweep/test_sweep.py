@@ -18,7 +18,8 @@ from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import Budget, load_study
+from benchsuite.grid.study import Budget
+from benchsuite.grid.study_file import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
 from benchsuite.sweep import remaining, suite, trace_study
