@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "Case": "benchsuite.grid.case",
     "Study": "benchsuite.grid.study",
-    "load_study": "benchsuite.grid.study",
+    "load_study": "benchsuite.grid.study_file",
     "Record": "benchsuite.records",
     "load_records": "benchsuite.records",
     "Workload": "benchsuite.runtime.workload",

@@ -14,7 +14,7 @@ from benchsuite.analysis.select import LINE
 from benchsuite.analysis.surface import Surface
 from benchsuite.catalog.models import MACHINE
 from benchsuite.grid.case import DEFAULTS
-from benchsuite.grid.study import load_study, shipped
+from benchsuite.grid.study_file import load_study, shipped
 from benchsuite.units import show
 
 #: Shares of overhead that a reason mentions: at least this much, or at most that much.

@@ -12,6 +12,7 @@ import typer
 
 from benchsuite import __version__, units
 from benchsuite.cli._terminal import OutputError, escaped_json, safe_text
+from benchsuite.errors import UsageError
 
 #: Exit code after Ctrl-C, the same as a shell's.
 EXIT_INTERRUPTED = 130
@@ -63,7 +64,7 @@ AxisSetting = Annotated[
         help="Set an axis to one value: seq_len=512 or T=512; `benchsuite list axes` shows all.",
     ),
 ]
-TaskOption = Annotated[
+TaskOptions = Annotated[
     list[str] | None,
     typer.Option(
         "-t",
@@ -71,6 +72,9 @@ TaskOption = Annotated[
         metavar="NAME=N",
         help="Set an option of the task: lag=64; `benchsuite list tasks` shows all.",
     ),
+]
+Chrono = Annotated[
+    bool, typer.Option("--chrono", help="Initialise LSTM and GRU gates for long lags (chrono).")
 ]
 
 
@@ -87,6 +91,21 @@ def root(
     if version:
         print(f"benchsuite {__version__}")
         raise typer.Exit
+
+
+def task_options(texts: list[str] | None) -> dict[str, str]:
+    """Names and values of a task's options, each given as "NAME=N".
+
+    Raises:
+        UsageError: for a text without "=".
+    """
+    options = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"task option {text!r} has no '='; write NAME=N")
+        options[name] = value
+    return options
 
 
 def size(text: str) -> float:

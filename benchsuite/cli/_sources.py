@@ -55,7 +55,7 @@ def find_records(source: str | None, home: Path) -> tuple[Path, StudyHome | None
         study_home = StudyHome.of(home, source)
         return study_home.records.path, study_home
     if source.endswith(".toml") and os.path.isfile(source):  # noqa: PTH113
-        from benchsuite.grid.study import load_study
+        from benchsuite.grid.study_file import load_study
 
         name = load_study(source).name
         if name in names:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchsuite.cli._app import AsJson, AxisSetting, Home, TaskOption, app, message, print_json
+from benchsuite.cli._app import (
+    AsJson,
+    AxisSetting,
+    Chrono,
+    Home,
+    TaskOptions,
+    app,
+    message,
+    output_option,
+    print_json,
+    task_options,
+)
 from benchsuite.cli._progress import State, progress
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.sweep.launchers.isolated import Children
@@ -108,19 +119,14 @@ def field(
         str | None,
         typer.Option(metavar="TASK", help="Use this task's inputs, and its head on the model."),
     ] = None,
-    option: TaskOption = None,
+    option: TaskOptions = None,
     train: Annotated[bool, typer.Option("--train", help="Train on the task first.")] = False,
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Optimiser steps of that training.")
     ] = None,
-    chrono: Annotated[
-        bool, typer.Option("--chrono", help="Initialise LSTM and GRU gates for long lags (chrono).")
-    ] = False,
+    chrono: Chrono = False,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Directory of the figure (default: HOME/field)."
-        ),
+        Path | None, output_option("Directory of the figure (default: HOME/field).")
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
@@ -139,7 +145,8 @@ def field(
         raise UsageError("--train, --task-option and --chrono need a --task; see `list tasks`")
     if steps is not None and not train:
         raise UsageError(f"--steps {steps} needs a training; add --train")
-    exercise = _exercise(task, option or [], train=train, steps=steps, chrono=chrono)
+    options = task_options(option)
+    exercise = _exercise(task, options, train=train, steps=steps, chrono=chrono)
     found: dict[str, _Found] = {}
     failed = False
     with Children(*_MODULES) as children, progress() as display:
@@ -227,16 +234,14 @@ def _nothing() -> _Found:
 
 
 def _exercise(
-    task: str | None, options: list[str], *, train: bool, steps: int | None, chrono: bool
+    task: str | None, options: dict[str, str], *, train: bool, steps: int | None, chrono: bool
 ) -> _Exercise | None:
     if task is None:
         return None
     from benchsuite.catalog.tasks import TASKS
-    from benchsuite.cli.train import option_of
 
-    given = dict(map(option_of, options))
     name = TASKS.get(task).name
-    return _Exercise(task=name, options=given, train=train, steps=steps, chrono=chrono)
+    return _Exercise(task=name, options=options, train=train, steps=steps, chrono=chrono)
 
 
 def _exercised(

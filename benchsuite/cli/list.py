@@ -120,7 +120,7 @@ def _engines() -> list[dict[str, Any]]:
 
 
 def _studies() -> list[dict[str, Any]]:
-    from benchsuite.grid.study import load_study, shipped
+    from benchsuite.grid.study_file import load_study, shipped
 
     return [
         {

@@ -22,7 +22,8 @@ from benchsuite.errors import UsageError, described
 if TYPE_CHECKING:
     from benchsuite.grid.axes import Value
     from benchsuite.grid.study import Study
-    from benchsuite.sweep.driver import Balance, Progress
+    from benchsuite.sweep.driver import Balance
+    from benchsuite.sweep.watch import Progress
 
 
 @app.command(epilog="Example: benchsuite run quick -a T=64:1024:*2 --device cpu")
@@ -112,7 +113,7 @@ def _study(
 ) -> Study:
     from benchsuite.catalog.measures import MEASURES
     from benchsuite.grid.axes import axis_named, parse_assignment, parse_values
-    from benchsuite.grid.study import load_study
+    from benchsuite.grid.study_file import load_study
     from benchsuite.sweep.guards import require_some_device, resolve_device
 
     study = load_study(name_or_path)

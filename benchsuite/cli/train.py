@@ -17,12 +17,15 @@ from benchsuite.cli._app import (
     EXIT_INTERRUPTED,
     AsJson,
     AxisSetting,
+    Chrono,
     Home,
-    TaskOption,
+    TaskOptions,
     app,
     duration,
     message,
+    output_option,
     print_json,
+    task_options,
 )
 from benchsuite.cli._progress import Display, State, progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
@@ -69,7 +72,7 @@ def train(
         list[str], typer.Argument(metavar="MODEL", help="Models, trained one after another.")
     ],
     axis: AxisSetting = None,
-    option: TaskOption = None,
+    option: TaskOptions = None,
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Most optimiser steps, for each model.")
     ] = None,
@@ -89,17 +92,10 @@ def train(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of parameters and data.")
     ] = None,
-    chrono: Annotated[
-        bool, typer.Option("--chrono", help="Initialise LSTM and GRU gates for long lags (chrono).")
-    ] = False,
+    chrono: Chrono = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Directory of scores and pictures (default: HOME/train/TASK).",
-        ),
+        output_option("Directory of scores and pictures (default: HOME/train/TASK)."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoints of an earlier run.")
@@ -121,7 +117,7 @@ def train(
     spec = TASKS.get(task)
     names = [MODELS.get(name).name for name in dict.fromkeys(models)]
     settings = _settings(axis or [], seed)
-    options = dict(option_of(text) for text in option or [])
+    options = task_options(option)
     given = {"steps": steps, "seconds": seconds, "lr": lr, "clip": clip, "patience": patience}
     given["chrono"] = chrono or None
     cases = [
@@ -178,14 +174,6 @@ def _settings(axis: list[str], seed: int | None) -> dict[str, Value]:
     settings: dict[str, Value] = {} if seed is None else {"seed": seed}
     settings.update(given)
     return {**settings, "device": usable_device(str(settings.get("device", "auto")))}
-
-
-def option_of(text: str) -> tuple[str, str]:
-    """Split "NAME=N" into the name and the value of a task's option."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"task option {text!r} has no '='; write NAME=N")
-    return name, value
 
 
 def _exercise(

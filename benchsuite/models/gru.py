@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from benchsuite.models.kernels import recurrent
+from benchsuite.models.kernels import recurrent, recurrent_operators
 from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.recurrence import (
     Cell,
@@ -184,7 +184,7 @@ class GRU(Recurrence):
 
     def kernel_problem(self, device: str) -> str:
         """Why the native kernel cannot run on a device; empty if it can, or is not used."""
-        return problem_on(device, recurrent.SOURCE) if self.variant == "native" else ""
+        return problem_on(device, recurrent_operators.SOURCE) if self.variant == "native" else ""
 
     def extra_repr(self) -> str:
         """torch's text, and the variant unless it is the plain one."""

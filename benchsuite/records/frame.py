@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from benchsuite.errors import UsageError, unknown
 from benchsuite.records.arrow import frame_of, read_parquet
 from benchsuite.records.columns import Columns
+from benchsuite.records.line import struct_of
 from benchsuite.records.outcomes import outcome_of_killed, settled
 from benchsuite.records.portions import gather
 from benchsuite.records.record import Record
-from benchsuite.records.rows import record_files, struct_of
+from benchsuite.records.rows import record_files
 from benchsuite.records.schema import INTERRUPTED, SCHEMA
 from benchsuite.records.upgrade import upgrade_needs, upgraded
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import IO
 
 from benchsuite.records.columns import Columns, Gathered, Repeated
+from benchsuite.records.line import struct_of
 from benchsuite.records.rows import (
     MOST_PROBLEMS,
     Problems,
     begins_attempt,
     opened,
     rows_that_count,
-    struct_of,
 )
 
 #: Fewest bytes of a portion: parsing them takes longer than starting a process.

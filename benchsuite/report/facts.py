@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchsuite import analysis, units
 from benchsuite.catalog.models import MACHINE
-from benchsuite.grid.study import shipped
+from benchsuite.grid.study_file import shipped
 from benchsuite.records import SCHEMA
 
 _ENVIRONMENT = (

@@ -10,7 +10,7 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.measures.interference import disturbed, notes_on_interference
-from benchsuite.records import CRASHED, FINAL, INTERRUPTED, Key, Record, provenance, settle
+from benchsuite.records import FINAL, INTERRUPTED, Key, Record, provenance, settle
 from benchsuite.records.home import StudyHome
 from benchsuite.records.schema import SUSPENDED
 from benchsuite.sweep import plan
@@ -33,6 +33,7 @@ from benchsuite.sweep.guards import (
 from benchsuite.sweep.launchers import asv
 from benchsuite.sweep.remaining import Remaining
 from benchsuite.sweep.tail import Tail
+from benchsuite.sweep.watch import Progress, Watch
 
 _NO_FAILURE = {"ok", "skipped", "remaining"}
 _POLL_SECONDS = 0.1
@@ -42,31 +43,6 @@ _ASV_CODES = {0, 2}
 _RESTARTS = 2
 #: Largest share of disturbed timings that are measured again; above it the whole machine is busy.
 _DISTURBED_SHARE = 0.5
-
-
-@dataclass(slots=True)
-class Progress:
-    """Progress of a run, for display.
-
-    Attributes:
-        total: Measurements of the study (cases × measures).
-        reused: Number of these that an earlier run has finished.
-        done: Number of these that have ended in this run.
-        failed: Number of ended ones that are neither ok nor skipped.
-        current: Case and measure that are being measured.
-        failure: The record of the measurement that has just failed, reported once.
-        again: Number of measurements that are about to be repeated, reported once.
-        eta: Estimated seconds to the end; None before any measurement has ended.
-    """
-
-    total: int
-    reused: int = 0
-    done: int = 0
-    failed: int = 0
-    current: str = ""
-    failure: Record | None = None
-    again: int = 0
-    eta: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +116,7 @@ def run_study(
         remaining = Remaining(study.budget)
         remaining.add({key: wanted[key] for key in wanted if key not in done})
         progress = Progress(total=len(wanted), reused=len(done))
-        watch = _Watch(progress, remaining, wanted, on_progress)
+        watch = Watch(progress, remaining, wanted, on_progress)
         notes = notes_on_checkout()
         commit = provenance.checkout().get("commit")
         if len(done) < len(wanted) or (commit and not _has_asv_results(place, commit)):
@@ -205,7 +181,7 @@ class _Run:
         self.interrupted = False
         self.notes: list[str] = []
 
-    def measure(self, wanted: _Left, watch: _Watch) -> None:
+    def measure(self, wanted: _Left, watch: Watch) -> None:
         """Measure what is wanted.
 
         Raises:
@@ -248,7 +224,7 @@ class _Run:
         timed = sum("calibration" in record.provenance for record in self.ended.values())
         return keys if len(keys) <= _DISTURBED_SHARE * timed else set()
 
-    def _start(self, left: _Left, tail: Tail, watch: _Watch) -> int:
+    def _start(self, left: _Left, tail: Tail, watch: Watch) -> int:
         """Run asv once; its exit code."""
         indices = {name: list(points) for name, points in left.items()}
         with asv.running(
@@ -270,7 +246,7 @@ def _has_asv_results(place: StudyHome, commit: str) -> bool:
     return any((place.asv / "results").glob(f"*/{commit[:8]}-*.json"))
 
 
-def _follow(process: subprocess.Popen[bytes], tail: Tail, watch: _Watch) -> None:
+def _follow(process: subprocess.Popen[bytes], tail: Tail, watch: Watch) -> None:
     """Report what the benchmark processes append until asv ends."""
     watch.start()
     while True:
@@ -280,69 +256,6 @@ def _follow(process: subprocess.Popen[bytes], tail: Tail, watch: _Watch) -> None
         if ended:
             return
         time.sleep(_POLL_SECONDS)
-
-
-class _Watch:
-    """Updates a run's progress from its records, and reports each change.
-
-    Args:
-        progress: Progress before the run begins.
-        remaining: Estimate of the time of the remaining measurements.
-        wanted: Case and measure of every measurement of the study.
-        report: Called with the progress.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        progress: Progress,
-        remaining: Remaining,
-        wanted: plan.Wanted,
-        report: Callable[[Progress], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._progress, self._remaining, self._report = progress, remaining, report
-        self._wanted, self._clock = wanted, clock
-        self._under_way: Record | None = None
-        self._since = 0.0  # the end of the last measurement, or the start of the first
-
-    def start(self) -> None:
-        """Report the run's start."""
-        self._report(self._progress)
-
-    def repeat(self, keys: Collection[Key]) -> None:
-        """Report that measurements are about to be taken again, in addition to the others."""
-        progress = self._progress
-        self._remaining.add({key: self._wanted[key] for key in keys})
-        progress.total += len(keys)
-        progress.again, progress.failure = len(keys), None
-        self._report(progress)
-        progress.again = 0
-
-    def take(self, record: Record) -> None:
-        """Update the progress with a record that was appended."""
-        progress = self._progress
-        progress.failure = None
-        if record.status == "started":
-            if self._under_way is not None:  # its process was killed
-                self._end(self._under_way.replace(status="crashed", reason=CRASHED))
-            progress.current = f"{record.case.id} {record.measure}"
-            self._since = self._since or self._clock()
-            self._under_way = record
-        else:
-            self._end(record)
-            self._under_way = None
-        self._report(progress)
-
-    def _end(self, record: Record) -> None:
-        progress, now = self._progress, self._clock()
-        self._remaining.ended(record.key, now - self._since)
-        self._since = now
-        progress.done += 1
-        progress.eta = self._remaining.seconds()
-        if record.status not in {"ok", "skipped"}:
-            progress.failed += 1
-            progress.failure = record
 
 
 def _close_interrupted(place: StudyHome, tail: Tail) -> None:

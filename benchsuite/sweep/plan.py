@@ -16,9 +16,10 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.records import INTERRUPTED, Key
 from benchsuite.records.attempts import attempt_key
+from benchsuite.records.line import RowBase
 from benchsuite.records.outcomes import attempts
 from benchsuite.records.record import key_of
-from benchsuite.records.rows import RowBase, rows_of_attempts
+from benchsuite.records.rows import rows_of_attempts
 
 #: Key → case and measure, in asv's order: measures as the study has them, then its points.
 Wanted = Mapping[Key, tuple[Case, str]]

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 from benchsuite import host
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.grid.axes import Value
-from benchsuite.grid.study import Study, load_study
+from benchsuite.grid.study import Study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import Record, home
 from benchsuite.records.home import StudyHome
 from benchsuite.records.provenance import CHECKOUT

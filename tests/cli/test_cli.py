@@ -12,10 +12,11 @@ from rich.console import Console
 
 from benchsuite import host
 from benchsuite.cli import _output, _progress, app, run, trace, train
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import RecordFile
 from benchsuite.runtime import device
 from benchsuite.sweep import driver, guards, suite
+from benchsuite.sweep.watch import Progress
 
 
 @pytest.fixture
@@ -258,8 +259,8 @@ def test_progress_on_a_terminal_is_a_bar():
 def test_a_run_shows_failures_and_the_case_under_way(make_record, capsys, monkeypatch):
     failure = make_record(status="failed", value=None, reason="ValueError: my bug")
     with _progress.progress() as display:
-        run._show(display, driver.Progress(total=9, reused=4))
-        state = driver.Progress(9, reused=4, done=1, failed=1, current="b", failure=failure)
+        run._show(display, Progress(total=9, reused=4))
+        state = Progress(9, reused=4, done=1, failed=1, current="b", failure=failure)
         run._show(display, state)
         monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
         run._show(display, state)

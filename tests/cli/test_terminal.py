@@ -64,7 +64,7 @@ def test_markup_in_texts_is_shown_as_it_is(markup, capsys):
 
 def test_a_failure_on_a_terminal_is_shown_with_any_reason(monkeypatch, capsys, make_record):
     """The reason of a failed case is printed above the progress bar."""
-    from benchsuite.sweep.driver import Progress
+    from benchsuite.sweep.watch import Progress
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     failed = make_record(status="failed", reason="no [/x] of [red]\x1b]0;t\x07 kind")

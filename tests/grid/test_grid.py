@@ -13,7 +13,8 @@ from benchsuite.catalog.tasks import TASKS
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES, parse_assignment, parse_single
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import Study, load_study, parse_study, shipped
+from benchsuite.grid.study import Study
+from benchsuite.grid.study_file import load_study, parse_study, shipped
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.errors import UsageError
-from benchsuite.grid.study import parse_study
+from benchsuite.grid.study_file import parse_study
 
 LONG = "x" * 9000
 #: More digits than Python shows, and than a float holds.

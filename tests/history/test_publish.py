@@ -15,7 +15,7 @@ from perf import history
 from perf.history import benchmark_name
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.history import publish as publishing
 from benchsuite.history.publish import publish
 

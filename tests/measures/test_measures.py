@@ -21,7 +21,8 @@ from benchsuite.catalog.measures import MEASURES
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.errors import UsageError
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import Budget, load_study
+from benchsuite.grid.study import Budget
+from benchsuite.grid.study_file import load_study
 from benchsuite.measures import machine
 from benchsuite.measures.faults import fault_time, page_faults
 from benchsuite.measures.heap import heap

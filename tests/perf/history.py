@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.study import Study, load_study
+from benchsuite.grid.study import Study
+from benchsuite.grid.study_file import load_study
 from benchsuite.history.thresholds import settings
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import history
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.history.publish import publish
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.study import parse_study
+from benchsuite.grid.study_file import parse_study
 from benchsuite.records.attempts import new_attempt
 from benchsuite.sweep import plan
 

@@ -27,7 +27,7 @@ from benchsuite.records import (
     write_tables,
 )
 from benchsuite.records.frame import MEASUREMENT, group_numbers
-from benchsuite.records.rows import Row, _fault_of
+from benchsuite.records.line import Row, fault_of
 from benchsuite.stats import stacked, summarise
 
 #: Records of schema 1, which lack axes and columns that were added later.
@@ -43,7 +43,7 @@ def plain_frame(lines, *, every_attempt):
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if not _fault_of(row):
+        if not fault_of(row):
             rows.append(row)
     attempts = {}
     for row in rows:
@@ -282,7 +282,7 @@ def test_a_parquet_file_of_a_report_equals_its_records(nasty, tmp_path):
     ),
 )  # fmt: skip
 def test_the_reported_faults_and_the_decoder_agree(name, value):
-    """`_fault_of` reports a value if and only if the decoder rejects it."""
+    """`fault_of` reports a value if and only if the decoder rejects it."""
     from benchsuite.grid.case import Case
 
     row = {**Case(model="lstm").as_dict(), "uid": "u", "status": "ok", "schema": 1, name: value}
@@ -290,9 +290,9 @@ def test_the_reported_faults_and_the_decoder_agree(name, value):
     try:
         msgspec.json.decode(line, type=Row)
     except ValueError:
-        assert _fault_of(json.loads(line))
+        assert fault_of(json.loads(line))
     else:
-        assert not _fault_of(json.loads(line))
+        assert not fault_of(json.loads(line))
 
 
 def test_equally_long_rows_are_stacked():

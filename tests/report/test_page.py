@@ -16,7 +16,7 @@ import pytest
 from benchsuite import units
 from benchsuite.analysis import laws, newest, verdict
 from benchsuite.errors import UsageError
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import RecordFile, load_records, to_frame
 from benchsuite.report.figures.closed_loop import wave_figures
 from benchsuite.report.figures.receptive_field import field_figures

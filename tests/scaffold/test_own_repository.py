@@ -13,7 +13,7 @@ import yaml
 from asv.config import Config
 
 import benchsuite
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.scaffold.plan import scaffold
 from benchsuite.sweep import suite

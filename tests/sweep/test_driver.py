@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import INTERRUPTED, load_records
 from benchsuite.records.attempts import new_attempt
 from benchsuite.records.home import StudyHome
 from benchsuite.sweep import driver, plan
 from benchsuite.sweep.remaining import Remaining
+from benchsuite.sweep.watch import Progress, Watch
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 CALM = {"calibration": 1e-4, "clock_change": 0.0, "other_cores": 0.0, "cores": 2, "threads": 1}
@@ -58,8 +59,8 @@ def run_with(tmp_path, monkeypatch):
         state = driver._Run(study, place, tmp_path, lock=-1)
         remaining = Remaining(study.budget)
         remaining.add(wanted)
-        progress = driver.Progress(total=len(wanted))
-        watch = driver._Watch(progress, remaining, wanted, lambda _: None)
+        progress = Progress(total=len(wanted))
+        watch = Watch(progress, remaining, wanted, lambda _: None)
         with place.held_for(study):
             state.measure(driver._left(wanted, ()), watch)
         return state, asked, progress

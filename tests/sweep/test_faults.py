@@ -15,7 +15,7 @@ import pytest
 
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import load_study
+from benchsuite.grid.study_file import load_study
 from benchsuite.measures.attempt import measure
 from benchsuite.records import RecordFile, load_records, provenance, settle
 from benchsuite.records.attempts import new_attempt

@@ -10,7 +10,7 @@ import os
 import pytest
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.grid.study import load_study, shipped
+from benchsuite.grid.study_file import load_study, shipped
 from benchsuite.measures.watchdog import Watchdog
 from benchsuite.records import RecordFile
 from benchsuite.records.home import StudyHome, remove_links, replace_text

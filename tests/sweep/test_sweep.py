@@ -18,11 +18,13 @@ from benchsuite.catalog.measures import MEASURES
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.grid.case import Case
-from benchsuite.grid.study import Budget, load_study
+from benchsuite.grid.study import Budget
+from benchsuite.grid.study_file import load_study
 from benchsuite.history.results import load_asv_results
 from benchsuite.records import load_records, read_rows
-from benchsuite.sweep import driver, remaining, suite, trace_study
+from benchsuite.sweep import remaining, suite, trace_study
 from benchsuite.sweep.remaining import Remaining
+from benchsuite.sweep.watch import Progress, Watch
 
 HERE = Path(__file__).parents[1]
 #: A study of the tests: two lengths, and timings as short as its assertions allow.
@@ -180,8 +182,8 @@ def test_the_estimate_weighs_measurements_by_their_cost(make_record):
     now, seen = [100.0], []
     left_to_do = Remaining(study.budget)
     left_to_do.add(wanted)
-    watch = driver._Watch(
-        driver.Progress(total=len(wanted)),
+    watch = Watch(
+        Progress(total=len(wanted)),
         left_to_do,
         wanted,
         lambda progress: seen.append(progress.eta),

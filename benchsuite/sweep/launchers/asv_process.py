@@ -26,7 +26,8 @@ from asv.main import main as asv_main
 
 from benchsuite import host
 from benchsuite.errors import BenchsuiteError
-from benchsuite.grid.study import Study, load_study
+from benchsuite.grid.study import Study
+from benchsuite.grid.study_file import load_study
 from benchsuite.records import CRASHED, Record, home
 from benchsuite.records.home import StudyHome
 from benchsuite.sweep import plan, processes, suite
