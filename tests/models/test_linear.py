@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 
@@ -90,6 +91,32 @@ def test_gradients_of_the_kernel_with_gates(cls):
     module = made(cls, 3, execution="native")
     x, state = random(2, 5, 3).requires_grad_(), random(2, 4, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda *given: module(*given)[0], (x, state))
+
+
+@pytest.mark.skipif(
+    not torch.__version__.startswith("2.13."), reason="shows a fault of torch 2.13; check again"
+)
+def test_the_pointwise_scan_of_torch_has_wrong_gradients():
+    """Why the recurrences have their own gradients: torch's scan treats a and b as independent.
+
+    `associative_scan(combine_mode="pointwise")` is for CUDA alone; the operator that it calls, with
+    its gradient, runs on CPU too.
+    """
+    scan = importlib.import_module("torch._higher_order_ops.associative_scan")
+    a = torch.rand(6, 3, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+
+    def combine(a1, b1, a2, b2):
+        return a1 * a2, a2 * b1 + b2
+
+    theirs = scan.associative_scan_op(combine, [a, b], ())[1]
+    ours = recur(a.unsqueeze(0), b.unsqueeze(0), None, "scan")[0]
+    torch.testing.assert_close(theirs, ours)
+    da, db = torch.autograd.grad(theirs.sum(), (a, b))
+    right_da, right_db = torch.autograd.grad(ours.sum(), (a, b))
+    torch.testing.assert_close(db, right_db)
+    assert not da.any()
+    assert right_da[1:].all()
 
 
 def test_the_loop_has_second_derivatives_and_the_scans_refuse_them():

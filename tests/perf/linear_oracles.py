@@ -1,7 +1,8 @@
 """The linear recurrences beside implementations published by others, with equal weights, in float64.
 
     pip install --no-deps --target DIR minGRU-pytorch==0.2.1 mambapy==1.2.0 s5-pytorch==0.2.1 \
-        accelerated-scan==0.3.1 einops jaxtyping
+        accelerated-scan==0.3.1 recurrentgemma==1.0.1 einops jaxtyping wadler-lindig \
+        jax==0.10.2 jaxlib==0.10.2 ml_dtypes opt_einsum
     PYTHONPATH=DIR python tests/perf/linear_oracles.py
 
 Prints the greatest relative difference of outputs and of gradients; packages that are not there are
@@ -11,8 +12,10 @@ left out. torch's own associative scan (combine_mode "generic", the one for CPU)
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,6 +24,7 @@ from torch.nn import functional as F
 
 from benchsuite.models.linear.lru import LRU
 from benchsuite.models.linear.minimal import MinGRU, MinLSTM
+from benchsuite.models.linear.rglru import RGLRU
 from benchsuite.models.linear.scan import recur
 from benchsuite.models.linear.selective import SelectiveScan
 
@@ -133,12 +137,71 @@ def torchs(package: Any) -> None:
     compare(name, lambda: recur(a, b, None, "native"), theirs, a, b)
 
 
+def jax(package: Any) -> None:
+    """jax's associative scan of real and of complex numbers, with its own gradients."""
+    package.config.update("jax_enable_x64", True)
+    numpy = importlib.import_module("jax.numpy")
+
+    def combine(one: Any, other: Any) -> Any:
+        return other[0] * one[0], other[0] * one[1] + other[1]
+
+    def energy(a: Any, b: Any) -> Any:
+        h = package.lax.associative_scan(combine, (a, b), axis=1)[1]
+        return (numpy.abs(h) ** 2).sum(), h
+
+    real = _varying()
+    phase = torch.rand(B, T, H, dtype=torch.float64) * 6
+    waves = (torch.polar(real[0].detach(), phase), torch.polar(real[1].detach().abs(), phase))
+    for name, (a, b) in {"real": real, "complex": waves}.items():
+        leaves = a.detach().requires_grad_(), b.detach().requires_grad_()
+        h = recur(*leaves, None, "native")
+        own = torch.autograd.grad((h.abs() ** 2).sum(), leaves)
+        arrays = [leaf.detach().numpy() for leaf in leaves]
+        gradients, expected = package.grad(energy, (0, 1), has_aux=True)(*arrays)
+        # jax's gradient by a complex number is the conjugate of torch's.
+        theirs = [torch.from_numpy(numpy.asarray(g.conj()).__array__().copy()) for g in gradients]
+        values = _relative(h, torch.from_numpy(expected.__array__().copy()))
+        worst = max(map(_relative, own, theirs))
+        print(
+            f"{f'jax {package.__version__}, lax.associative_scan, {name}':56} {values:.1e}", end=""
+        )
+        print(f", gradients {worst:.1e}")
+
+
+def griffin() -> None:
+    """The RG-LRU of recurrentgemma, in torch; it accumulates in float32."""
+    for name in ("recurrentgemma", "recurrentgemma.torch"):  # whose own imports need much more
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ImportError("No module named 'recurrentgemma'")
+        bare = ModuleType(name)
+        bare.__path__ = list(spec.submodule_search_locations or ())
+        bare.__spec__ = spec
+        sys.modules[name] = bare
+    theirs = importlib.import_module("recurrentgemma.torch.layers").RGLRU(H, 2)
+    own = RGLRU(H, H, heads=2, execution="native")
+    with torch.no_grad():
+        own.weight.copy_(torch.cat([theirs.a_gate.w, theirs.input_gate.w], -1))
+        own.bias.normal_()
+        theirs.a_gate.b.copy_(own.bias[0].view_as(theirs.a_gate.b))
+        theirs.input_gate.b.copy_(own.bias[1].view_as(theirs.input_gate.b))
+        own.Lambda.copy_(theirs.a_param)
+    x = torch.randn(B, T, H, requires_grad=True)
+    state = torch.randn(B, H)
+    positions = torch.arange(T).expand(B, T)
+    title = "recurrentgemma, torch RGLRU (float32)"
+    compare(title, lambda: own(x)[0], lambda: theirs(x, positions)[0], x)
+    later = positions + 1
+    compare(f"{title}, state", lambda: own(x, state)[0], lambda: theirs(x, later, state)[0], x)
+
+
 ORACLES = {
     "minGRU_pytorch": minimal,
     "mambapy.mamba": mamba,
     "s5.s5_model": s5,
     "accelerated_scan.ref": accelerated,
     "torch._higher_order_ops": torchs,
+    "jax": jax,
 }
 
 
@@ -152,6 +215,10 @@ def main() -> None:
             print(f"{name:56} left out: {error}")
             continue
         oracle(package)
+    try:
+        griffin()
+    except ImportError as error:
+        print(f"{'recurrentgemma':56} left out: {error}")
 
 
 if __name__ == "__main__":
