@@ -168,6 +168,15 @@ MEASURES = Registry(
             " float64 Python loop with the same weights",
             tolerance=0.05,
         ),
+        MeasureSpec(
+            "iterations",
+            "1",
+            "1",
+            "lower",
+            f"{_MM}.iterations:iterations",
+            "iterations that a model parallel in time takes until no state changes by more than 32"
+            " ulp, and in mode train no gradient",
+        ),
         *(
             MeasureSpec(
                 f"{task.name}_error",

@@ -38,8 +38,9 @@ class ModelSpec:
             weights. Empty for a model from outside.
         execution: How that is carried out: "Python loop" (over timesteps), "fused loop" (over
             timesteps, with stacked gates), "library" (one call for all timesteps of a layer),
-            "scan" (torch operators over many timesteps at once), "FFT" (a convolution) or "native"
-            (a kernel of this suite, compiled on first use). Empty for a model from outside.
+            "scan" (torch operators over many timesteps at once), "FFT" (a convolution), "native"
+            (a kernel of this suite, compiled on first use) or "Newton" (iterations over all
+            timesteps at once). Empty for a model from outside.
         equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
@@ -169,6 +170,10 @@ _GRU = (
     "r, z = σ(W x(t) + U h(t−1) + b); n = tanh(W x(t) + b + r ⊙ (U h(t−1) + b));"
     " h(t) = (1 − z) ⊙ n + z ⊙ h(t−1)"
 )
+_PARAGRU = (
+    "z, r = σ(W x(t) + a ⊙ h(t−1) + b); n = tanh(W x(t) + a ⊙ r ⊙ h(t−1) + b);"
+    " h(t) = (1 − z) ⊙ h(t−1) + z ⊙ n"
+)
 _TCN = "block i: h ← relu(h + relu(D relu(D h))), D h(t) = b + Σₖ Wₖ h(t − k·2ⁱ)"
 
 #: Mathematics of linear recurrences: module, source, equation and executions.
@@ -251,6 +256,15 @@ MODELS = ModelRegistry(
             "as lstm_cell, with p ⊙ c(t−1) inside i and f, and p ⊙ c(t) inside o",
         ),
         ModelSpec(
+            "lstm_stacked",
+            "recurrent",
+            f"{_M}.lstm:lstm_stacked",
+            "hand-written LSTM with stacked gates: two products per timestep",
+            "lstm",
+            "stacked loop",
+            _LSTM,
+        ),
+        ModelSpec(
             "lstm_fused",
             "recurrent",
             f"{_M}.lstm:lstm_fused",
@@ -266,6 +280,15 @@ MODELS = ModelRegistry(
             "LSTM as a kernel in C for the CPU that is compiled on first use",
             "lstm",
             "native",
+            _LSTM,
+        ),
+        ModelSpec(
+            "lstm_newton",
+            "recurrent",
+            f"{_M}.lstm:lstm_newton",
+            "LSTM parallel in time: quasi-Newton iterations over all timesteps at once",
+            "lstm",
+            "Newton",
             _LSTM,
         ),
         ModelSpec(
@@ -296,6 +319,15 @@ MODELS = ModelRegistry(
             _GRU,
         ),
         ModelSpec(
+            "gru_newton",
+            "recurrent",
+            f"{_M}.gru:gru_newton",
+            "GRU parallel in time: quasi-Newton iterations over all timesteps at once",
+            "gru",
+            "Newton",
+            _GRU,
+        ),
+        ModelSpec(
             "gru",
             "recurrent",
             f"{_M}.library:gru",
@@ -303,6 +335,24 @@ MODELS = ModelRegistry(
             "gru",
             "library",
             _GRU,
+        ),
+        ModelSpec(
+            "paragru_loop",
+            "recurrent",
+            f"{_M}.paragru:paragru_loop",
+            "ParaGRU (Danieli 2025), whose recurrent weights are vectors, unrolled in Python",
+            "paragru",
+            "Python loop",
+            _PARAGRU,
+        ),
+        ModelSpec(
+            "paragru_newton",
+            "recurrent",
+            f"{_M}.paragru:paragru_newton",
+            "ParaGRU (Danieli 2025) parallel in time: Newton's iterations with the exact Jacobian",
+            "paragru",
+            "Newton",
+            _PARAGRU,
         ),
         ModelSpec(
             "tcn",

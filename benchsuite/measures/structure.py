@@ -7,7 +7,9 @@ from torch import nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.grid.study import Budget
+from benchsuite.measures.iterations import iterations_of_step
 from benchsuite.measures.reading import Reading
+from benchsuite.models.newton import iterations_of
 from benchsuite.runtime import count
 from benchsuite.runtime.build import SequenceModel, build_on_meta
 from benchsuite.runtime.workload import Workload
@@ -22,11 +24,18 @@ def flops(workload: Workload, _: Budget) -> Reading:
     """Operations of one step of the case's mode; see `runtime.count.flops`.
 
     The record's `extrapolated` says whether they, or the FLOPs that the width was matched by, are
-    known from shorter sequences only.
+    known from shorter sequences only. A model that iterates is run, and counted for as many
+    iterations as its slowest sequence took.
     """
     case = workload.case
-    train = case.mode == "train"
-    counted = count.flops(case.model, workload.sizes, batch_size=case.batch_size, train=train)
+    taken = iterations_of_step(workload) if iterations_of(_on_meta(workload)) else ()
+    counted = count.flops(
+        case.model,
+        workload.sizes,
+        batch_size=case.batch_size,
+        train=case.mode == "train",
+        iterations=taken,
+    )
     extrapolated = counted.extrapolated or workload.match.extrapolated
     return Reading(value=counted.total, provenance={"extrapolated": extrapolated})
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from benchsuite.models import newton
 from benchsuite.models.kernels import recurrent, recurrent_operators
 from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.recurrence import (
@@ -30,7 +31,7 @@ from benchsuite.models.recurrence import (
     scan_runs,
 )
 
-Variant = Literal["plain", "native"]
+Variant = Literal["plain", "native", "newton"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
 
@@ -108,6 +109,30 @@ class NativeGRUCell(GRUCell):
     scan_packed = scan_runs
 
 
+class NewtonGRUCell(GRUCell):
+    """The same equations solved for all timesteps at once, by iterations; see `newton`.
+
+    A single timestep is a step of the loop, and so is every one under autocast.
+    """
+
+    def __init__(self, iterations: newton.Iterations) -> None:
+        self.iterations = iterations
+
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """As `Cell.scan`.
+
+        Raises:
+            NotConverged: if a sequence needs more iterations than allowed.
+        """
+        if newton.in_one_step(x_TBF, self.iterations):
+            return super().scan(x_TBF, state, weights, reverse=reverse)
+        return newton.gru(x_TBF, state, weights, self.iterations, reverse=reverse)
+
+    scan_packed = scan_runs
+
+
 class GRU(Recurrence):
     """A drop-in replacement for `torch.nn.GRU`, by default unrolled in Python.
 
@@ -126,8 +151,11 @@ class GRU(Recurrence):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.GRU`.
-        variant: "plain", or "native" (a kernel in C, on CPU; half precision is computed in
-            float32; with gradients of the first order).
+        variant: "plain", "native" (a kernel in C, on CPU; half precision is computed in float32;
+            with gradients of the first order) or "newton" (parallel in time, with the same
+            restrictions on any device).
+        tolerance: Of variant "newton", as in `newton.Iterations`.
+        max_iterations: Of variant "newton": a call that needs more raises `newton.NotConverged`.
     """
 
     def __init__(
@@ -144,6 +172,8 @@ class GRU(Recurrence):
         dtype: torch.dtype | None = None,
         *,
         variant: Variant = "plain",
+        tolerance: float | None = None,
+        max_iterations: int = 100,
     ) -> None:
         if variant not in VARIANTS:
             raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
@@ -151,7 +181,9 @@ class GRU(Recurrence):
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         super().__init__(
             "GRU",
-            NativeGRUCell if variant == "native" else GRUCell,
+            (lambda: NewtonGRUCell(newton.Iterations(tolerance, max_iterations)))
+            if variant == "newton"
+            else (NativeGRUCell if variant == "native" else GRUCell),
             input_size,
             hidden_size,
             num_layers,
@@ -206,4 +238,16 @@ def gru_native(input_size: int, hidden_size: int, num_layers: int, bidirectional
         batch_first=True,
         bidirectional=bidirectional,
         variant="native",
+    )
+
+
+def gru_newton(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> GRU:
+    """Parallel in time: (batch, time, F) → (batch, time, D·H)."""
+    return GRU(
+        input_size,
+        hidden_size,
+        num_layers,
+        batch_first=True,
+        bidirectional=bidirectional,
+        variant="newton",
     )

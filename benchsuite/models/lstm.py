@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from benchsuite.models import newton
 from benchsuite.models.kernels import recurrent, recurrent_operators
 from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.recurrence import (
@@ -39,7 +40,7 @@ from benchsuite.models.recurrence import (
     scan_runs,
 )
 
-Variant = Literal["plain", "fused", "peephole", "peephole_diag", "native"]
+Variant = Literal["plain", "stacked", "fused", "peephole", "peephole_diag", "native", "newton"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
 #: Indices of the gates with a peephole, in torch's order of rows: i, f, g, o.
 _WITH_PEEPHOLE = (0, 1, 3)
@@ -151,6 +152,18 @@ class FusedLSTMCell(Cell[Stacked]):
         return _emit(torch.sigmoid(o), c_BH, weights.projection)
 
 
+class StackedLSTMCell(FusedLSTMCell):
+    """The same equations with stacked gates: two products per step, the input's among them."""
+
+    def project(self, x_TBF: Tensor, weights: Stacked) -> Tensor:  # noqa: ARG002
+        """Return the input unchanged: (…, F) → (…, F)."""
+        return x_TBF
+
+    def step(self, x_BG: Tensor, state: State, weights: Stacked) -> State:
+        """(B, F) and (h, c) → (h, c), of (B, P) and (B, H)."""
+        return super().step(weights.from_input(x_BG), state, weights)
+
+
 class NativeLSTMCell(FusedLSTMCell):
     """The same equations in a kernel in C: one call for all timesteps.
 
@@ -177,7 +190,31 @@ class NativeLSTMCell(FusedLSTMCell):
     scan_packed = scan_runs
 
 
-_CELLS = {"fused": FusedLSTMCell, "native": NativeLSTMCell}
+class NewtonLSTMCell(FusedLSTMCell):
+    """The same equations solved for all timesteps at once, by iterations; see `newton`.
+
+    A single timestep is a step of the fused loop, and so is every one under autocast.
+    """
+
+    def __init__(self, iterations: newton.Iterations) -> None:
+        self.iterations = iterations
+
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """As `Cell.scan`.
+
+        Raises:
+            NotConverged: if a sequence needs more iterations than allowed.
+        """
+        if newton.in_one_step(x_TBF, self.iterations):
+            return super().scan(x_TBF, state, weights, reverse=reverse)
+        return newton.lstm(x_TBF, state, weights, self.iterations, reverse=reverse)
+
+    scan_packed = scan_runs
+
+
+_CELLS = {"stacked": StackedLSTMCell, "fused": FusedLSTMCell, "native": NativeLSTMCell}
 
 
 def _emit(o_BH: Tensor, c_BH: Tensor, projection: nn.Linear | None) -> State:
@@ -209,9 +246,12 @@ class LSTM(Recurrence):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.LSTM`.
-        variant: "plain", "fused", "native" (a kernel in C, on CPU; half precision is computed in
-            float32; without `proj_size`, and with gradients of the first order), "peephole" (full
-            matrices) or "peephole_diag".
+        variant: "plain", "stacked", "fused", "native" (a kernel in C, on CPU; half precision is
+            computed in float32; without `proj_size`, and with gradients of the first order),
+            "newton" (parallel in time, with the same restrictions), "peephole" (full matrices) or
+            "peephole_diag".
+        tolerance: Of variant "newton", as in `newton.Iterations`.
+        max_iterations: Of variant "newton": a call that needs more raises `newton.NotConverged`.
     """
 
     def __init__(
@@ -228,16 +268,20 @@ class LSTM(Recurrence):
         dtype: torch.dtype | None = None,
         *,
         variant: Variant = "plain",
+        tolerance: float | None = None,
+        max_iterations: int = 100,
     ) -> None:
         if variant not in VARIANTS:
             raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
-        if variant == "native" and proj_size:
+        if variant in {"native", "newton"} and proj_size:
             raise ValueError(
-                f"proj_size = {proj_size} is not supported by variant='native'; take 'fused'"
+                f"proj_size = {proj_size} is not supported by variant={variant!r}; take 'fused'"
             )
         super().__init__(
             "LSTM",
-            _CELLS.get(variant, LSTMCell),
+            (lambda: NewtonLSTMCell(newton.Iterations(tolerance, max_iterations)))
+            if variant == "newton"
+            else _CELLS.get(variant, LSTMCell),
             input_size,
             hidden_size,
             num_layers,
@@ -298,6 +342,11 @@ def lstm_cell(input_size: int, hidden_size: int, num_layers: int, bidirectional:
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "plain")
 
 
+def lstm_stacked(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
+    """Stacked gates, all of it in the loop: (batch, time, F) → (batch, time, D·H)."""
+    return _batch_first(input_size, hidden_size, num_layers, bidirectional, "stacked")
+
+
 def lstm_fused(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
     """Stacked gates, input projection before the loop: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "fused")
@@ -306,6 +355,11 @@ def lstm_fused(input_size: int, hidden_size: int, num_layers: int, bidirectional
 def lstm_native(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
     """The kernel in C: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "native")
+
+
+def lstm_newton(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
+    """Parallel in time: (batch, time, F) → (batch, time, D·H)."""
+    return _batch_first(input_size, hidden_size, num_layers, bidirectional, "newton")
 
 
 def lstm_peephole(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:

@@ -206,6 +206,11 @@ class Recurrence(nn.RNNBase):
         """Features of each state tensor, the hidden state first."""
         return (self.hidden_size,)
 
+    @property
+    def iterations(self) -> tuple[Any, ...]:
+        """What each cell that iterates has as `iterations` (`newton.Iterations`)."""
+        return tuple(cell.iterations for cell in self.cells if hasattr(cell, "iterations"))
+
     def flatten_parameters(self) -> None:
         """Do nothing, on any device: no kernel reads these parameters as one buffer."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchsuite.models.newton import iterations_of
 from benchsuite.runtime.build import SequenceModel, Sizes, build_on_meta
 from benchsuite.runtime.flop_rules import RULES
 
@@ -45,7 +46,14 @@ class Count:
     short: int | None = None
 
 
-def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
+def flops(
+    model: str,
+    sizes: Sizes,
+    *,
+    batch_size: int,
+    train: bool,
+    iterations: Sequence[tuple[int, int]] = (),
+) -> Count:
     """Floating-point operations of one step; 1 MAC = 2 FLOP, elementwise work is not counted.
 
     Fourier transforms and grouped convolutions are counted by the rules of `flop_rules`.
@@ -65,8 +73,12 @@ def flops(model: str, sizes: Sizes, *, batch_size: int, train: bool) -> Count:
         sizes: Sizes to build it with; `sizes.seq_len` timesteps are counted.
         batch_size: Sequences in the batch.
         train: Count the backward pass too.
+        iterations: Of a model that iterates: how often each layer and direction does so, forward
+            and backward. Without them it is counted for `newton.Iterations.assumed`.
     """
     module = build_on_meta(model, sizes)
+    for own, taken in zip(iterations_of(module), iterations, strict=False):
+        own.assumed = taken
 
     def count(seq_len: int, most: int | None = None) -> tuple[int, int]:
         return _count(module, sizes.input_size, batch_size, seq_len, train=train, most=most)

@@ -29,7 +29,7 @@ from benchsuite.models.lstm import LSTM, VARIANTS
 
 F, H = 4, 5
 KINDS = [*VARIANTS, "gru", "gru_native"]
-EQUAL = ["plain", "fused", "native", "gru", "gru_native"]  # torch's parameters and no others
+EQUAL = ["plain", "stacked", "fused", "native", "gru", "gru_native"]  # torch's parameters and no others
 OPTIONS = [
     {},
     {"bias": False},

@@ -43,7 +43,7 @@ def assert_close(mine, other, dtype):
 
 
 CASES = [
-    *itertools.product(["plain", "fused", "peephole", "peephole_diag"], LSTM_SHAPES),
+    *itertools.product(["plain", "stacked", "fused", "peephole", "peephole_diag"], LSTM_SHAPES),
     *itertools.product(["gru"], SHAPES),
 ]
 
