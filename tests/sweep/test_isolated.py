@@ -96,7 +96,7 @@ def uses_cuda():
     import torch
 
     loaded = {"benchsuite.learning.trainer", isolated.FIRST_STEP} <= set(sys.modules)
-    return torch.cuda.is_initialized(), loaded, len(os.listdir(f"/proc/{os.getppid()}/task"))
+    return torch.cuda.is_initialized(), loaded, len([*Path(f"/proc/{os.getppid()}/task").iterdir()])
 
 
 def first_steps():
