@@ -8,9 +8,10 @@ import sys
 
 import pytest
 import torch
+from shared_server import SharedServer
 
 from benchsuite.catalog.measures import MEASURES
-from benchsuite.cli import main
+from benchsuite.cli import field, main, train
 from benchsuite.grid.case import Case
 from benchsuite.models.kernels.compiler import unavailable
 from benchsuite.models.kernels.linear_scan import SOURCE
@@ -47,8 +48,22 @@ def _own_surroundings(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def _server():
+    server = SharedServer()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def run_command(monkeypatch, capsys):
+def shared_server(_server, monkeypatch):
+    """Commands that run models in child processes share the server that forks them."""
+    for command in (field, train):
+        monkeypatch.setattr(command, "Children", _server)
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys, shared_server):
     """(exit code, standard output, standard error) of a command, in this process."""
 
     def run(*words):

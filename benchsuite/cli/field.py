@@ -23,7 +23,7 @@ from benchsuite.cli._app import (
 )
 from benchsuite.cli._progress import State, progress
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.sweep.launchers.isolated import Children
+from benchsuite.sweep.launchers.isolated import FIRST_STEP, Children
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +149,8 @@ def field(
     exercise = _exercise(task, options, train=train, steps=steps, chrono=chrono)
     found: dict[str, _Found] = {}
     failed = False
-    with Children(*_MODULES) as children, progress() as display:
+    modules = _MODULES if len(cases) == 1 else (*_MODULES, FIRST_STEP)
+    with Children(*modules) as children, progress() as display:
         for number, case in enumerate(cases, 1):
             if len(cases) > 1:
                 display.show(State(case.model, number, len(cases), always=True))

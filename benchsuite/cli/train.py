@@ -29,7 +29,7 @@ from benchsuite.cli._app import (
 )
 from benchsuite.cli._progress import Display, State, progress
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
-from benchsuite.sweep.launchers.isolated import Children
+from benchsuite.sweep.launchers.isolated import FIRST_STEP, Children
 
 if TYPE_CHECKING:
     from benchsuite.grid.axes import Value
@@ -125,8 +125,9 @@ def train(
         for name in names
     ]
     runs, loops = [], {}
+    modules = _MODULES if len(cases) == 1 else (*_MODULES, FIRST_STEP)
     try:
-        with Children(*_MODULES) as children, progress() as display:
+        with Children(*modules) as children, progress() as display:
             exercise = children.call(_exercise, spec.name, cases[0], options, optimizer, given)
             label = [f"{name}={value}" for name, value in exercise.resolved.items()]
             root = home_of(home) / "train" / "+".join([task, *label])

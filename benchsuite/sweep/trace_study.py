@@ -15,7 +15,7 @@ from benchsuite.grid.case import Case
 from benchsuite.grid.study import Study
 from benchsuite.profiling.written import EXPLANATION
 from benchsuite.records.home import StudyHome
-from benchsuite.sweep.launchers.isolated import Children
+from benchsuite.sweep.launchers.isolated import FIRST_STEP, Children
 
 #: A trace may take this much longer than a measurement of the same case.
 _RECORDING_SECONDS = 120.0
@@ -60,7 +60,8 @@ def trace_study(
         for case in selected(study)
         if fresh or not (directory / case.id.replace("/", "_") / EXPLANATION).exists()
     ]
-    with Children("benchsuite.profiling.trace_case") as children:
+    modules = ["benchsuite.profiling.trace_case", *[FIRST_STEP] * (len(cases) > 1)]
+    with Children(*modules) as children:
         for number, case in enumerate(cases, 1):
             on_case(case, number, len(cases))
             try:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from benchsuite.cli import field
+from benchsuite.cli import train as train_command
 from benchsuite.field.summary import field_of
 from benchsuite.grid.case import Case
 from benchsuite.learning.scores import test_error as error_of
 from benchsuite.learning.trainer import train
 from benchsuite.runtime.assemble import assemble
+from benchsuite.sweep.launchers.isolated import Children
 from benchsuite.tasks.task import make_task
 
 SIZES = {"seq_len": 16, "hidden_size": 8}
@@ -30,6 +33,8 @@ REASONS = {
 @pytest.fixture
 def command(run_command, monkeypatch, tmp_path):
     """(exit code, standard output, standard error) of a command over `MODELS`."""
+    for module in (field, train_command):
+        monkeypatch.setattr(module, "Children", Children)
     (tmp_path / "exits_at_import.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "faults")

@@ -407,14 +407,15 @@ def test_a_measure_reports_why_it_was_skipped_or_failed():
     assert "nan at step 0" in broken.reason
 
 
-def command(tmp_path, *words):
-    return CliRunner().invoke(app, ["train", *words, "--home", str(tmp_path)])
+@pytest.fixture
+def command(tmp_path, shared_server):
+    return lambda *words: CliRunner().invoke(app, ["train", *words, "--home", str(tmp_path)])
 
 
-def test_the_command_trains_scores_and_draws(tmp_path):
+def test_the_command_trains_scores_and_draws(command, tmp_path):
     words = ["sine", "lstm", "tcn", "-a", "seq_len=40", "-a", "batch_size=4"]
     words += ["-a", "hidden_size=5", "-a", "match=params", "--steps", "2"]
-    done = command(tmp_path, *words, "-o", str(tmp_path / "out"), "--json")
+    done = command(*words, "-o", str(tmp_path / "out"), "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert [run["model"] for run in document["runs"]] == ["lstm", "tcn"]
@@ -429,20 +430,20 @@ def test_the_command_trains_scores_and_draws(tmp_path):
         drawn = (tmp_path / "out" / document["files"][name].rpartition("/")[2]).read_text()
         assert all(model in drawn for model in ("lstm", "tcn", "match=params"))
     assert json.loads((tmp_path / "out" / "results.json").read_text())["runs"] == document["runs"]
-    longer = command(tmp_path, *words[:-1], "3", "--resume", "--json")
+    longer = command(*words[:-1], "3", "--resume", "--json")
     assert [p["step"] for p in json.loads(longer.stdout)["runs"][0]["curve"]] == [0, 1, 2, 3]
-    shown = command(tmp_path, *words[:-1], "3", "--resume")
+    shown = command(*words[:-1], "3", "--resume")
     assert "(persistence)" in shown.stdout
     assert "…" not in shown.stdout
 
 
-def test_the_command_continues_after_a_model_that_cannot_be_trained(tmp_path):
+def test_the_command_continues_after_a_model_that_cannot_be_trained(command):
     words = ["delay", "tcn", "gru", "-a", "seq_len=16", "-a", "hidden_size=4", "--chrono"]
-    done = command(tmp_path, *words, "--steps", "2", "--json")
+    done = command(*words, "--steps", "2", "--json")
     assert done.exit_code == 0
     assert [run["status"] for run in json.loads(done.stdout)["runs"]] == ["skipped", "ok"]
     words = ["delay", f"{HERE}:nan_weights", "gru", "-a", "seq_len=16", "-a", "hidden_size=4"]
-    done = command(tmp_path, *words, "--steps", "2", "--json")
+    done = command(*words, "--steps", "2", "--json")
     assert done.exit_code == 1
     document = json.loads(done.stdout)
     runs = document["runs"]
@@ -466,7 +467,7 @@ def test_the_command_continues_after_a_model_that_cannot_be_trained(tmp_path):
         (["delays", "lstm"], "unknown task 'delays': did you mean 'delay'"),
     ],
 )
-def test_wrong_usage_is_reported(tmp_path, words, message):
-    done = command(tmp_path, *words)
+def test_wrong_usage_is_reported(command, words, message):
+    done = command(*words)
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)

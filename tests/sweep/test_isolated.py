@@ -95,7 +95,20 @@ def kill_the_server():
 def uses_cuda():
     import torch
 
-    return torch.cuda.is_initialized(), {"benchsuite.learning.trainer"} <= set(sys.modules)
+    loaded = {"benchsuite.learning.trainer", isolated.FIRST_STEP} <= set(sys.modules)
+    return torch.cuda.is_initialized(), loaded, len([*Path(f"/proc/{os.getppid()}/task").iterdir()])
+
+
+def first_steps():
+    """What a training step imports that was not there before."""
+    import torch
+
+    before = set(sys.modules)
+    layer = torch.nn.LSTM(2, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(3, 1, 2))[0].sum().backward()
+    optimizer.step()
+    return len(set(sys.modules) - before)
 
 
 def gone(pid):
@@ -168,8 +181,9 @@ def test_a_function_that_closes_its_connection_is_ended(children):
 
 def test_no_server_uses_cuda_before_it_forks():
     """A child may use it, which would fail in a fork of a process that has."""
-    with Children(*train._MODULES, *field._MODULES) as started:
-        assert started.call(uses_cuda) == (False, True)
+    with Children(*train._MODULES, *field._MODULES, isolated.FIRST_STEP) as started:
+        assert started.call(uses_cuda) == (False, True, 1)
+        assert started.call(first_steps) < 50
 
 
 def test_reports_arrive_in_order_before_the_result(children):

@@ -24,6 +24,9 @@ from benchsuite.catalog.registry import exit_argument
 from benchsuite.errors import BenchsuiteError, Unsupported, UsageError, described
 from benchsuite.sweep import processes
 
+#: Imported by torch at a model's first step, for longer than torch itself. A server for several
+#: models imports it once; for one model it would gain nothing, and delay errors.
+FIRST_STEP = "torch._dynamo"
 #: Kinds of messages, each the first byte of one.
 _REPORT, _VALUE, _ERROR, _END = b"r", b"v", b"e", b"x"
 #: Errors that arrive as what they are; any other becomes a `BenchsuiteError`.
