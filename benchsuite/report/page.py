@@ -108,11 +108,9 @@ def write_report(
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
         crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))
         verdict = analysis.verdict(chosen)
-        sentences = [
-            *verdict.sentences(),
-            *analysis.unrolled_sentences(chosen, verdict),
-            *verdict.limits(),
-        ]
+        unrolled = analysis.unrolled_sentences(chosen, verdict)
+        pairs = verdict.pair_sentences()  # of more than two families
+        sentences = [*verdict.sentences(), *([] if pairs else unrolled), *verdict.limits()]
         csv, parquet = tables_written.result()
         page = (
             _templates()
@@ -123,6 +121,7 @@ def write_report(
                 files=[csv.name, parquet.name],
                 older=int(frame["machine"].isin(chosen["machine"]).sum()) - len(chosen),
                 verdict=sentences,
+                pairs=[*pairs, *unrolled] if pairs else [],
                 validated=analysis.validation(chosen),
                 noise=verdict.noise,
                 sections=[_shown(section) for section in sections],

@@ -285,7 +285,9 @@ def test_parameters_and_operations_by_formula(cls, parameters, operations):
             expected = (1 + 2) * T * operations(H)
         if name.endswith("_fft"):  # of two rows and a kernel, and of two rows back
             part = 0.5 if cls is S4D else 1.0
-            expected += (2 + 1 + 2) * H * math.floor(part * flop_rules.transform_flops(fft_size(2 * T - 1)))
+            expected += (
+                (2 + 1 + 2) * H * math.floor(part * flop_rules.transform_flops(fft_size(2 * T - 1)))
+            )
         assert count._count(module, H, 2, T, train=False)[0] == expected
 
 
