@@ -92,3 +92,11 @@ def show_clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def two_digits(ratio: float) -> str:
+    """A ratio to two significant digits, without an exponent."""
+    if ratio >= 9.95:
+        return f"{ratio:,.0f}"
+    digits = 1 if ratio >= 0.995 else 2 if ratio >= 0.0995 else 3
+    return f"{ratio:.{digits}f}"

@@ -4,10 +4,23 @@ from benchsuite.analysis.advice import Advice, advices, advise
 from benchsuite.analysis.answer import Answer
 from benchsuite.analysis.comparison import Comparison, compare
 from benchsuite.analysis.crossover import crossover_sentence, crossovers
+from benchsuite.analysis.executions import (
+    ERROR,
+    execution_crossings,
+    execution_words,
+    executions,
+    fastest_executions,
+)
 from benchsuite.analysis.fastest import family_crossovers, fastest
 from benchsuite.analysis.laws import laws
 from benchsuite.analysis.memory_lines import MemoryLine, fit_memory, memory_lines
-from benchsuite.analysis.model_facts import families_of, family_of, field_of, parameters_of
+from benchsuite.analysis.model_facts import (
+    executed,
+    families_of,
+    family_of,
+    field_of,
+    parameters_of,
+)
 from benchsuite.analysis.noise import (
     WITHIN,
     Noise,
@@ -43,14 +56,16 @@ from benchsuite.analysis.select import (
     sequences,
     unbounded_models,
 )
-from benchsuite.analysis.speedup import speedups
+from benchsuite.analysis.speedup import REFERENCE, speedups
 from benchsuite.analysis.surface import Surface, fit_surface
 from benchsuite.analysis.verdict import Verdict, unrolled, unrolled_sentences, verdict
 
 __all__ = [
     "CLEARLY",
+    "ERROR",
     "HELD",
     "LINE",
+    "REFERENCE",
     "SHAPE",
     "UNBOUNDED",
     "WITHIN",
@@ -71,10 +86,15 @@ __all__ = [
     "critical",
     "crossover_sentence",
     "crossovers",
+    "executed",
+    "execution_crossings",
+    "execution_words",
+    "executions",
     "families_of",
     "family_crossovers",
     "family_of",
     "fastest",
+    "fastest_executions",
     "field_of",
     "fit_memory",
     "fit_surface",

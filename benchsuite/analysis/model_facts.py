@@ -40,6 +40,16 @@ def families_of(frame: pd.DataFrame) -> dict[str, str]:
     return {str(model): family_of(str(model), frame) for model in frame["model"].unique()}
 
 
+def executed(model: str) -> str:
+    """A model's name with its execution, "lstm (library)"; names that show theirs stay as they are.
+
+    So do names of models from outside, whose execution is not known.
+    """
+    execution = MODELS.get(model).execution if model in MODELS.names() else ""
+    shown = model.rpartition("_")[2] in execution.lower()
+    return model if shown or not execution else f"{model} ({execution})"
+
+
 def sees_everything(model: str, frame: pd.DataFrame) -> bool:
     """Whether the models of its family depend on the whole past, measured or not."""
     return FAMILIES.get(family_of(model, frame)).unbounded

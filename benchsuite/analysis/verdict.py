@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.model_facts import families_of, field_of, parameters_of
+from benchsuite.analysis.model_facts import executed, families_of, field_of, parameters_of
 from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
 from benchsuite.analysis.select import (
     HELD,
@@ -23,6 +25,8 @@ from benchsuite.catalog.models import MACHINE
 
 #: Parameters that differ by less than this factor count as equal in a sentence.
 _AS_MANY = 1.1
+#: Models of one family that a sentence on several families names.
+_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ class Verdict:
         noise: The noise floor that the intervals include.
         blind: Model → its largest measured field, for models that were left out because their
             field is shorter than the sequence.
+        ranked: A row per shape with two families or more: the columns of `SHAPE`, `family` and
+            `model` (the fastest), `next` (the fastest model of the next family), `ratio` (its time
+            over that of the fastest), `low`, `high` (95 %), `winner`: the family, or "" where the
+            interval holds one, and `parameters`: those of `next` over those of `model`.
         unknown: Models whose field was not measured; they are taken to see the whole sequence.
         unjudged: Shapes tried at which fewer than two families have a value that counts.
         outside: Models whose family is not known.
@@ -48,6 +56,7 @@ class Verdict:
     cells: pd.DataFrame
     noise: Noise
     blind: dict[str, int]
+    ranked: pd.DataFrame
     unknown: tuple[str, ...] = ()
     unjudged: int = 0
     outside: tuple[str, ...] = ()
@@ -57,20 +66,43 @@ class Verdict:
         """The models that are the fastest of a family at some shape."""
         return {*self.cells[family]} - {""}
 
+    @property
+    def several(self) -> bool:
+        """Whether more than two families were compared."""
+        return len(self.cells[["a", "b"]].drop_duplicates()) > 1
+
     def sentences(self) -> list[str]:
-        """A sentence per pair of families, mode and match (and device, dtype … where they vary)."""
-        if not len(self.cells):
-            return []
-        named = [name for name in axes_to_name(self.cells) if name != "match"]
-        several = len(self.cells[["a", "b"]].drop_duplicates()) > 1
+        """A sentence per mode and match (and device, dtype … where they vary).
+
+        With more than two families it names the fastest one, else it compares the two.
+        """
+        if not self.several:
+            return self._of_pairs(self.cells)
+        named = _named(self.ranked)
+        return [
+            _fastest(_condition(cells, named, key, _sizes(1 / cells["parameters"])), cells)
+            for key, cells in self.ranked.groupby([*named, "match"], sort=False)
+        ]
+
+    def pair_sentences(self, families: Collection[str] = ()) -> list[str]:
+        """Sentences on each pair of families, where there are more than two.
+
+        Args:
+            families: Only pairs with one of these; all if empty.
+        """
+        cells = self.cells
+        if families:
+            cells = cells[cells["a"].isin(families) | cells["b"].isin(families)]
+        return self._of_pairs(cells) if self.several else []
+
+    def _of_pairs(self, cells: pd.DataFrame) -> list[str]:
+        named = _named(cells)
         sentences = []
-        for (a, b, *key, match), cells in self.cells.groupby(
-            ["a", "b", *named, "match"], sort=False
-        ):
-            where = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
-            pair = [f"{_noun(str(a))} and {_noun(str(b))}"] if several else []
-            at = f"at {HELD[str(match)]}{_sizes(cells)}"
-            sentences.append(_sentence(", ".join([*pair, *where, at]), cells))
+        for (a, b, *key), own in cells.groupby(["a", "b", *named, "match"], sort=False):
+            sizes = _sizes(own["parameters"], f"the {_noun(str(b))}")
+            where = _condition(own, named, key, sizes)
+            pair = f"{_noun(str(a))} and {_noun(str(b))}, " if self.several else ""
+            sentences.append(_sentence(pair + where, own))
         return sentences
 
     def limits(self) -> list[str]:
@@ -158,6 +190,7 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         cells,
         noise,
         blind,
+        _ranked(frame, best),
         tuple(rows.loc[field.isna() & competing, "model"].unique()),
         unjudged=judged - len(cells.drop_duplicates(SHAPE)),
         outside=tuple(rows.loc[~competing, "model"].unique()),
@@ -177,23 +210,45 @@ def _cells(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
 def _pair(frame: pd.DataFrame, best: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
     of_a, of_b = (best[best["family"] == family] for family in (a, b))
     both = of_a.merge(of_b, on=SHAPE, suffixes=("_a", "_b"))
-    log = both["log_b"] - both["log_a"]
-    sides = [(both[f"sigma_{end}"], both[f"degrees_{end}"]) for end in "ba"]
-    half = critical(*sides) * np.hypot(both["sigma_b"], both["sigma_a"])
+    ratios, side = _ratios(frame, both)
     models = {spec.name: "" for spec in compared()}
     return (
         both[SHAPE]
         .assign(a=a, b=b, **models)
-        .assign(
-            **{a: both["model_a"], b: both["model_b"]},
-            ratio=np.exp(log),
-            low=np.exp(log - half),
-            high=np.exp(log + half),
-            winner=np.select([log > half, log < -half], [a, b], ""),
-            parameters=parameters_of(frame, both, model="model_b")
-            / parameters_of(frame, both, model="model_a"),
-        )
+        .assign(**{a: both["model_a"], b: both["model_b"]}, **ratios)
+        .assign(winner=np.select([side > 0, side < 0], [a, b], ""))
     )
+
+
+def _ranked(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """`Verdict.ranked` from the fastest row of each shape and family."""
+    best = best.sort_values("log", kind="stable")
+    place = best.groupby(SHAPE, sort=False).cumcount()
+    both = best[place == 0].merge(best[place == 1], on=SHAPE, suffixes=("_a", "_b"))
+    ratios, side = _ratios(frame, both)
+    names = {"family": both["family_a"], "model": both["model_a"], "next": both["model_b"]}
+    winner = both["family_a"].where(side > 0, "")
+    return both[SHAPE].assign(**names, **ratios, winner=winner)
+
+
+def _ratios(frame: pd.DataFrame, both: pd.DataFrame) -> tuple[dict[str, Any], pd.Series[float]]:
+    """Columns that compare rows _b with rows _a, and the sign of clear differences.
+
+    Returns:
+        `ratio` of b to a with `low` and `high` (95 %), and `parameters` of b over those of a; and
+        for each row 1 where b is clearly greater, -1 where a is, 0 where the interval holds one.
+    """
+    log = both["log_b"] - both["log_a"]
+    sides = [(both[f"sigma_{end}"], both[f"degrees_{end}"]) for end in "ba"]
+    half = critical(*sides) * np.hypot(both["sigma_b"], both["sigma_a"])
+    columns = {
+        "ratio": np.exp(log),
+        "low": np.exp(log - half),
+        "high": np.exp(log + half),
+        "parameters": parameters_of(frame, both, model="model_b")
+        / parameters_of(frame, both, model="model_a"),
+    }
+    return columns, np.sign(log).where(log.abs() > half, 0.0)
 
 
 def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,14 +270,15 @@ def unrolled_sentences(frame: pd.DataFrame, whole: Verdict) -> list[str]:
         frame: As for `verdict`.
         whole: The verdict on all models.
     """
-    families = [spec for spec in compared() if spec.unrolls]
     loops = verdict(unrolled(frame))
+    families = [spec for spec in compared() if spec.unrolls and loops.fastest_of(spec.name)]
     if all(loops.fastest_of(spec.name) == whole.fastest_of(spec.name) for spec in families):
         return []
     nouns = " and ".join(spec.noun for spec in families).capitalize()
+    pairs = loops.pair_sentences([spec.name for spec in families])
     return [
         f"{nouns} unrolled in Python, without a library's kernel; {sentence}"
-        for sentence in loops.sentences()
+        for sentence in pairs or loops.sentences()
     ]
 
 
@@ -230,9 +286,24 @@ def _noun(family: str) -> str:
     return FAMILIES.get(family).noun
 
 
-def _sizes(cells: pd.DataFrame) -> str:
-    """A comparison of the parameters of the two families' models at that match, if known."""
-    ratio = cells["parameters"].dropna()
+def _named(cells: pd.DataFrame) -> list[str]:
+    return [name for name in axes_to_name(cells) if name != "match"]
+
+
+def _condition(cells: pd.DataFrame, named: Sequence[str], key: Sequence[object], sizes: str) -> str:
+    """Mode, match and other axes that a sentence holds for, and how sizes compare there."""
+    where = [axis_words(name, value) for name, value in zip(named, key, strict=False)]
+    return ", ".join([*where, f"at {HELD[str(cells['match'].iloc[0])]}{sizes}"])
+
+
+def _sizes(ratio: pd.Series[float], who: str = "") -> str:
+    """A comparison of parameters at that match, if known.
+
+    Args:
+        ratio: Parameters of one model over those of another, by shape.
+        who: What has the first one; by default the fastest, compared with the next.
+    """
+    ratio = ratio.dropna()
     if not len(ratio):
         return ""
     apart = float(np.exp(np.abs(np.log(ratio)).max()))
@@ -240,7 +311,8 @@ def _sizes(cells: pd.DataFrame) -> str:
         return f", where parameters are equal within {apart - 1:.0%}"
     low, middle, high = (f"{value:.2g}" for value in ratio.quantile([0, 0.5, 1]))
     span = "" if low == high else f" ({low} to {high})"
-    return f", where the {_noun(cells['b'].iloc[0])} has {middle} times the parameters{span}"
+    than = "" if who else " of the next"
+    return f", where {who or 'the fastest'} has {middle} times the parameters{than}{span}"
 
 
 def _sentence(where: str, cells: pd.DataFrame) -> str:
@@ -264,6 +336,42 @@ def _sentence(where: str, cells: pd.DataFrame) -> str:
     if rest:
         parts.append(f"in {rest} of {total} the difference is within noise")
     return f"{where}: {'; '.join(parts)}."
+
+
+def _fastest(where: str, cells: pd.DataFrame) -> str:
+    """One sentence on the fastest of more than two families.
+
+    Args:
+        where: What it holds for.
+        cells: Rows of `Verdict.ranked`.
+    """
+    total = len(cells)
+    parts: list[str] = []
+    for family, count in cells.loc[cells["winner"] != "", "winner"].value_counts().items():
+        won = cells[cells["winner"] == family]
+        after = won["next"].value_counts()
+        baseline = executed(str(after.index[0]))
+        often = "" if len(after) == 1 else f" in {after.iloc[0]} of {count}"
+        middle, most = _times(won["ratio"].median()), _times(won["ratio"].max())
+        by = middle if count == 1 else f"in the median {middle}"
+        by += f" ({most} at most)" if most != middle else ""
+        by += f" as fast as the next family's best, {baseline}{often}"
+        models = _listed(executed(str(model)) for model in won["model"].value_counts().index)
+        verb, shapes = ("is fastest ", f"{count} of {total} shapes") if not parts else ("", count)
+        parts.append(
+            f"{_noun(str(family))}, run as {models}, {verb}in {shapes}{_where(won, cells)}: {by}"
+        )
+    rest = int((cells["winner"] == "").sum())
+    if rest:
+        parts.append(f"in {rest} of {total} the two fastest families cannot be distinguished")
+    return f"{where}: {'; '.join(parts)}."
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names joined by "or", the first three of them."""
+    names = list(names)
+    more = [f"{len(names) - _FEW} others"] if len(names) > _FEW else []
+    return " or ".join([*names[:_FEW], *more])
 
 
 def _times(factor: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import resources
@@ -19,7 +19,7 @@ from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
 from benchsuite.records.csv_files import write_csv
 from benchsuite.records.home import remove_links
-from benchsuite.report import cards, crossovers, tables
+from benchsuite.report import cards, crossovers, executions, tables
 from benchsuite.report.facts import facts
 from benchsuite.report.figures import (
     closed_loop,
@@ -30,6 +30,7 @@ from benchsuite.report.figures import (
     scaling,
     speedup,
 )
+from benchsuite.report.figures.executions import execution_figures
 from benchsuite.report.figures.figure import Figure, looks_for
 
 #: Measures drawn against sequence length, in this order; every measure has a table.
@@ -97,22 +98,21 @@ def write_report(
             *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
             *([tables.memory_table(lines, memory)] if len(lines) else []),
         ]
+        crossings = crossovers.crossing_tables(analysis.sequences(chosen))
         with looks_for(chosen["model"]):
             sections = _sections(chosen, law_tables, bounds)
+            sections[1:1] = _executions(analysis.sequences(chosen), crossings)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
             write_csv(figure.data, written[f"{figure.name} data"])
-        crossings = crossovers.crossing_tables(analysis.sequences(chosen))
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
         crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))
         verdict = analysis.verdict(chosen)
-        sentences = [
-            *verdict.sentences(),
-            *analysis.unrolled_sentences(chosen, verdict),
-            *verdict.limits(),
-        ]
+        unrolled = analysis.unrolled_sentences(chosen, verdict)
+        pairs = verdict.pair_sentences()  # of more than two families
+        sentences = [*verdict.sentences(), *([] if pairs else unrolled), *verdict.limits()]
         csv, parquet = tables_written.result()
         page = (
             _templates()
@@ -123,6 +123,7 @@ def write_report(
                 files=[csv.name, parquet.name],
                 older=int(frame["machine"].isin(chosen["machine"]).sum()) - len(chosen),
                 verdict=sentences,
+                pairs=[*pairs, *unrolled] if pairs else [],
                 validated=analysis.validation(chosen),
                 noise=verdict.noise,
                 sections=[_shown(section) for section in sections],
@@ -216,6 +217,24 @@ def _sections(
             empty="No field was measured at two sequence lengths (receptive_field, erf95).",
         ),
     ]
+
+
+def _executions(chosen: pd.DataFrame, crossings: Mapping[str, pd.DataFrame]) -> Iterator[Section]:
+    """The section on executions, if a mathematics was measured in two or more."""
+    table = analysis.executions(chosen)
+    if not len(table):
+        return
+    crossed = analysis.execution_crossings(crossings["latency"])
+    yield Section(
+        "executions",
+        "One mathematics, several executions",
+        list(execution_figures(chosen, table)),
+        sentences=analysis.execution_words(chosen, table, crossed),
+        tables=[
+            executions.ratio_table(table),
+            *([executions.crossing_table(crossed)] if len(crossed) else []),
+        ],
+    )
 
 
 def _machine_memory(chosen: pd.DataFrame) -> float | None:

@@ -24,6 +24,7 @@ from benchsuite.analysis import (
     roofline,
     roofline_words,
     speedups,
+    unrolled_sentences,
     verdict,
 )
 from benchsuite.analysis.pareto import front_of
@@ -653,7 +654,13 @@ def test_three_families_are_compared_pair_by_pair(grid, make_record):
     }
     assert found.fastest_of("linear") == {"my:scan"}
     assert found.unjudged == 0
-    words = found.sentences()
+    assert found.sentences() == [
+        "infer, at equal width: linear recurrence, run as my:scan, is fastest in 3 of 4 shapes (at"
+        " T = 64 to 256): in the median 3.0 times as fast as the next family's best, lstm (library)"
+        " in 2 of 3; convolution, run as tcn (library), in 1 (at T = 512): 1.02 times as fast as the"
+        " next family's best, my:scan."
+    ]
+    words = found.pair_sentences()
     assert [sentence.partition(", infer")[0] for sentence in words] == [
         "recurrence and linear recurrence",
         "recurrence and convolution",
@@ -671,6 +678,61 @@ def test_three_families_are_compared_pair_by_pair(grid, make_record):
     assert "Best linear recurrence and best convolution, 1 lines over T" in figure.alt
     assert "the best recurrence and the best convolution" in figure.caption
     assert len(figure.table) == 3
+
+
+def test_the_fastest_of_three_families_may_not_be_distinguished(grid):
+    """At T = 64 two families are equal; parameters and the baseline are named."""
+    models = {
+        "lstm": lambda t, b, h: 4e-6 * t,
+        "lru_loop": lambda t, b, h: 9e-6 * t,
+        "lru_native": lambda t, b, h: 1e-6 * t,
+        "tcn": lambda t, b, h: 64e-6 if t == 64 else 2e-6 * t,
+    }
+    found = verdict(grid(models))
+    (sentence,) = found.sentences()
+    assert sentence == (
+        "infer, at equal width: linear recurrence, run as lru_native, is fastest in 4 of 6 shapes"
+        " (at T = 128 and 256): in the median 2.0 times as fast as the next family's best, tcn"
+        " (library); in 2 of 6 the two fastest families cannot be distinguished."
+    )
+    assert len(found.pair_sentences()) == 3
+    assert found.ranked["next"].tolist()[2:] == ["tcn"] * 4
+
+
+def test_two_families_are_compared_and_one_is_not(grid):
+    def equal(t, b, h):
+        return 1e-6 * t
+
+    two = verdict(grid({"lru_native": equal, "lru_scan": equal, "tcn": lambda t, b, h: 3e-6 * t}))
+    assert two.sentences() == [
+        "infer, at equal width: linear recurrence (lru_native) is faster in 6 of 6 shapes: 3.0"
+        " times as fast in the median, 3.0 times at most."
+    ]
+    assert two.pair_sentences() == []
+    one = verdict(grid({"lru_native": equal, "lru_scan": equal}))
+    assert (one.sentences(), one.pair_sentences(), len(one.ranked)) == ([], [], 0)
+
+
+def test_without_an_unrolled_recurrence_there_is_no_sentence_on_one(grid):
+    """The library's kernel alone: leaving it out leaves no recurrence to be judged."""
+    library = {"provenance": {"looped": False}}
+    frame = pd.concat(
+        [
+            grid({"lstm": lambda t, b, h: 3e-6 * t}, **library),
+            grid({"lru_native": lambda t, b, h: 1e-6 * t, "tcn": lambda t, b, h: 2e-6 * t}),
+        ],
+        ignore_index=True,
+    )
+    assert unrolled_sentences(frame, verdict(frame)) == []
+    loop = grid({"lstm_fused": lambda t, b, h: 9e-6 * t}, provenance={"looped": True})
+    both = pd.concat([frame, loop], ignore_index=True)
+    sentences = unrolled_sentences(both, verdict(both))
+    assert len(sentences) == 2
+    assert all("recurrence (lstm_fused)" not in sentence for sentence in sentences)
+    assert sentences[0].startswith(
+        "Recurrence unrolled in Python, without a library's kernel; recurrence and linear"
+        " recurrence, infer, at equal width: linear recurrence (lru_native) is faster"
+    )
 
 
 def test_looks_differ():

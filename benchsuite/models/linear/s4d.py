@@ -27,12 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchsuite.models.fftconv import causal_fft_convolution
 from benchsuite.models.kernels import state_space as kernel
 from benchsuite.models.linear.scan import (
     CONSTANT,
     LinearModel,
     complex_state,
-    convolve,
     powers,
     precise,
     projection,
@@ -124,7 +124,8 @@ def _by_fft(
 ) -> tuple[Tensor, Tensor]:
     """The convolution, and the last state, which is a sum over all timesteps."""
     power_THM = powers(factor_HM, u_BTH.shape[1])
-    y_BTH = convolve(u_BTH, _twice_real("thmp,hmp->th", power_THM, c_HM))
+    kernel_HT = _twice_real("thmp,hmp->ht", power_THM, c_HM)
+    y_BTH = causal_fft_convolution(u_BTH.mT, kernel_HT).mT
     pairs = torch.view_as_real(power_THM.flip(0))
     h_BHM = torch.view_as_complex(torch.einsum("thmp,bth->bhmp", pairs, u_BTH).contiguous())
     if h0 is not None:

@@ -7,7 +7,7 @@ and where a_t = a for all t a convolution with the kernel 1, a, a², …:
     scan           odd–even reduction (Blelloch 1990): 2 log₂ T levels, work 2 T
     hillis_steele  doubling (Hillis & Steele 1986): log₂ T levels, work T log₂ T
     chunked        chunks of about √T timesteps side by side, then their ends: 2 √T steps, work 2 T
-    fft            the convolution by FFT over 2 T timesteps; a constant `a` only
+    fft            the convolution by FFT over about 2 T timesteps; a constant `a` only
     native         T steps in a compiled kernel, work T
 
 The gradients are a recurrence of the same kind that runs backwards,
@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from benchsuite.models.fftconv import causal_fft_convolution
 from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.kernels.linear_scan import (
     SOURCE,
@@ -255,23 +256,10 @@ def _powers(a: Tensor, steps: int) -> Tensor:
     return torch.cat([whole, coarse[blocks] * fine[:rest]])
 
 
-def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-    """The causal convolution over dimension 1 of x (B, T, …) with a kernel (T, …), by FFT."""
-    steps = x.shape[1]
-    y: Tensor
-    if x.is_complex():
-        spectrum = torch.fft.fft(x, 2 * steps, dim=1) * torch.fft.fft(kernel, 2 * steps, dim=0)
-        y = torch.fft.ifft(spectrum, dim=1)
-    else:
-        spectrum = torch.fft.rfft(x, 2 * steps, dim=1) * torch.fft.rfft(kernel, 2 * steps, dim=0)
-        y = torch.fft.irfft(spectrum, 2 * steps, dim=1)
-    return y[:, :steps]
-
-
 def _fft(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
     if a.dim() != 1:
         raise ValueError("an FFT needs the same `a` at every timestep; use scan or native")
-    return convolve(_started(a, b, h0), powers(a, b.shape[1]))
+    return causal_fft_convolution(_started(a, b, h0).mT, powers(a, b.shape[1]).mT).mT
 
 
 #: Executions that autograd differentiates.

@@ -115,6 +115,9 @@ def _figure(
             f" Black marks: the length T* at which {', or '.join(pairs)} cross, with its 95 %"
             " interval."
         )
+    unnamed = [m for m in cells["model"].unique() if m and analysis.executed(str(m)) != m]
+    if unnamed:
+        caption += f" Executions: {', '.join(analysis.executed(str(m)) for m in unnamed)}."
     drawn = left_out(
         T=(len(lengths), cells["seq_len"].nunique()),
         B=(len(batches), cells["batch_size"].nunique()),
@@ -193,7 +196,9 @@ def map_words(cells: pd.DataFrame, crossed: pd.DataFrame) -> list[str]:
     words = []
     if len(won):
         counts = won["model"].value_counts()
-        wins = ", ".join(f"{model} in {n} of {len(cells)}" for model, n in counts.items())
+        wins = ", ".join(
+            f"{analysis.executed(str(model))} in {n} of {len(cells)}" for model, n in counts.items()
+        )
         words.append(f"Lowest: {wins} shapes.")
         if 1 < won["batch_size"].nunique() <= _MOST_BATCHES:
             tops = []

@@ -13,6 +13,7 @@ from benchsuite import analysis
 from benchsuite.report.figures.figure import Figure
 from benchsuite.report.figures.slices import Slice, evenly, left_out, slices
 from benchsuite.report.figures.tiles import Panel, Scale, Tile, draw_tiles, fitted
+from benchsuite.units import two_digits
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS, _MOST_MODELS = 8, 4, 3, 8
@@ -39,7 +40,7 @@ def speedup_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Fig
 
 def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     rows = part.rows
-    reference = str(rows["reference"].iloc[0])
+    reference = analysis.executed(str(rows["reference"].iloc[0]))
     how = "Speed" if measure == "latency" else f"Saving in {measure.replace('_', ' ')}"
     title = f"{how} compared with {reference}: {part.words}"
     name = f"speedup-{measure.replace('_', '-')}-{part.slug}"
@@ -50,19 +51,19 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     )
     lengths, batches, widths = (evenly(rows[axis], most) for axis, most in axes)
     order = [(batch, width) for batch in batches for width in widths]
-    models = list(rows["model"].unique())
+    models = _fastest(rows)
     reach = np.abs(np.log2(rows["speedup"].dropna().to_numpy(float)))
     # Whole doublings; slightly less, so that rounding does not turn a factor of 4 into one of 8.
     end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))
     panels = [
         Panel(
-            title=fitted(model, 1, _MARGIN)[0]
+            title=fitted(analysis.executed(model), 1, _MARGIN)[0]
             + (", which does not see the whole sequence" if model in blind else ""),
             columns=[str(length) for length in lengths],
             rows=[f"B{batch} H{width}" for batch, width in order],
             tiles=_tiles(rows[rows["model"] == model], lengths, order, end),
         )
-        for model in models[:_MOST_MODELS]
+        for model in models
     ]
     ticks = sorted({-end, -(end // 2), 0, end // 2, end})
     scale = Scale(
@@ -77,7 +78,7 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
         T=(len(lengths), rows["seq_len"].nunique()),
         B=(len(batches), rows["batch_size"].nunique()),
         H=(len(widths), rows["hidden_size"].nunique()),
-        models=(min(len(models), _MOST_MODELS), len(models)),
+        models=(len(models), rows["model"].nunique()),
     )
     count = int(rows["speedup"].notna().sum())
     caption = (
@@ -97,6 +98,13 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     )
 
 
+def _fastest(rows: pd.DataFrame) -> list[str]:
+    """The models that are drawn: all, or those with the greatest ratios in the median."""
+    middle = rows.groupby("model", sort=False)["speedup"].median()
+    place = middle.rank(ascending=False, method="first", na_option="bottom")
+    return list(middle[place <= _MOST_MODELS].index)
+
+
 def _tiles(
     rows: pd.DataFrame, lengths: list[int], order: list[tuple[int, int]], end: float
 ) -> dict[tuple[int, int], Tile]:
@@ -114,30 +122,25 @@ def _tiles(
             found[at] = Tile(("no ref",))
         else:
             colour = to_hex(_COLOURS(float(np.clip(0.5 + np.log2(speedup) / end / 2, 0, 1))))
-            found[at] = Tile((_label(speedup) if separable else f"≈{_label(speedup)}",), colour)
+            found[at] = Tile(
+                (two_digits(speedup) if separable else f"≈{two_digits(speedup)}",), colour
+            )
     return found
-
-
-def _label(ratio: float) -> str:
-    """Two significant digits, no exponent."""
-    if ratio >= 9.95:
-        return f"{ratio:.0f}"
-    digits = 1 if ratio >= 0.995 else 2 if ratio >= 0.0995 else 3
-    return f"{ratio:.{digits}f}"
 
 
 def _alt(rows: pd.DataFrame, reference: str) -> str:
     words = [f"Compared with {reference}:"]
-    for model, own in rows.groupby("model", sort=False):
+    for name, own in rows.groupby("model", sort=False):
+        model = analysis.executed(str(name))
         ratio = own["speedup"].dropna()
         if not len(ratio):
             words.append(f"{model} has no value at a shape where {reference} has one.")
             continue
         faster = int((own["separable"] & (own["speedup"] > 1)).sum())
+        middle, low, high = map(two_digits, (ratio.median(), ratio.min(), ratio.max()))
         words.append(
-            f"{model} {_label(ratio.median())} times as fast in the median,"
-            f" {_label(ratio.min())} to {_label(ratio.max())}, faster beyond noise in {faster} of"
-            f" {len(ratio)}."
+            f"{model} {middle} times as fast in the median, {low} to {high}, faster beyond noise in"
+            f" {faster} of {len(ratio)}."
         )
     failed = int((rows["status"] != "ok").sum())
     return " ".join(words) + (f" {failed} cases have no value." if failed else "")
