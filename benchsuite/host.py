@@ -140,6 +140,19 @@ def cuda_problem() -> str:
     return asked.stdout.strip()
 
 
+def descendants(pid: int) -> list[int]:
+    """All processes that a process has started, and theirs; groups and sessions do not matter."""
+    pids: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(word) for word in task.read_text(encoding="ascii").split()]
+        except OSError:
+            continue
+        for child in children:
+            pids += [child, *descendants(child)]
+    return pids
+
+
 class GitError(Exception):
     """A git command that failed; the message is one line with the reason.
 

@@ -177,6 +177,43 @@ MEASURES = Registry(
             "iterations that a model parallel in time takes until no state changes by more than 32"
             " ulp, and in mode train no gradient",
         ),
+        MeasureSpec(
+            "first_call",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.engine:first_call",
+            "time from a built module to its first result: compiling, loading and one step",
+            runs=False,
+            steps=1,
+        ),
+        MeasureSpec(
+            "compile_time",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.engine:compile_time",
+            "time in which the engine compiles the module, or exports it",
+            steps=1,
+        ),
+        MeasureSpec(
+            "load_time",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.engine:load_time",
+            "time in which the engine loads the exported model",
+            steps=1,
+        ),
+        MeasureSpec(
+            "artifact_size",
+            "B",
+            "1",
+            "lower",
+            f"{_MM}.engine:artifact_size",
+            "size of the exported model",
+            steps=1,
+        ),
         *(
             MeasureSpec(
                 f"{task.name}_error",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from benchsuite import host
 from benchsuite.catalog.measures import MEASURES, MeasureSpec
 from benchsuite.errors import Unsupported, described
 from benchsuite.grid.case import Case
@@ -148,5 +151,10 @@ def _give_up(record: Record, file: RecordFile | None) -> None:
     )
     if file is not None:
         file.append(late)
+    for pid in host.descendants(
+        os.getpid()
+    ):  # such as a compiler, which would go on beside the next
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     os.write(2, f"benchsuite: {record.case.id}: {late.reason}\n".encode())
     os._exit(1)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchsuite.catalog.measures import MEASURES
+from benchsuite.errors import Unsupported
 from benchsuite.grid.study import Budget
 from benchsuite.measures.heap import Held, heap
 from benchsuite.measures.reading import Reading
@@ -43,7 +44,15 @@ def peak_memory(workload: Workload, _: Budget) -> Reading:
     On CPU the peak of the heap: tensors, autograd's nodes, a library's scratch (see `heap`). On
     CUDA the peak of the caching allocator's blocks on the device; the host's memory does not count
     there.
+
+    Raises:
+        Unsupported: if the engine keeps its buffers between steps, so that none of them needs any.
     """
+    if workload.exported:
+        raise Unsupported(
+            f"engine {workload.case.engine} keeps its buffers between steps; the peak of a step"
+            " does not show them"
+        )
     workload.step()  # buffers that are made on first use are not the step's
     if workload.device.type == "cuda":
         return Reading(value=device.peak_bytes(workload.device, workload.step))
@@ -59,7 +68,12 @@ def tensor_memory(workload: Workload, _: Budget) -> Reading:
     On CPU the exact running sum of every allocation of torch's allocator, from the profiler's
     memory events. On CUDA every block comes from the caching allocator, so the value is that of
     `peak_memory`.
+
+    Raises:
+        Unsupported: if the engine's memory is not torch's.
     """
+    if workload.exported:
+        raise Unsupported(f"engine {workload.case.engine} does not use torch's allocator")
     workload.step()
     if workload.device.type == "cuda":
         return Reading(value=device.peak_bytes(workload.device, workload.step))
@@ -141,5 +155,5 @@ def saved_activations(workload: Workload, _: Budget) -> Reading:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        workload.module(workload.x_BTF)
+        workload.run(workload.x_BTF)
     return Reading(value=sum(storage.nbytes() for storage in storages.values()))

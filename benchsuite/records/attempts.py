@@ -21,7 +21,7 @@ def attempt_key(case: Case, spec: MeasureSpec, budget: Budget) -> Key:
         commit=tree.get("commit", ""),
         tree=tree.get("tree", ""),
         torch=provenance.software()["torch"],
-        source=provenance.source(case.model, spec),
+        source=provenance.source(case.model, spec, case.engine),
         min_run_time=budget.min_run_time,
     )
 
@@ -52,7 +52,7 @@ def new_attempt(
             **host.hardware(),
             **provenance.software(),
             **{key: value for key, value in tree.items() if key != "commit"},
-            "source": provenance.source(case.model, spec),
+            "source": provenance.source(case.model, spec, case.engine),
             "family": family,
         },
     )

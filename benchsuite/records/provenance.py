@@ -18,6 +18,7 @@ from typing import Any
 
 import benchsuite
 from benchsuite import allocator
+from benchsuite.catalog.engines import ENGINES
 from benchsuite.catalog.measures import MeasureSpec
 from benchsuite.catalog.models import MACHINE, MODELS
 from benchsuite.catalog.tasks import TASKS
@@ -96,18 +97,20 @@ def _version(distribution: str) -> str:
 
 
 @functools.cache
-def source(model: str, measure: MeasureSpec) -> str:
+def source(model: str, measure: MeasureSpec, engine: str = "eager") -> str:
     """Digest of the code that one measurement of a model runs.
 
-    It covers the modules of the model, the measure, the task (if any) and the workload, and all
-    modules of this package that they import. The digest does not depend on the command line, pages
-    or other models, so changes to those do not cause measurements to be repeated. For a model from
-    outside this package, it covers the module of its factory, the modules that this one imports
+    It covers the modules of the model, the measure, the engine, the task (if any) and the workload,
+    all modules of this package that they import, and the version of the engine's package. The
+    digest does not depend on the command line, pages or other models, so changes to those do not
+    cause measurements to be repeated. For a model from outside this package, it covers the module
+    of its factory, the modules that this one imports
     from the same directory or package, and the data files that these modules name: a text constant
     that is the name of a file in the module's directory, or in a subdirectory that another constant
     names. Of a package that pip has installed, only the module of the factory is covered.
     """
-    targets = [_COMMON, measure.target.partition(":")[0]]
+    runner = ENGINES.get(engine)
+    targets = [_COMMON, *(spec.target.partition(":")[0] for spec in (measure, runner))]
     if measure.task:
         targets.append(TASKS.get(measure.task).target.partition(":")[0])
     if model != MACHINE:
@@ -121,6 +124,8 @@ def source(model: str, measure: MeasureSpec) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         _add(digest, file)
+    if runner.package:
+        digest.update(_version(runner.package).encode())
     return digest.hexdigest()[:12]
 
 

@@ -116,6 +116,25 @@ PROVENANCE = (
     Column(
         "malloc", "str", "allocator of the process and what the environment sets of it", since=2
     ),
+    Column("engine_version", "str", "what an engine other than eager depends on", since=2),
+    Column("engine_threads", "int", "threads that the engine reports", since=2, low=0),
+    Column(
+        "engine_precision",
+        "str",
+        "as the engine's outputs show it: the case's dtype, float32, or less than float32",
+        since=2,
+    ),
+    Column(
+        *("engine_error", "float", "its greatest difference from float64, over the greatest", "1"),
+        since=2,
+        low=0,
+    ),
+    Column(
+        *("preparation", "float", "time to compile, or to export and load, the module", "s"),
+        since=2,
+        low=0,
+        high=_FOREVER,
+    ),
     Column("load", "float", "one-minute load average at the start", "1", low=0),
     Column(
         "other_cores", "float", "cores that other processes kept busy while measuring", "1", since=2

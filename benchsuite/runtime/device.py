@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from benchsuite import host
 from benchsuite.errors import Unsupported
 
 OutOfMemory = torch.OutOfMemoryError
+
+#: Runs of a module before it is captured, in which libraries choose their algorithms.
+_WARM_UPS = 3
 
 
 def cuda_problem() -> str:
@@ -83,6 +87,52 @@ class EventTimer:
         """Device seconds of each block so far."""
         torch.cuda.synchronize(self._device)
         return [start.elapsed_time(end) / 1e3 for start, end in self._pairs]
+
+
+def graphed(module: nn.Module, x_BTF: Tensor, *, train: bool) -> Callable[[Tensor], Tensor]:
+    """Capture a module in CUDA graphs, and return a function that replays them.
+
+    Args:
+        module: A module on a CUDA device; it is not changed.
+        x_BTF: An example input; later ones must have its shape.
+        train: Capture the backward pass too.
+
+    Raises:
+        RuntimeError: if the module cannot be captured.
+    """
+    if train:  # the callable is replaced in place, so it is another one with the same parameters
+        return torch.cuda.make_graphed_callables(_Shell(module), (x_BTF.clone(),))  # type: ignore[no-any-return]
+    static = x_BTF.clone()
+    stream = torch.cuda.Stream(x_BTF.device)
+    stream.wait_stream(torch.cuda.current_stream(x_BTF.device))
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad():
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                module(static)
+        torch.cuda.current_stream(x_BTF.device).wait_stream(stream)
+        with torch.cuda.graph(graph):
+            output: Tensor = module(static)
+
+    def replay(x_BTF: Tensor) -> Tensor:
+        static.copy_(x_BTF)
+        graph.replay()
+        return output
+
+    return replay
+
+
+class _Shell(nn.Module):
+    """A module around another one."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.train(inner.training)
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        output: Tensor = self.inner(x_BTF)
+        return output
 
 
 def peak_bytes(device: torch.device, step: Callable[[], object]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from benchsuite.grid.case import Case
 from benchsuite.runtime import count, device
 from benchsuite.runtime.assemble import assemble
 from benchsuite.runtime.build import SequenceModel, build_on_meta
-from benchsuite.runtime.engines import Engine, Run
+from benchsuite.runtime.engines import Engine, Prepared, Run
 from benchsuite.runtime.kernels import KernelWatch
 from benchsuite.runtime.match import matched
+from benchsuite.runtime.precision import precision_found
 
 
 class TooLargeError(MemoryError):
@@ -40,6 +42,8 @@ class Workload:
         kernel: Kernel library that ran in the forward pass, known after `build`.
         looped: Whether Python called operators timestep by timestep, known after `build`.
         output_size: Features of the output per timestep, known after `build`.
+        prepared: How the engine has prepared the module, known after `start`; None for an engine
+            that prepares nothing.
 
     Raises:
         Unsupported: if this machine lacks the device or engine, or the model lacks an option.
@@ -56,6 +60,8 @@ class Workload:
         self.kernel = ""
         self.looped: bool | None = None
         self.output_size: int | None = None
+        self.prepared: Prepared | None = None
+        self._precision: dict[str, Any] = {}
         self._module: SequenceModel | None = None
         self._run: Run | None = None
         self._x_BTF: Tensor | None = None
@@ -66,6 +72,16 @@ class Workload:
         self.build()
         assert self._module is not None
         return self._module
+
+    @property
+    def run(self) -> Run:
+        """The function that the engine has prepared, to be called in `gradients()`."""
+        return self.start()[2]
+
+    @property
+    def exported(self) -> bool:
+        """Whether the engine runs an exported model, outside torch."""
+        return self.prepared is not None and self.prepared.load_time is not None
 
     @property
     def x_BTF(self) -> Tensor:  # noqa: N802 - shape-suffixed
@@ -81,25 +97,53 @@ class Workload:
             TooLargeError: if the case cannot fit in free memory.
             Unsupported: if this process cannot apply the case's policy of the allocator.
         """
-        if self._module is not None:
+        if self.output_size is not None:
             return
-        allocator.use(self.case.allocator)
-        self._refuse_if_too_large()
-        case = self.case
-        train = case.mode == "train"
-        module = assemble(case, self.sizes)
-        x_BTF = torch.randn(case.batch_size, case.seq_len, case.input_size)
-        self._x_BTF = x_BTF.to(self.device, self.dtype)
-        self._module = module.to(self.device, self.dtype).train(train)
-        self._run = self.engine.prepare(self._module, self._x_BTF, train=train)
-        with torch.set_grad_enabled(train), KernelWatch() as watch:
-            output = self._run(self._x_BTF)
+        module, x_BTF, run = self.start()
+        with self.gradients():
+            if self.prepared is None:
+                with KernelWatch() as watch:
+                    output = run(x_BTF)
+                self.kernel = watch.kernel
+                spec = MODELS.get(self.case.model)
+                looped = watch.looped(module, self.case.seq_len)
+                self.looped = spec.looped if spec.execution else looped
+            else:
+                output = run(x_BTF)
+                self.kernel, self.looped = self.prepared.kernel, False
+                self._precision = precision_found(module, run, x_BTF)
         device.synchronize(self.device)
         self.output_size = output.shape[-1]
-        self.kernel = watch.kernel
-        spec = MODELS.get(case.model)
-        looped = spec.looped if spec.execution else watch.looped(self._module, case.seq_len)
-        self.looped = looped
+
+    def start(self) -> tuple[SequenceModel, Tensor, Run]:
+        """Module, input, and the function that the engine has prepared; allocated on first use.
+
+        Raises:
+            TooLargeError: if the case cannot fit in free memory.
+            Unsupported: if this process cannot apply the case's policy of the allocator, or the
+                engine cannot run the module.
+        """
+        if self._run is None:
+            allocator.use(self.case.allocator)
+            self._refuse_if_too_large()
+            case = self.case
+            train = case.mode == "train"
+            module = assemble(case, self.sizes)
+            x_BTF = torch.randn(case.batch_size, case.seq_len, case.input_size)
+            self._x_BTF = x_BTF.to(self.device, self.dtype)
+            self._module = module.to(self.device, self.dtype).train(train)
+            run = self.engine.prepare(self._module, self._x_BTF, train=train)
+            self.prepared = run if isinstance(run, Prepared) else None
+            self._run = run
+        assert self._module is not None
+        assert self._x_BTF is not None
+        return self._module, self._x_BTF, self._run
+
+    def gradients(self) -> AbstractContextManager[object]:
+        """The context that the engine's function is called in: with gradients or without."""
+        if self.case.mode == "train":
+            return torch.enable_grad()
+        return torch.no_grad() if self.prepared is None else torch.inference_mode()
 
     @functools.cached_property
     def step(self) -> Callable[[], object]:
@@ -109,9 +153,7 @@ class Workload:
         backward; gradients are dropped at the end, so that nothing is alive between steps. The
         optimiser is left out: its cost depends on parameters, not on sequence length or kernel.
         """
-        module, x_BTF = self.module, self.x_BTF
-        run = self._run
-        assert run is not None
+        module, x_BTF, run = self.start()
         if self.case.mode == "infer":
             return torch.inference_mode()(lambda: run(x_BTF))
 
@@ -143,6 +185,17 @@ class Workload:
             "match_deviation": self.match.deviation,
             **({"extrapolated": self.match.extrapolated} if self.case.match == "flops" else {}),
             "output_size": self.output_size,
+            **self._engine_facts(),
+        }
+
+    def _engine_facts(self) -> dict[str, Any]:
+        if self.prepared is None:
+            return {}
+        return {
+            "engine_version": self.prepared.version,
+            "engine_threads": self.prepared.threads,
+            "preparation": self.prepared.preparation,
+            **self._precision,
         }
 
 

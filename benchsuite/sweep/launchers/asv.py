@@ -99,6 +99,7 @@ def _start(
         provenance.CHECKOUT: here,
         provenance.STATE: json.dumps(provenance.checkout()),
         host.MACHINE_NAME: machine,
+        "TMPDIR": str(directory),  # what a case leaves there when it is killed goes with the run
         suite.MODELS_FROM: here,
         **(dict.fromkeys(("PYTHONPATH", "ASV_PYTHONPATH"), paths) if paths else {}),
     }
@@ -149,7 +150,7 @@ def _open_log(study_home: StudyHome) -> IO[bytes]:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Stop asv, its server and the current benchmark: first by SIGINT, then by SIGKILL."""
-    descendants = _descendants(process.pid)
+    descendants = host.descendants(process.pid)
     for sign, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
         for pid in (process.pid, *descendants):
             _kill(pid, sign)
@@ -165,19 +166,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def _kill(pid: int, sign: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, sign)
-
-
-def _descendants(pid: int) -> list[int]:
-    """All descendants, because asv's server runs in a separate process group."""
-    pids: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(word) for word in task.read_text(encoding="ascii").split()]
-        except OSError:
-            continue
-        for child in children:
-            pids += [child, *_descendants(child)]
-    return pids
 
 
 def last_words(log: Path) -> str:
