@@ -25,7 +25,7 @@ from benchsuite.contract.specimen import (
     rows_apart,
     second_argument,
 )
-from benchsuite.errors import UsageError, described
+from benchsuite.errors import Unsupported, UsageError, described
 from benchsuite.field.formula import NOTHING
 from benchsuite.field.perturb import perturbed
 from benchsuite.field.policy import find_field
@@ -243,7 +243,11 @@ def state(specimen: Specimen) -> str:
     cut = T // 3
     output_BTF, held = specimen.module.continued(x_BTF[:, :cut])
     if held is None:
-        if isinstance(stream_of(specimen.module, x_BTF), Buffered):
+        try:
+            stream = stream_of(specimen.module, x_BTF)
+        except Unsupported as reason:
+            raise Noted(f"returns none, and cannot be streamed: {reason}") from reason
+        if isinstance(stream, Buffered):
             return "returns none; a stream keeps the last inputs of its causal convolutions"
         return "returns none; a stream keeps all of its input, and computes it again in every call"
     tensors = (held,) if isinstance(held, Tensor) else tuple(held)
