@@ -66,6 +66,26 @@ def summarise_columns(samples: np.ndarray) -> Summary:
     return _summary(ordered)
 
 
+def quantile_of(samples: np.ndarray, share: float) -> np.ndarray:
+    """The smallest sample of each set that `share` of its samples do not exceed.
+
+    Args:
+        samples: One set per row, (sets, samples).
+        share: From above 0 to 1, where it is the largest.
+
+    Returns:
+        One number per set; NaN where fewer than one sample can be expected beyond the quantile.
+    """
+    import numpy as np
+
+    count = samples.shape[1]
+    if share < 1 and count * (1 - share) < 1 - 1e-9:
+        return np.full(len(samples), np.nan)
+    rank = min(math.ceil(share * count), count) - 1
+    found: np.ndarray = np.partition(samples, rank, axis=1)[:, rank]
+    return found
+
+
 def stacked(rows: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group sequences by their length, each group as one matrix to compute with at once.
 

@@ -10,6 +10,10 @@ from typing import Any, Literal
 from benchsuite.catalog.registry import Registry, resolve
 from benchsuite.catalog.tasks import TASKS
 
+#: Modes that run a whole sequence, and all of them.
+_SEQUENCES = ("infer", "train")
+_ALL = (*_SEQUENCES, "stream")
+
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
@@ -29,6 +33,8 @@ class MeasureSpec:
         task: The task that it trains on; empty for other measures.
         tolerance: Relative difference below which two counted values are the same: not zero where
             what is counted includes objects whose number depends on the process.
+        of_calls: Whether its samples are single calls, so that their quantiles count.
+        modes: The modes of a case that it applies to.
         steps: How often one measurement runs the case's step besides timing, roughly; the estimate
             of a run's duration begins with it.
     """
@@ -43,6 +49,8 @@ class MeasureSpec:
     of_machine: bool = False
     task: str = ""
     tolerance: float = 0.0
+    of_calls: bool = False
+    modes: tuple[str, ...] = _SEQUENCES
     steps: int = 3
 
     @property
@@ -69,6 +77,16 @@ MEASURES = Registry(
             "wall time of one step of the case's mode",
         ),
         MeasureSpec(
+            "step_latency",
+            "s",
+            "1",
+            "lower",
+            f"{_MM}.streaming:step_latency",
+            "wall time of one call of a stream; every call is a sample",
+            of_calls=True,
+            modes=("stream",),
+        ),
+        MeasureSpec(
             "device_time",
             "s",
             "1",
@@ -85,6 +103,7 @@ MEASURES = Registry(
             "most memory that one step needs beyond parameters and input: on CPU of the heap,"
             " autograd's nodes and scratch included; on CUDA of the caching allocator",
             tolerance=0.01,
+            modes=_ALL,
         ),
         MeasureSpec(
             "tensor_memory",
@@ -93,6 +112,7 @@ MEASURES = Registry(
             "lower",
             f"{_MM}.memory:tensor_memory",
             "most memory that the tensors of one step hold beyond parameters and input, exactly",
+            modes=_ALL,
         ),
         MeasureSpec(
             "saved_activations",
@@ -111,6 +131,7 @@ MEASURES = Registry(
             "memory needed to continue a stream by one step",
             runs=False,
             steps=0,
+            modes=_ALL,
         ),
         MeasureSpec(
             "parameters",
@@ -121,6 +142,7 @@ MEASURES = Registry(
             "number of trainable parameters",
             runs=False,
             steps=0,
+            modes=_ALL,
         ),
         MeasureSpec(
             "flops",
@@ -139,6 +161,7 @@ MEASURES = Registry(
             f"{_MM}.field:receptive_field",
             "timesteps that an output may depend on",
             runs=False,
+            modes=_ALL,
         ),
         MeasureSpec(
             "erf50",
@@ -148,6 +171,7 @@ MEASURES = Registry(
             f"{_MM}.field:erf50",
             "effective field: timesteps that hold half of the gradient norm before training",
             runs=False,
+            modes=_ALL,
         ),
         MeasureSpec(
             "erf95",
@@ -157,6 +181,7 @@ MEASURES = Registry(
             f"{_MM}.field:erf95",
             "effective field: timesteps that hold 95 % of the gradient norm before training",
             runs=False,
+            modes=_ALL,
         ),
         MeasureSpec(
             "numeric_error",
@@ -186,6 +211,7 @@ MEASURES = Registry(
             "time from a built module to its first result: compiling, loading and one step",
             runs=False,
             steps=1,
+            modes=_ALL,
         ),
         MeasureSpec(
             "compile_time",
@@ -237,6 +263,7 @@ MEASURES = Registry(
             "the machine's highest rate: a large matrix product (1 MAC = 2 FLOP)",
             runs=False,
             of_machine=True,
+            modes=_ALL,
         ),
         MeasureSpec(
             "copy_bandwidth",
@@ -247,6 +274,7 @@ MEASURES = Registry(
             "the memory's highest rate: bytes read and written by a long copy",
             runs=False,
             of_machine=True,
+            modes=_ALL,
         ),
     ],
 )

@@ -246,7 +246,7 @@ def state(specimen: Specimen) -> str:
         try:
             stream = stream_of(specimen.module, x_BTF)
         except Unsupported as reason:
-            raise Noted(f"returns none, and cannot be streamed: {reason}") from reason
+            return f"returns none, and cannot be streamed: {reason}"
         if isinstance(stream, Buffered):
             return "returns none; a stream keeps the last inputs of its causal convolutions"
         return "returns none; a stream keeps all of its input, and computes it again in every call"

@@ -92,9 +92,12 @@ _AXES = (
     Axis(
         "mode",
         str,
-        "forward, or forward and backward",
-        choices=("infer", "train"),
-        synonyms={"forward": "infer", "eval": "infer", "backward": "train"},
+        "forward, forward and backward, or a call of a stream, for outputs that see seq_len inputs",
+        choices=("infer", "train", "stream"),
+        synonyms={
+            **{"forward": "infer", "eval": "infer", "backward": "train"},
+            **{"streaming": "stream", "online": "stream", "step": "stream"},
+        },
     ),
     Axis(
         "device",
@@ -130,6 +133,15 @@ _AXES = (
         "malloc with its default settings, or set to hold freed memory",
         choices=("default", "held"),
         short="alloc=",
+        since=2,
+    ),
+    Axis(
+        "chunk",
+        int,
+        "timesteps that a call of a stream feeds (mode stream only)",
+        1,
+        1 << 24,
+        short="chunk=",
         since=2,
     ),
 )

@@ -37,6 +37,7 @@ class Case:
     engine: str = "eager"
     seed: int = 0
     allocator: str = "default"
+    chunk: int = 1
 
     def __post_init__(self) -> None:
         if not self.input_size:

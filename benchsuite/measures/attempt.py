@@ -17,6 +17,7 @@ from benchsuite.errors import Unsupported, described
 from benchsuite.grid.case import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.faults import fault_time, page_faults
+from benchsuite.measures.field import bounded_field
 from benchsuite.measures.interference import Interference, is_timed
 from benchsuite.measures.reading import Reading
 from benchsuite.measures.watchdog import Watchdog
@@ -94,8 +95,9 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
     built = None
     facts: Mapping[str, Any] = {}
     try:
+        _require_mode(record.case, spec)
         watch = Interference() if is_timed(spec) else None
-        workload = prepare(record.case)
+        workload = prepare(record.case, bounded_field)
         if spec.runs:
             workload.build()
         built = time.perf_counter()
@@ -128,6 +130,19 @@ def _attempt(record: Record, spec: MeasureSpec, budget: Budget) -> Record:
         setup_duration=(built or ended) - began,
         duration=ended - built if built is not None else 0.0,
         provenance={**record.provenance, **surroundings, **of_workload, **facts},
+    )
+
+
+def _require_mode(case: Case, spec: MeasureSpec) -> None:
+    """Raise `Unsupported` where a measure does not apply to the case's mode."""
+    if case.mode in spec.modes:
+        return
+    instead = ""
+    if spec.name == "latency":
+        instead = "; step_latency times the calls of a stream"
+    raise Unsupported(
+        f"{spec.name} is not measured in mode {case.mode}, only in {' and '.join(spec.modes)}"
+        f"{instead}"
     )
 
 

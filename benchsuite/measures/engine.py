@@ -19,7 +19,7 @@ def first_call(workload: Workload, _: Budget) -> Reading:
     whose module has not run before.
     """
     case = workload.case
-    fresh = Workload(case)
+    fresh = Workload(case, workload.field_of)
     fresh.start()
     prepared = fresh.prepared.preparation if fresh.prepared is not None else 0.0
     device.synchronize(fresh.device)

@@ -5,6 +5,7 @@ Computed on the CPU in float64 with the case's weights, for any device, dtype an
 
 from __future__ import annotations
 
+import copy
 import functools
 
 from benchsuite.errors import Unsupported
@@ -14,7 +15,7 @@ from benchsuite.field.summary import effective_field_of
 from benchsuite.grid.study import Budget
 from benchsuite.measures.reading import Reading
 from benchsuite.runtime.assemble import seeded
-from benchsuite.runtime.build import Sizes
+from benchsuite.runtime.build import SequenceModel, Sizes
 from benchsuite.runtime.workload import Workload
 
 
@@ -68,6 +69,15 @@ def _effective(model: str, sizes: Sizes, seed: int) -> tuple[EffectiveField, boo
         seed=seed,
     )
     return field, bool(known.causal)
+
+
+def bounded_field(module: SequenceModel, input_size: int, seq_len: int) -> int | None:
+    """Timesteps that an output of a causal module depends on; None if unbounded or not known.
+
+    The module is on its device and of its dtype; a copy of it is examined, as by the measures.
+    """
+    known = find_field(copy.deepcopy(module).cpu().double(), input_size, seq_len)
+    return known.size if known.causal and isinstance(known.size, int) else None
 
 
 def _known(model: str, sizes: Sizes, seed: int) -> FoundField:

@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import benchsuite
 from benchsuite import host
-from benchsuite.errors import UsageError
+from benchsuite.errors import Unsupported, UsageError
 from benchsuite.grid.case import Case
 from benchsuite.measures.faults import page_faults
 from benchsuite.measures.memory import warm_profiler
@@ -71,10 +71,13 @@ def record(case: Case, directory: Path) -> Recording:
     fewer, which the notes report.
 
     Raises:
-        Unsupported: if this machine has no such device or the model no such option.
+        Unsupported: in mode stream, or if this machine has no such device or the model no such
+            option.
         TooLargeError: if the case does not fit in memory.
         UsageError: if the directory cannot be written to.
     """
+    if case.mode == "stream":
+        raise Unsupported("mode stream is not traced; trace mode=infer with seq_len=1 or the chunk")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchsuite.allocator import collector_paused
+from benchsuite.catalog.measures import MEASURES
 from benchsuite.records.schema import SCHEMA
-from benchsuite.stats import stacked, summarise_columns
+from benchsuite.stats import quantile_of, stacked, summarise_columns
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-#: Columns that follow from a row's value and samples.
-DERIVED = tuple(name for name, column in SCHEMA.items() if not column.stored)
+#: Columns that follow from the samples of a row, or where there are none from its value.
+SUMMARISED = ("ci_low", "ci_high", "q25", "q75")
+#: Columns of calls → the share of them that takes no longer.
+TAILS = {"p99": 0.99, "p999": 0.999, "worst": 1.0}
+#: Measures whose samples are single calls, not means of several.
+OF_CALLS = [spec.name for spec in MEASURES if spec.of_calls]
 #: Number of rows held as objects at a time.
 _BATCH = 2_000
 #: A batch whose texts differ in more than this share of its rows is not stored as a dictionary.
@@ -80,7 +85,7 @@ class Columns:
     @property
     def read(self) -> tuple[str, ...]:
         """The columns that rows must have: the stored ones, and what others are derived from."""
-        sources = ("value", "status", "samples") if self._derived else ()
+        sources = ("value", "status", "samples", "measure") if self._derived else ()
         return tuple(dict.fromkeys([*self._stored, *sources]))
 
     def extend(self, rows: Iterable[Any]) -> None:
@@ -109,7 +114,8 @@ class Columns:
                 self._add(name, _array(name, column))
         if self._derived:
             ok = np.array([status == "ok" for status in values["status"]])
-            self._derive(np.array(values["value"], float), ok, values["samples"])
+            calls = np.array([name in OF_CALLS for name in values["measure"]])
+            self._derive(np.array(values["value"], float), ok, calls, values["samples"])
         self._count += len(batch)
 
     def extend_by(self, table: pa.Table) -> None:
@@ -124,11 +130,13 @@ class Columns:
                 self._add(name, chunk)
         if self._derived:
             ok = pc.equal(table["status"].cast(pa.large_string()), "ok").fill_null(False)
-            self._derive(table["value"].to_numpy(), ok.to_numpy(), table["samples"])
+            names = table["measure"].cast(pa.large_string())
+            calls = pc.is_in(names, pa.array(OF_CALLS, pa.large_string())).to_numpy()
+            self._derive(table["value"].to_numpy(), ok.to_numpy(), calls, table["samples"])
         self._count += len(table)
 
-    def _derive(self, value: np.ndarray, ok: np.ndarray, samples: Any) -> None:
-        statistics = derived(value, ok, samples)
+    def _derive(self, value: np.ndarray, ok: np.ndarray, calls: np.ndarray, samples: Any) -> None:
+        statistics = derived(value, ok, calls, samples)
         for name in self._derived:
             self._add(name, _array(name, statistics[name]))
 
@@ -182,7 +190,9 @@ def _array(name: str, values: Any) -> pa.Array:
     return encoded if len(encoded.dictionary) <= _DISTINCT * len(array) else array
 
 
-def derived(value: np.ndarray, ok: np.ndarray, samples: pa.Array) -> dict[str, Any]:
+def derived(
+    value: np.ndarray, ok: np.ndarray, calls: np.ndarray, samples: pa.Array
+) -> dict[str, Any]:
     """The columns of `DERIVED`: interval, quartiles and number of samples of each row.
 
     The interval of an exact value is the value itself; a single sample has no interval. Rows with
@@ -191,6 +201,7 @@ def derived(value: np.ndarray, ok: np.ndarray, samples: pa.Array) -> dict[str, A
     Args:
         value: The values, NaN where there is none, floats of shape (rows).
         ok: Whether each row's status is ok, bools of shape (rows).
+        calls: Whether its samples are single calls, which have quantiles, bools of shape (rows).
         samples: A list of floats for each row, or null.
     """
     import numpy as np
@@ -199,11 +210,16 @@ def derived(value: np.ndarray, ok: np.ndarray, samples: pa.Array) -> dict[str, A
     ok = ok & ~np.isnan(value)
     count = np.where(ok, pc.list_value_length(samples).fill_null(0).to_numpy(False), 0)
     exact = np.where(ok & (count == 0), value, np.nan)
-    columns = {name: exact.copy() for name in DERIVED if name != "n_samples"}
+    columns = {name: exact.copy() for name in SUMMARISED}
+    tails = {name: np.full(len(value), np.nan) for name in TAILS}
     for rows, sets in stacked(samples):
+        tailed = ok[rows] & calls[rows]
+        if tailed.any():
+            for name, column in tails.items():
+                column[rows[tailed]] = quantile_of(sets[tailed], TAILS[name])
         usable = ok[rows]
         if sets.shape[1] > 1 and usable.any():
             summary = summarise_columns(sets[usable].T)
             for name, column in columns.items():
                 column[rows[usable]] = getattr(summary, name)
-    return {**columns, "n_samples": np.where(ok, np.maximum(count, 1), 0)}
+    return {**columns, **tails, "n_samples": np.where(ok, np.maximum(count, 1), 0)}

@@ -93,6 +93,7 @@ PROVENANCE = (
         since=2,
     ),
     Column("family", "str", "family of a model from outside, as its study names it", since=2),
+    Column("stream", "str", "how a stream knows of earlier calls: state, buffers …", since=2),
     Column("output_size", "int", "features per timestep of the output", low=0),
     Column("unbounded", "bool", "the receptive field grows with the sequence", since=2),
     Column(
@@ -197,6 +198,9 @@ SCHEMA: dict[str, Column] = {
         Column("ci_high", "float", "95 % interval of the median", "unit", stored=False),
         Column("q25", "float", "first quartile", "unit", stored=False),
         Column("q75", "float", "third quartile", "unit", stored=False),
+        Column("p99", "float", "99 % quantile of calls, from 100 on", "unit", stored=False),
+        Column("p999", "float", "99.9 % quantile of calls, from 1,000 on", "unit", stored=False),
+        Column("worst", "float", "longest call of a stream", "unit", stored=False),
         Column("n_samples", "int", "number of samples (exact values: 1)", "1", stored=False),
         Column("number", "int", "steps averaged in each sample", "1", low=1),
         Column("samples", "floats", "raw samples per step, in order", "unit", low=0),

@@ -336,7 +336,7 @@ def stream_of(
         model: The module, in eval mode.
         x_BTF: An input to try the kinds on.
         field: Called for a module whose outputs have to be computed again: timesteps that an output
-            depends on, None where that is unknown or unbounded. It is used if `x_BTF` is longer.
+            depends on, None where that is unknown or unbounded. It is tried, too.
 
     Raises:
         Unsupported: if an output depends on later inputs.
@@ -345,10 +345,12 @@ def stream_of(
     for kind in (Carried, Buffered):
         if kind.fits(model) and _agrees(kind, model, x_BTF, whole_BTO):
             return kind(model)
-    known = field()
-    bounded = functools.partial(Recomputed, field=known)
-    if known is not None and known < x_BTF.shape[1] and _agrees(bounded, model, x_BTF, whole_BTO):
-        return bounded(model)
+    if (known := field()) is not None:
+        bounded = functools.partial(Recomputed, field=known)
+        rows, _, features = x_BTF.shape
+        longer_BTF = torch.cat([x_BTF, x_BTF.new_empty(rows, known, features).normal_()], 1)
+        if _agrees(bounded, model, longer_BTF, model(longer_BTF)):
+            return bounded(model)
     if not _agrees(Recomputed, model, x_BTF, whole_BTO):
         raise Unsupported("an output depends on later inputs, or on the length of the sequence")
     return Recomputed(model)

@@ -108,8 +108,9 @@ def _group(case: Case, measure: str) -> tuple[str, str, str]:
 
 def step_seconds(case: Case) -> float:
     """A first guess at the seconds of one step: calls per timestep, and products of T·B·H²."""
-    calls = case.seq_len * case.num_layers * _TIMESTEP_SECONDS
-    products = case.seq_len * case.batch_size * case.hidden_size**2 * case.num_layers * _PRODUCTS
+    timesteps = case.chunk if case.mode == "stream" else case.seq_len
+    calls = timesteps * case.num_layers * _TIMESTEP_SECONDS
+    products = timesteps * case.batch_size * case.hidden_size**2 * case.num_layers * _PRODUCTS
     seconds = calls + products * _PRODUCT_SECONDS
     return seconds * _TRAIN_FACTOR if case.mode == "train" else seconds
 
