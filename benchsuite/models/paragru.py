@@ -123,6 +123,12 @@ class _Newton(torch.autograd.Function):
         return torch.cat([dz, dr, dn], -1), d[:, 0] * jacobian[:, 0], da, None
 
 
+@torch.compiler.disable
+def _solved(p_BTG: Tensor, h_BH: Tensor, a_3H: Tensor, given: Iterations) -> Tensor:
+    """By `_Newton`; compilers of graphs are kept out as in `newton.lstm`."""
+    return _Newton.apply(p_BTG, h_BH, a_3H, given)  # type: ignore[no-any-return, no-untyped-call]
+
+
 class ParaGRU(nn.Module):
     """(batch, time, F) and an optional state → (batch, time, H) and the state after it.
 
@@ -178,7 +184,7 @@ class ParaGRU(nn.Module):
         shape = (len(p_BTG), len(a_3H) // 3)
         h_BH = p_BTG.new_zeros(shape) if state is None else real_state(state, shape)
         if self.execution == "newton" and p_BTG.shape[1] > 1:
-            h_BTH = _Newton.apply(p_BTG, h_BH, a_3H, self._iterations)  # type: ignore[no-untyped-call]
+            h_BTH = _solved(p_BTG, h_BH, a_3H, self._iterations)
         else:
             self._iterations.forward = self._iterations.backward = 0
             states = []
