@@ -1,35 +1,37 @@
-r"""Recurrences parallel in time: all timesteps at once, as the solution of one system of equations.
+r"""Recurrences parallel in time: all timesteps at once, as one system of equations.
 
-The states h_1 … h_T are unknowns. An iteration evaluates the gates of all timesteps at the states of
-the last one, in one product, and then solves what is linear in the state that a cell carries on:
+The states h_1 … h_T are unknowns. An iteration evaluates the gates of all timesteps at the states
+of the last iteration, in one product, and then solves by a scan (`linear.scan`) what is linear in
+the state that a cell carries on:
 
     LSTM   c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t          h_t = o_t ⊙ tanh(c_t)
     GRU    h_t = z_t ⊙ h_{t-1} + (1 - z_t) ⊙ n_t
 
-by a scan (`linear.scan`). That is a quasi-Newton method as in quasi-DEER (Gonzalez et al. 2024, arXiv
-2407.19115): of the Jacobian of a timestep, a diagonal remains, f_t or z_t. The terms of the diagonal
-of W_hh are left out too: with full matrices they are one of H terms, and did not lower the number of
-iterations where they were tried, but could make the scan grow, which factors between 0 and 1 cannot.
+It is a quasi-Newton method, as quasi-DEER is (Gonzalez et al. 2024, arXiv 2407.19115): a diagonal
+stands for the Jacobian of a timestep. Here it is f_t or z_t, the derivative with the gates held.
+quasi-DEER adds the terms of the diagonal of W_hh, which is one of the H numbers in a row:
+`tests/perf/newton.py diagonal` counts as many iterations with them, or more. Factors between 0 and 1
+also need no safeguard: products of factors above 1 would overflow before they converge.
 
-After k iterations the first k timesteps are exact whatever the weights, and mostly far more. The
-iteration ends for a sequence of the batch when none of its states changes by more than the tolerance;
-its result does not depend on the other sequences. The number of iterations K* depends on how much a
-state depends on the one before: it grows with the recurrent weights, and above some size the
-iteration gains little more than a timestep each time.
+After k iterations the first k timesteps are exact whatever the weights, and usually far more. The
+iteration ends for a sequence of the batch when none of its states changes by more than the
+tolerance; its result does not depend on the other sequences. The number of iterations K* grows with
+the recurrent weights; above some size of them an iteration gains little more than a timestep.
 
 The gradients are those of the equations and not of the iterations (implicit function theorem): with
-the Jacobian J_t of a timestep, the gradient λ_t by h_t obeys
+the Jacobian J_t of a timestep, the gradient λ_t by the state of timestep t obeys
 
     λ_t = g_t + J_{t+1}ᵀ λ_{t+1}
 
-a linear system with the full Jacobian, which is solved in the same way, backwards: products with
-W_hhᵀ of all timesteps at once, a reverse scan with f or z, until λ does not change. Where J is
+a linear system with the full Jacobian, which is solved in the same way, backwards: a product with
+W_hhᵀ for all timesteps at once, a reverse scan with f or z, until λ does not change. Where J is
 diagonal (`paragru`) one reverse scan is exact.
 
-Operations, elementwise ones left out, of a layer with g stacked gates (4 or 3), K* iterations forward
-and L* backward: 2gHIBT + 2gH²B(T(K* - 1) + 1) forward, as the first iteration begins at zeros and needs
-no product with W_hh but that of the initial state; 2gHIBT + 2gH²BT(L* + 1) more in training, and
-another 2gHIBT if the input needs a gradient. They are counted for `Iterations.assumed`.
+Operations, elementwise ones left out, of a layer with g stacked gates (4 or 3), K* iterations
+forward and L* backward: 2gHIBT + 2gH²B(T(K* - 1) + 1) forward, as the first iteration begins at
+zeros and needs no product with W_hh but that of the initial state; 2gHIBT + 2gH²BT(L* + 1) more in
+training, and another 2gHIBT if the input needs a gradient. `Iterations.assumed` replaces K* and L*
+where there are no values.
 
 Shape suffixes: T timesteps, B batch, F features, G stacked gates, H hidden units.
 """

@@ -21,10 +21,9 @@ from benchsuite.models.linear import scan
 from benchsuite.models.lstm import LSTM
 from benchsuite.models.newton import NotConverged
 from benchsuite.models.paragru import ParaGRU
-from benchsuite.runtime.build import Sizes
+from benchsuite.runtime.build import SequenceModel, Sizes
 from benchsuite.runtime.count import flops
 from benchsuite.runtime.streams import Carried, stream_of
-from benchsuite.runtime.build import SequenceModel
 
 F, H = 4, 6
 DOUBLE = torch.float64
