@@ -10,8 +10,8 @@ the state that a cell carries on:
 It is a quasi-Newton method, as quasi-DEER is (Gonzalez et al. 2024, arXiv 2407.19115): a diagonal
 stands for the Jacobian of a timestep. Here it is f_t or z_t, the derivative with the gates held.
 quasi-DEER adds the terms of the diagonal of W_hh, which is one of the H numbers in a row:
-`tests/perf/newton.py diagonal` counts as many iterations with them, or more. Factors between 0 and 1
-also need no safeguard: products of factors above 1 would overflow before they converge.
+`tests/perf/newton.py diagonal` counts as many iterations with them, or more. Factors between 0 and
+1 also need no safeguard: products of factors above 1 would overflow before they converge.
 
 After k iterations the first k timesteps are exact whatever the weights, and usually far more. The
 iteration ends for a sequence of the batch when none of its states changes by more than the
@@ -152,8 +152,8 @@ def solve(
             system, moving = system.rows(left), np.ones(len(left), bool)
     way = " backward" if backward else ""
     raise NotConverged(
-        f"{int(moving.sum())} of {rows} sequences did not converge in {given.limit}{way} iterations:"
-        f" the last changed a number by {float(change_B.max()):.1e}, where"
+        f"{int(moving.sum())} of {rows} sequences did not converge in {given.limit}{way}"
+        f" iterations: the last changed a number by {float(change_B.max()):.1e}, where"
         f" {tolerance * float(scale_B.max()):.1e} is tolerated; run it as a loop"
     )
 

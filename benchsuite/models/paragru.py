@@ -16,12 +16,12 @@ with h = h_{t-1}, and Newton's method for all timesteps at once is one linear sc
 
     h_t ← J_t h_{t-1} + (F_t - J_t h°_{t-1})        F the right-hand side at the last iterate h°
 
-It converges quadratically near the solution. For the scan, factors are cut to [-1, 1]: where |J| > 1
-the products of a long sequence would overflow, and any factors have the same solution. The gradient
-is one reverse scan with J at the solution, exactly.
+It converges quadratically near the solution. For the scan, factors are cut to [-1, 1]: where
+|J| > 1 the products of a long sequence would overflow, and any factors have the same solution. The
+gradient is one reverse scan with J at the solution, exactly.
 
 Initialisation: W as in `nn.Linear` (one head, a full matrix), a ~ N(0, 4/(5H)). Parameters:
-3IH + 6H. Operations per timestep, elementwise ones left out: 6IH, whatever the number of iterations.
+3IH + 6H. Operations per timestep, elementwise ones left out: 6IH, for any number of iterations.
 
 Shape suffixes: B batch, T timesteps, F features of the input, H states.
 """

@@ -175,6 +175,9 @@ def trained(kinds: Sequence[str], rounds: int, optimiser_steps: int) -> None:
                     share(modules, factor)
                     shown = f"{label} ({outcome.curve[-1].error:.3g})"
                     print(f"{name:8} {kind:7} {shown:15} gain {factor} {row(modules, x, rounds)}")
+                    if kind == "lstm" and factor == 1:
+                        count = _with_diagonal(modules["newton"], x, terms=True)
+                        print(f"{name:8} {kind:7} {shown:15} K* with the diagonal: {count}")
 
 
 def diagonal(*_: object) -> None:
@@ -207,8 +210,8 @@ def _with_diagonal(module: nn.Module, x: Tensor, *, terms: bool) -> int | None:
     p = p + weights["bias_ih_l0"] + weights["bias_hh_l0"]
     w_hh = weights["weight_hh_l0"]
     w_i, w_f, w_g, _ = (block.diagonal() for block in w_hh.chunk(4))
-    first = torch.zeros(1, module.hidden_size)
-    h = c = torch.zeros(1, x.shape[1], module.hidden_size)
+    first = torch.zeros(len(x), module.hidden_size)
+    h = c = torch.zeros(len(x), x.shape[1], module.hidden_size)
     for number in range(1, LIMIT + 1):
         h_before, c_before = before(h, first), before(c, first)
         i, f, g, o = (p + h_before @ w_hh.t()).chunk(4, -1)
