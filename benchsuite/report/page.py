@@ -108,7 +108,9 @@ def write_report(
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
             write_csv(figure.data, written[f"{figure.name} data"])
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
-        crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))
+        crossed = crossovers.crossing_section(
+            crossings, analysis.families_of(chosen), analysis.fastest_executions(chosen)
+        )
         verdict = analysis.verdict(chosen)
         unrolled = analysis.unrolled_sentences(chosen, verdict)
         pairs = verdict.pair_sentences()  # of more than two families
