@@ -56,6 +56,12 @@ def _server():
 
 
 @pytest.fixture
+def in_child(_server):
+    """Call a function in a process of its own, without starting Python and importing torch."""
+    return _server.call
+
+
+@pytest.fixture
 def shared_server(_server, monkeypatch):
     """Commands that run models in child processes share the server that forks them."""
     for command in (field, train):
