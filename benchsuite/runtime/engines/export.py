@@ -68,7 +68,7 @@ def exported(module: nn.Module, x_BTF: Tensor, *, train: bool, engine: str) -> t
         raise
     except Exception as error:
         raise Unsupported(
-            f"it cannot be exported to ONNX: {one_line(error, 160)}; use engine=eager or compile"
+            f"it cannot be exported to ONNX: {one_line(error, 90)}; use engine=eager or compile"
         ) from None
     return model.getvalue(), time.perf_counter() - began
 
