@@ -260,11 +260,11 @@ def test_progress_on_a_terminal_is_a_bar():
 def test_a_run_shows_failures_and_the_case_under_way(make_record, capsys, monkeypatch):
     failure = make_record(status="failed", value=None, reason="ValueError: my bug")
     with _progress.progress() as display:
-        run._show(display, Progress(total=9, reused=4))
+        run.show_progress(display, Progress(total=9, reused=4))
         state = Progress(9, reused=4, done=1, failed=1, current="b", failure=failure)
-        run._show(display, state)
+        run.show_progress(display, state)
         monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
-        run._show(display, state)
+        run.show_progress(display, state)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "starting asv for 9 measurements, 4 already finished"
     assert lines[1] == f"failed: {failure.case.id} latency: ValueError: my bug"
