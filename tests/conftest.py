@@ -7,23 +7,24 @@ import shutil
 import sys
 
 import pytest
-import torch
 from shared_server import SharedServer
 
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.cli import field, main, train
 from benchsuite.grid.case import Case
-from benchsuite.models.kernels.compiler import unavailable
-from benchsuite.models.kernels.linear_scan import SOURCE
 from benchsuite.records import Record
-
-torch.set_num_threads(1)
 
 #: Modules whose tests run compiled kernels, besides all tests with "native" in their name.
 _COMPILED = {"test_linear", "test_kernels"}
 
 
 def pytest_collection_modifyitems(items):
+    import torch  # here, and not where xdist's controller would import it as well
+
+    from benchsuite.models.kernels.compiler import unavailable
+    from benchsuite.models.kernels.linear_scan import SOURCE
+
+    torch.set_num_threads(1)
     no_gpu = pytest.mark.skip(reason="needs a CUDA device; this machine has none")
     no_browser = pytest.mark.skip(reason="needs Chromium (apt-get install chromium)")
     compiled = [i for i in items if "native" in i.name or i.path.stem in _COMPILED]
@@ -53,6 +54,12 @@ def _server():
     server = SharedServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def in_child(_server):
+    """Call a function in a process of its own, without starting Python and importing torch."""
+    return _server.call
 
 
 @pytest.fixture

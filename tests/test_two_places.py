@@ -120,7 +120,7 @@ class Extended:
     def __init__(self, root: Path) -> None:
         self.root = root
         copy = root / "benchsuite"
-        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PACKAGE, copy)  # with what is compiled
         for walk in WALKS.values():
             (copy / walk.file).write_text(textwrap.dedent(walk.text).lstrip())
             catalog = copy / "catalog" / f"{walk.catalog}.py"

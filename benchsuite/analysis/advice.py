@@ -12,7 +12,7 @@ import pandas as pd
 from benchsuite.analysis.answer import Answer, answer_of, reason_of, run_command
 from benchsuite.analysis.faults import fault_note
 from benchsuite.analysis.model_facts import sees_everything
-from benchsuite.analysis.prediction import INTERPOLATED, Point, Predictor
+from benchsuite.analysis.prediction import INTERPOLATED, INTERVALS, Point, Predictor
 from benchsuite.analysis.select import UNBOUNDED, is_unbounded, measured
 from benchsuite.analysis.surface import MIN_CELLS
 from benchsuite.catalog.measures import task_of
@@ -121,6 +121,7 @@ def advise(
             " cannot be measured yet. Ask for the length that an output depends on"
         )
     need = int(at[0]) if need_field is None else need_field
+    frame = frame[[name for name in frame.columns if name in {*COLUMNS, *INTERVALS}]]
     here, alike = _comparable(frame, point), _comparable(frame, point, free={"mode"})
     fields = _comparable(frame, point, free={"mode", "match"})
     models = here["model"].unique().tolist()

@@ -11,9 +11,10 @@ from benchsuite.analysis.crossover import crossover_sentence
 from benchsuite.analysis.fastest import fastest
 from benchsuite.analysis.model_facts import executed
 from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
-from benchsuite.analysis.select import LINE, SHAPE, axes_to_name, axis_words, measured
+from benchsuite.analysis.select import SHAPE, axes_to_name, axis_words, measured
 from benchsuite.analysis.speedup import REFERENCE
 from benchsuite.catalog.models import MODELS
+from benchsuite.records.frame import group_numbers
 from benchsuite.units import two_digits
 
 #: The baseline of a mathematics is its first execution here that was measured, or else the first of
@@ -22,8 +23,8 @@ _BASELINES = ("library", "Python loop", "fused loop")
 #: The measure of how far an execution is from exact arithmetic.
 ERROR = "numeric_error"
 #: Crossings that a sentence names at most.
-_FEW = 2
-SIZES = {"batch_size": "B", "hidden_size": "H"}
+_FEW = 3
+_SIZES = {"batch_size": "B", "hidden_size": "H"}
 
 
 def executions(
@@ -123,7 +124,7 @@ def execution_words(
     *,
     noise: Noise | None = None,
 ) -> list[str]:
-    """A sentence per mathematics: its fastest execution, crossings, and rounding errors.
+    """A sentence per mathematics on its fastest execution, and one on crossings.
 
     Args:
         frame: As for `executions`, whose measure is latency.
@@ -135,37 +136,32 @@ def execution_words(
     sentences = []
     for mathematics, rows in table.groupby("mathematics", sort=False):
         ranked = fastest(frame[frame["model"].isin(rows["model"].unique())], noise=noise)
-        won = ranked.merge(rows, on=["model", *SHAPE], suffixes=("", "_own"))
-        named = axes_to_name(rows)
-        parts = [
-            _winners([axis_words(n, v) for n, v in zip(named, key, strict=True)], own)
-            for key, own in won.groupby(named, sort=False)
-        ]
-        sentences.append(f"{mathematics}, {'; '.join(parts)}.")
-        sentences[-1] += _crossing_words(crossed[crossed["mathematics"] == mathematics])
-        sentences[-1] += _error_words(rows)
-    return sentences
+        alone = ranked[["model", *SHAPE, "separable"]]  # from every other execution
+        won = alone.merge(rows.drop(columns="separable"), on=["model", *SHAPE])
+        sentences.append(f"{mathematics}: {_winners(won)}.")
+    return sentences + _crossing_words(crossed)
 
 
-def _winners(where: Sequence[str], won: pd.DataFrame) -> str:
-    """The execution that is fastest most often, and how many times as fast as the baseline."""
+def _winners(won: pd.DataFrame) -> str:
+    """The execution that is fastest most often, and how many times as fast as the baselines."""
     counts = won.loc[won["separable"], "model"].value_counts()
     parts = []
     for model, count in counts.items():
         own = won[won["separable"] & (won["model"] == model)]
-        first = not parts
-        shapes = f"{count} of {len(won)} shapes" if first else str(count)
         by = " and ".join(
             f"{_span(own[f'{prefix}ratio'])} as fast as {executed(str(own[name].iloc[0]))}"
             for name, prefix in (("baseline", ""), ("reference", "reference_"))
             if own[name].iloc[0] != model and own[f"{prefix}ratio"].notna().any()
         )
-        verb = "is fastest " if first else ""
-        parts.append(f"{executed(str(model))} {verb}in {shapes}{by and f': in the median {by}'}")
+        median = ": in the median " if count > 1 else ": "
+        verb, shapes = (
+            ("is fastest ", f"{count} of {len(won)} shapes") if not parts else ("", count)
+        )
+        parts.append(f"{executed(str(model))} {verb}in {shapes}{by and median + by}")
     rest = int((~won["separable"]).sum())
     if rest:
         parts.append(f"in {rest} of {len(won)} the fastest two cannot be distinguished")
-    return f"{', '.join(where)}: {', '.join(parts)}"
+    return "; ".join(parts)
 
 
 def _span(ratio: pd.Series[float]) -> str:
@@ -173,30 +169,22 @@ def _span(ratio: pd.Series[float]) -> str:
     return f"{middle} times" + ("" if low == high else f" ({low} to {high})")
 
 
-def _crossing_words(crossed: pd.DataFrame) -> str:
-    """The first crossings, with the line that they are on."""
+def _crossing_words(crossed: pd.DataFrame) -> list[str]:
+    """A sentence on the first crossings, with the lines that they are on."""
     rows = crossed[crossed["verdict"] == "crosses"]
     if not len(rows):
-        return ""
+        return []
     named = axes_to_name(crossed)
-    named += [name for name in SIZES if crossed[name].nunique() > 1]
+    named += [name for name in _SIZES if crossed[name].nunique() > 1]
     parts = []
     for row in rows.head(_FEW).to_dict("records"):
-        where = [f"{SIZES[n]}={row[n]}" if n in SIZES else axis_words(n, row[n]) for n in named]
-        parts.append(f"{crossover_sentence(row)} ({', '.join(where)})")
-    more = f"; {len(rows) - _FEW} more in the table" if len(rows) > _FEW else ""
-    lines = len(crossed.drop_duplicates([*LINE, "a", "b"]))
-    return f" Executions cross in {len(rows)} of {lines} comparisons: {'; '.join(parts)}{more}."
-
-
-def _error_words(rows: pd.DataFrame) -> str:
-    """The greatest rounding error of each execution."""
-    known = rows.dropna(subset=[ERROR])
-    if not len(known):
-        return ""
-    greatest = known.groupby("model", sort=False)[ERROR].max()
-    parts = ", ".join(f"{model} {error:,.3g} ulp" for model, error in greatest.items())
-    return f" Greatest rounding error: {parts}."
+        where = [f"{_SIZES[n]}={row[n]}" if n in _SIZES else axis_words(n, row[n]) for n in named]
+        parts.append(f"{', '.join(where)}: {crossover_sentence(row)}")
+    more = f"; {len(rows) - _FEW} more are in the table" if len(rows) > _FEW else ""
+    return [
+        f"Executions of one mathematics cross in {len(rows)} of {len(crossed)} comparisons over T:"
+        f" {'; '.join(parts)}{more}."
+    ]
 
 
 def fastest_executions(frame: pd.DataFrame, measure: str = "latency") -> list[str]:
@@ -204,9 +192,12 @@ def fastest_executions(frame: pd.DataFrame, measure: str = "latency") -> list[st
     models = [str(model) for model in frame["model"].unique()]
     known = {m: MODELS.get(m).mathematics or m for m in models if m in MODELS.names()}
     rows = measured(frame, measure)
-    rows = rows.assign(mathematics=rows["model"].map(lambda m: known.get(m, m)))
-    lowest = rows.loc[rows.groupby([*SHAPE, "mathematics"], sort=False)["value"].idxmin()]
-    counts = lowest.groupby(["mathematics", "model"], sort=False).size()
-    best = {counts[m].idxmax() for m in counts.index.unique("mathematics")}
-    tried = {known.get(str(m), str(m)) for m in lowest["model"]}
+    names = pd.DataFrame({"model": models, "of": [known.get(model, model) for model in models]})
+    of = rows["model"].map(names.set_index("model")["of"])
+    rows = rows[SHAPE].assign(of=of, model=rows["model"], value=rows["value"])
+    rows = rows.iloc[np.argsort(rows["value"].to_numpy(float), kind="stable")]
+    first = np.unique(group_numbers(rows, [*SHAPE, "of"]), return_index=True)[1]
+    counts = rows.iloc[first].groupby(["of", "model"], sort=False).size()
+    best = {counts[name].idxmax() for name in counts.index.unique("of")}
+    tried = {*counts.index.unique("of")}
     return [m for m in models if m in best or known.get(m, m) not in tried]

@@ -22,6 +22,7 @@ from benchsuite.analysis.select import (
 )
 from benchsuite.catalog.families import FAMILIES, compared
 from benchsuite.catalog.models import MACHINE
+from benchsuite.records.frame import group_numbers
 
 #: Parameters that differ by less than this factor count as equal in a sentence.
 _AS_MANY = 1.1
@@ -223,7 +224,7 @@ def _pair(frame: pd.DataFrame, best: pd.DataFrame, a: str, b: str) -> pd.DataFra
 def _ranked(frame: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """`Verdict.ranked` from the fastest row of each shape and family."""
     best = best.sort_values("log", kind="stable")
-    place = best.groupby(SHAPE, sort=False).cumcount()
+    place = best.groupby(group_numbers(best, SHAPE)).cumcount()
     both = best[place == 0].merge(best[place == 1], on=SHAPE, suffixes=("_a", "_b"))
     ratios, side = _ratios(frame, both)
     names = {"family": both["family_a"], "model": both["model_a"], "next": both["model_b"]}

@@ -23,6 +23,7 @@ __all__ = ["app", "main"]
 #: A module for each command, by the command's name; importing it adds the command to `app`.
 COMMANDS = (
     *("run", "report", "list", "check", "field", "train", "trace", "advise", "compare"),
+    "ladder",
     *("publish", "init", "tensorboard"),
 )
 for _command in COMMANDS:

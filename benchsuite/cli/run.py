@@ -73,7 +73,10 @@ def run(
     chosen = _study(study, axis or [], device, measure or [], name)
     with progress() as display:
         balance = driver.run_study(
-            chosen, home_of(home), fresh=fresh, on_progress=lambda state: _show(display, state)
+            chosen,
+            home_of(home),
+            fresh=fresh,
+            on_progress=lambda state: show_progress(display, state),
         )
     notes = list(balance.notes)
     if trace and not balance.interrupted:
@@ -174,7 +177,7 @@ def _sentence(balance: Balance) -> str:
     return "; ".join([*parts, balance.records])
 
 
-def _show(display: Display, state: Progress) -> None:
+def show_progress(display: Display, state: Progress) -> None:
     """Show where a run stands; a failure is a line that stays."""
     from benchsuite.units import show_clock
 

@@ -22,7 +22,7 @@ def iterations(workload: Workload, _: Budget) -> Reading:
 
 
 def iterations_of_step(workload: Workload) -> list[tuple[int, int]]:
-    """Those of one step, forward and backward, of each layer and direction; none for most models."""
+    """Those of a step, forward and backward, of each layer and direction; empty for most models."""
     found = iterations_of(workload.module)
     if found:
         workload.step()

@@ -1,35 +1,37 @@
-r"""Recurrences parallel in time: all timesteps at once, as the solution of one system of equations.
+r"""Recurrences parallel in time: all timesteps at once, as one system of equations.
 
-The states h_1 … h_T are unknowns. An iteration evaluates the gates of all timesteps at the states of
-the last one, in one product, and then solves what is linear in the state that a cell carries on:
+The states h_1 … h_T are unknowns. An iteration evaluates the gates of all timesteps at the states
+of the last iteration, in one product, and then solves by a scan (`linear.scan`) what is linear in
+the state that a cell carries on:
 
     LSTM   c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t          h_t = o_t ⊙ tanh(c_t)
     GRU    h_t = z_t ⊙ h_{t-1} + (1 - z_t) ⊙ n_t
 
-by a scan (`linear.scan`). That is a quasi-Newton method as in quasi-DEER (Gonzalez et al. 2024, arXiv
-2407.19115): of the Jacobian of a timestep, a diagonal remains, f_t or z_t. The terms of the diagonal
-of W_hh are left out too: with full matrices they are one of H terms, and did not lower the number of
-iterations where they were tried, but could make the scan grow, which factors between 0 and 1 cannot.
+It is a quasi-Newton method, as quasi-DEER is (Gonzalez et al. 2024, arXiv 2407.19115): a diagonal
+stands for the Jacobian of a timestep. Here it is f_t or z_t, the derivative with the gates held.
+quasi-DEER adds the terms of the diagonal of W_hh, which is one of the H numbers in a row:
+`tests/perf/newton.py diagonal` counts as many iterations with them, or more. Factors between 0 and
+1 also need no safeguard: products of factors above 1 would overflow before they converge.
 
-After k iterations the first k timesteps are exact whatever the weights, and mostly far more. The
-iteration ends for a sequence of the batch when none of its states changes by more than the tolerance;
-its result does not depend on the other sequences. The number of iterations K* depends on how much a
-state depends on the one before: it grows with the recurrent weights, and above some size the
-iteration gains little more than a timestep each time.
+After k iterations the first k timesteps are exact whatever the weights, and usually far more. The
+iteration ends for a sequence of the batch when none of its states changes by more than the
+tolerance; its result does not depend on the other sequences. The number of iterations K* grows with
+the recurrent weights; above some size of them an iteration gains little more than a timestep.
 
 The gradients are those of the equations and not of the iterations (implicit function theorem): with
-the Jacobian J_t of a timestep, the gradient λ_t by h_t obeys
+the Jacobian J_t of a timestep, the gradient λ_t by the state of timestep t obeys
 
     λ_t = g_t + J_{t+1}ᵀ λ_{t+1}
 
-a linear system with the full Jacobian, which is solved in the same way, backwards: products with
-W_hhᵀ of all timesteps at once, a reverse scan with f or z, until λ does not change. Where J is
+a linear system with the full Jacobian, which is solved in the same way, backwards: a product with
+W_hhᵀ for all timesteps at once, a reverse scan with f or z, until λ does not change. Where J is
 diagonal (`paragru`) one reverse scan is exact.
 
-Operations, elementwise ones left out, of a layer with g stacked gates (4 or 3), K* iterations forward
-and L* backward: 2gHIBT + 2gH²BT(K* - 1) forward, as the first iteration begins at zeros and needs no
-product with W_hh but that of the initial state; 4gHIBT + 2gH²BT(L* + 1) more in training. They are
-counted for the numbers of `Iterations.assumed`.
+Operations, elementwise ones left out, of a layer with g stacked gates (4 or 3), K* iterations
+forward and L* backward: 2gHIBT + 2gH²B(T(K* - 1) + 1) forward, as the first iteration begins at
+zeros and needs no product with W_hh but that of the initial state; 2gHIBT + 2gH²BT(L* + 1) more in
+training, and another 2gHIBT if the input needs a gradient. `Iterations.assumed` replaces K* and L*
+where there are no values.
 
 Shape suffixes: T timesteps, B batch, F features, G stacked gates, H hidden units.
 """
@@ -148,9 +150,10 @@ def solve(
             left = torch.from_numpy(moving).nonzero().flatten()
             index, scale_B, start = index[left], scale_B[left], start[left]
             system, moving = system.rows(left), np.ones(len(left), bool)
+    way = " backward" if backward else ""
     raise NotConverged(
-        f"{int(moving.sum())} of {rows} sequences did not converge in {given.limit}{way} iterations:"
-        f" the last changed a number by {float(change_B.max()):.1e}, where"
+        f"{int(moving.sum())} of {rows} sequences did not converge in {given.limit}{way}"
+        f" iterations: the last changed a number by {float(change_B.max()):.1e}, where"
         f" {tolerance * float(scale_B.max()):.1e} is tolerated; run it as a loop"
     )
 
@@ -303,9 +306,13 @@ class _LSTMFunction(torch.autograd.Function):
         scale_B = torch.maximum(_greatest(dy), dc_n.abs().amax(1))
         results, ctx.given.backward = solve(system, dy, scale_B, ctx.given, backward=True)
         _, dgates, dc = results
-        dx, dw_ih, dw_hh = _of_products(dgates, x_BTF, before(kept[0], h_BH), weight_ih)
-        dh, dc = dgates[:, 0] @ weight_hh, dc[:, 0] * kept[3][:, 0]
-        return dx, dh, dc, dw_ih, dw_hh, dgates.sum((0, 1)), None
+        needs = ctx.needs_input_grad
+        dx = dgates @ weight_ih if needs[0] else None
+        dh = dgates[:, 0] @ weight_hh if needs[1] else None
+        dc = dc[:, 0] * kept[3][:, 0]
+        dw_ih, dw_hh = _outer(dgates, x_BTF), _outer(dgates, before(kept[0], h_BH))
+        db = dgates.sum((0, 1)) if needs[5] else None
+        return dx, dh, dc, dw_ih, dw_hh, db, None
 
 
 @dataclass(slots=True)
@@ -383,17 +390,14 @@ class _GRUFunction(torch.autograd.Function):
         system = _GRUBack(tuple(kept), h_BH, dy, weight_hh)
         results, ctx.given.backward = solve(system, dy, _greatest(dy), ctx.given, backward=True)
         _, dhidden, dn, dh = results
-        dw_hh = _outer(dhidden, before(kept[0], h_BH))
-        dfirst = dhidden[:, 0] @ weight_hh + dh[:, 0] * kept[2][:, 0]
+        needs = ctx.needs_input_grad
         dgates = torch.cat([dhidden[..., : 2 * h_BH.shape[1]], dn], -1)
-        dx, dw_ih = dgates @ weight_ih, _outer(dgates, x_BTF)
-        return dx, dfirst, dw_ih, dw_hh, dgates.sum((0, 1)), dhidden.sum((0, 1)), None
-
-
-def _of_products(
-    dgates: Tensor, x_BTF: Tensor, h_BTH: Tensor, weight_ih: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return dgates @ weight_ih, _outer(dgates, x_BTF), _outer(dgates, h_BTH)
+        dx = dgates @ weight_ih if needs[0] else None
+        dfirst = dhidden[:, 0] @ weight_hh + dh[:, 0] * kept[2][:, 0] if needs[1] else None
+        dw_ih, dw_hh = _outer(dgates, x_BTF), _outer(dhidden, before(kept[0], h_BH))
+        db = dgates.sum((0, 1)) if needs[4] else None
+        db_hh = dhidden.sum((0, 1)) if needs[5] else None
+        return dx, dfirst, dw_ih, dw_hh, db, db_hh, None
 
 
 def _outer(one: Tensor, other: Tensor) -> Tensor:
@@ -409,10 +413,13 @@ def in_one_step(x_TBF: Tensor, given: Iterations) -> bool:
     return single
 
 
+@torch.compiler.disable
 def lstm(
     x_TBF: Tensor, state: State, weights: Weights, given: Iterations, *, reverse: bool
 ) -> tuple[Tensor, State]:
     """One layer and direction of an LSTM: as `Cell.scan`, of half precision in float32.
+
+    Compilers of graphs are kept out: the number of iterations depends on values.
 
     Raises:
         NotConverged: if a sequence needs more iterations than `given.limit`.
@@ -421,9 +428,10 @@ def lstm(
         x_TBF, state, (weights.weight_ih, weights.weight_hh, weights.bias()), reverse
     )
     y, c_n = _LSTMFunction.apply(x_BTF, h, c, w_ih, w_hh, bias, given)  # type: ignore[no-untyped-call]
-    return _returned(y, (y[:, -1], c_n), x_TBF.dtype, reverse)
+    return _returned(y, (y[:, -1], c_n), x_TBF, reverse)
 
 
+@torch.compiler.disable
 def gru(
     x_TBF: Tensor, state: State, weights: Weights, given: Iterations, *, reverse: bool
 ) -> tuple[Tensor, State]:
@@ -435,7 +443,7 @@ def gru(
         reverse,
     )
     y = _GRUFunction.apply(x_BTF, h, *parameters, given)  # type: ignore[no-untyped-call]
-    return _returned(y, (y[:, -1],), x_TBF.dtype, reverse)
+    return _returned(y, (y[:, -1],), x_TBF, reverse)
 
 
 def _prepared(
@@ -449,8 +457,9 @@ def _prepared(
     )
 
 
-def _returned(
-    y_BTH: Tensor, ends: State, dtype: torch.dtype, reverse: bool
-) -> tuple[Tensor, State]:
-    y_TBH = (y_BTH.flip(1) if reverse else y_BTH).transpose(0, 1).to(dtype)
-    return y_TBH, tuple(end.to(dtype) for end in ends)
+def _returned(y_BTH: Tensor, ends: State, x_TBF: Tensor, reverse: bool) -> tuple[Tensor, State]:
+    """In the dtype and with the order in memory of the input, which dropout draws in."""
+    y_TBH = (y_BTH.flip(1) if reverse else y_BTH).transpose(0, 1).to(x_TBF.dtype)
+    if x_TBF.is_contiguous():
+        y_TBH = y_TBH.contiguous()
+    return y_TBH, tuple(end.to(x_TBF.dtype) for end in ends)

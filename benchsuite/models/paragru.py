@@ -16,12 +16,12 @@ with h = h_{t-1}, and Newton's method for all timesteps at once is one linear sc
 
     h_t ← J_t h_{t-1} + (F_t - J_t h°_{t-1})        F the right-hand side at the last iterate h°
 
-It converges quadratically near the solution. For the scan, factors are cut to [-1, 1]: where |J| > 1
-the products of a long sequence would overflow, and any factors have the same solution. The gradient
-is one reverse scan with J at the solution, exactly.
+It converges quadratically near the solution. For the scan, factors are cut to [-1, 1]: where
+|J| > 1 the products of a long sequence would overflow, and any factors have the same solution. The
+gradient is one reverse scan with J at the solution, exactly.
 
 Initialisation: W as in `nn.Linear` (one head, a full matrix), a ~ N(0, 4/(5H)). Parameters:
-3IH + 6H. Operations per timestep, elementwise ones left out: 6IH, whatever the number of iterations.
+3IH + 6H. Operations per timestep, elementwise ones left out: 6IH, for any number of iterations.
 
 Shape suffixes: B batch, T timesteps, F features of the input, H states.
 """
@@ -123,6 +123,12 @@ class _Newton(torch.autograd.Function):
         return torch.cat([dz, dr, dn], -1), d[:, 0] * jacobian[:, 0], da, None
 
 
+@torch.compiler.disable
+def _solved(p_BTG: Tensor, h_BH: Tensor, a_3H: Tensor, given: Iterations) -> Tensor:
+    """By `_Newton`; compilers of graphs are kept out as in `newton.lstm`."""
+    return _Newton.apply(p_BTG, h_BH, a_3H, given)  # type: ignore[no-any-return, no-untyped-call]
+
+
 class ParaGRU(nn.Module):
     """(batch, time, F) and an optional state → (batch, time, H) and the state after it.
 
@@ -178,7 +184,7 @@ class ParaGRU(nn.Module):
         shape = (len(p_BTG), len(a_3H) // 3)
         h_BH = p_BTG.new_zeros(shape) if state is None else real_state(state, shape)
         if self.execution == "newton" and p_BTG.shape[1] > 1:
-            h_BTH = _Newton.apply(p_BTG, h_BH, a_3H, self._iterations)  # type: ignore[no-untyped-call]
+            h_BTH = _solved(p_BTG, h_BH, a_3H, self._iterations)
         else:
             self._iterations.forward = self._iterations.backward = 0
             states = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,8 +19,11 @@ _REPEATS = 5
 _NEAR = 1 << 20
 
 
-def pace(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
+@functools.cache
+def pace(where: torch.device, dtype: torch.dtype) -> Mapping[str, float]:
     """Best rates of a device for a dtype, and the least time of a traced call.
+
+    They are measured once per process, so that cases traced together are compared with the same.
 
     Returns:
         `flops` (FLOP/s of a matrix product), `bandwidth` (B/s of a copy that no cache holds) and

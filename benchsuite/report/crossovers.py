@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ COMPARED = ("latency", "peak_memory")
 FILE_NAME = "crossovers.csv"
 #: Sentences of a measure at most.
 _SENTENCES = 60
+#: Pairs of models up to which all get a sentence; of more, those of the fastest executions where it
+#: depends on the length or the line which model is lower.
+_PAIRS = 20
 #: Rows on the page at most; the file beside it has all of them.
 _ROWS = 400
 
@@ -45,25 +47,45 @@ def write_crossings(tables: dict[str, pd.DataFrame], directory: Path) -> Path:
     return path
 
 
-def crossing_sentences(table: pd.DataFrame, family: Mapping[str, str]) -> list[Sentence]:
+def crossing_sentences(
+    table: pd.DataFrame, family: Mapping[str, str], models: Collection[str]
+) -> list[Sentence]:
     """A sentence per kind of cases and pair of models of different families, up to a limit.
 
     Args:
         table: From `analysis.crossovers`.
         family: Model → family (see `analysis.families_of`).
+        models: Models that take part where there are many pairs.
     """
     table = table[table["a"].map(family) != table["b"].map(family)]
+    many = len(table.drop_duplicates(["a", "b"])) > _PAIRS
+    if many:
+        table = table[table["a"].isin(models) & table["b"].isin(models)]
     named = analysis.axes_to_name(table)
-    groups = table.groupby([*named, "a", "b"], sort=False)
+    groups = list(table.groupby([*named, "a", "b"], sort=False))
+    shown = [(key, rows) for key, rows in groups if not many or not _settled(rows)]
     sentences = []
-    for (*key, a, b), rows in itertools.islice(groups, _SENTENCES):
+    for (*key, a, b), rows in shown[:_SENTENCES]:
         where = ", ".join(analysis.axis_words(n, v) for n, v in zip(named, key, strict=True))
         crosses = bool((rows["verdict"] == "crosses").any())
         sentences.append(Sentence(f"{where}: {_pair(str(a), str(b), rows)}.", crosses))
-    left = groups.ngroups - len(sentences)
-    if left:
+    settled = len(groups) - len(shown)
+    if settled:
+        sentences.append(
+            Sentence(
+                f"In the other {settled} of {len(groups)} comparisons one model is lower at every"
+                " length of every line; the table has them."
+            )
+        )
+    left = len(shown) - _SENTENCES
+    if left > 0:
         sentences.append(Sentence(f"{left} more pairs are in the table only."))
     return sentences
+
+
+def _settled(rows: pd.DataFrame) -> bool:
+    """Whether the same model is lower at every length of every line."""
+    return rows["verdict"].nunique() == 1 and rows["verdict"].iloc[0] in {"a always", "b always"}
 
 
 def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
@@ -85,9 +107,15 @@ def _pair(a: str, b: str, rows: pd.DataFrame) -> str:
 
 
 def crossing_section(
-    tables: dict[str, pd.DataFrame], family: Mapping[str, str]
+    tables: dict[str, pd.DataFrame], family: Mapping[str, str], models: Collection[str]
 ) -> list[dict[str, Any]]:
-    """For each measure the sentences and the table of all lines that the page shows."""
+    """For each measure the sentences and the table of all lines that the page shows.
+
+    Args:
+        tables: From `crossing_tables`.
+        family: As for `crossing_sentences`.
+        models: As for `crossing_sentences`.
+    """
     shown = []
     for measure, table in tables.items():
         name = measure.replace("_", " ")
@@ -106,7 +134,7 @@ def crossing_section(
         shown.append(
             {
                 "measure": name,
-                "sentences": crossing_sentences(table, family),
+                "sentences": crossing_sentences(table, family, models),
                 "table": Table(
                     f"{name}: all pairs and lines", "", "", heads, len(keys), rows, more
                 ),

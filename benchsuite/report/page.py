@@ -15,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from benchsuite import __version__, analysis
+from benchsuite.analysis.ladder import ladder_sentences, ladders
 from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
 from benchsuite.records.csv_files import write_csv
@@ -24,6 +25,7 @@ from benchsuite.report.facts import facts
 from benchsuite.report.figures import (
     closed_loop,
     fastest,
+    ladder,
     pareto,
     receptive_field,
     roofline,
@@ -108,7 +110,9 @@ def write_report(
             written[f"{figure.name} data"] = directory / f"{figure.name}.csv"
             write_csv(figure.data, written[f"{figure.name} data"])
         written["crossovers"] = crossovers.write_crossings(crossings, directory)
-        crossed = crossovers.crossing_section(crossings, analysis.families_of(chosen))
+        crossed = crossovers.crossing_section(
+            crossings, analysis.families_of(chosen), analysis.fastest_executions(chosen)
+        )
         verdict = analysis.verdict(chosen)
         unrolled = analysis.unrolled_sentences(chosen, verdict)
         pairs = verdict.pair_sentences()  # of more than two families
@@ -191,6 +195,7 @@ def _sections(
             tables=laws,
             empty="The records have fewer than two sequence lengths.",
         ),
+        *_ladder(chosen),
         Section(
             "pareto",
             "Time, error and field",
@@ -235,6 +240,23 @@ def _executions(chosen: pd.DataFrame, crossings: Mapping[str, pd.DataFrame]) -> 
             *([executions.crossing_table(crossed)] if len(crossed) else []),
         ],
     )
+
+
+def _ladder(chosen: pd.DataFrame) -> list[Section]:
+    """The section on engines, if there are records of two engines of one mathematics."""
+    table = ladders(chosen)
+    if not len(table):
+        return []
+    return [
+        Section(
+            "ladder",
+            "Ladder: executions and engines",
+            list(ladder.ladder_figures(table)),
+            sentences=ladder_sentences(table),
+            tables=[ladder.ladder_table(table)],
+            empty="No rung of a ladder has a latency.",
+        )
+    ]
 
 
 def _machine_memory(chosen: pd.DataFrame) -> float | None:

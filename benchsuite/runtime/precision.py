@@ -27,13 +27,12 @@ def precision_found(
 ) -> dict[str, Any]:
     """Compare an engine's output with those of the module itself, in its dtype and in float64.
 
-    The input is the negative of the example: what an engine has fixed while it followed the
-    example, such as the way through a branch that depends on data, shows itself.
-
     Args:
         module: The module, which is not changed.
         run: The engine's function.
-        x_BTF: The example input.
+        x_BTF: Another input than the engine's example, such as its negative: what the engine has
+            fixed while it followed the example, such as the way through a branch that depends on
+            data, shows itself.
 
     Returns:
         `engine_error`, the greatest difference from float64 relative to the greatest output, and
@@ -44,7 +43,6 @@ def precision_found(
     Raises:
         Unsupported: if the outputs are others.
     """
-    x_BTF = -x_BTF
     given = run(x_BTF).detach().to(torch.float64, copy=True)
     with torch.no_grad():
         plain = copy.deepcopy(module)(x_BTF).double()

@@ -71,11 +71,13 @@ def points(study: Study, measure: str) -> list[Key]:
 
 def _keys(study: Study, name: str) -> Iterator[tuple[Key, tuple[Case, str]]]:
     spec = MEASURES.get(name)
-    by_model: dict[str, Key] = {}  # keys of one model differ in the case alone
+    # Keys of one model and engine differ in the case alone.
+    same: dict[tuple[str, str], Key] = {}
     for identity, case in _cases(study, name):
-        key = by_model.get(case.model)
+        runs = (case.model, case.engine)
+        key = same.get(runs)
         if key is None:
-            key = by_model[case.model] = attempt_key(case, spec, study.budget)
+            key = same[runs] = attempt_key(case, spec, study.budget)
         yield (identity, *key[1:]), (case, name)
 
 

@@ -117,7 +117,7 @@ def benchmark_classes(file: str) -> dict[str, type]:
     if (
         "run_server" in sys.argv
     ):  # this process is asv's forkserver, whose children inherit what is loaded
-        _warm_up()
+        _warm_up(steps=any(MEASURES.get(name).steps for name in chosen.measures))
     return {
         _class_name(name): _benchmark_class(chosen, MEASURES.get(name)) for name in chosen.measures
     }
@@ -161,8 +161,12 @@ def _study_home(study: Study) -> StudyHome:
     return StudyHome.of(home.home_of(None), study.name)
 
 
-def _warm_up() -> None:
-    """Import and start what every child needs, on one thread and without touching CUDA."""
+def _warm_up(*, steps: bool) -> None:
+    """Import and start what every child needs, on one thread and without touching CUDA.
+
+    Args:
+        steps: Whether children run steps of models.
+    """
     import memray
     import torch
 
@@ -173,8 +177,10 @@ def _warm_up() -> None:
 
     torch.set_num_threads(1)  # a parent that has started OpenMP threads must not fork
     _ = attempt, machine, structure, timing, memray
-    memory.warm_profiler()
-    count.flops("lstm", Sizes(1, 1, 1, bidirectional=False, seq_len=2), batch_size=1, train=False)
+    if steps:
+        memory.warm_profiler()
+        sizes = Sizes(1, 1, 1, bidirectional=False, seq_len=2)
+        count.flops("lstm", sizes, batch_size=1, train=False)
     provenance.software()
     host.hardware()
     provenance.checkout()

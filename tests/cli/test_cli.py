@@ -36,7 +36,8 @@ def test_list_has_every_built_in_model_with_its_family(cli):
     models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
     assert list(models) == [
         *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused"),
-        *("lstm_native", "lstm", "gru_cell", "gru_native", "gru", "tcn", "tcn_fixed", "conv"),
+        *("lstm_native", "lstm_newton", "lstm", "gru_cell", "gru_native", "gru_newton", "gru"),
+        *("paragru_loop", "paragru_newton", "tcn", "tcn_fixed", "conv"),
         *("tcn_separable", "wavenet", "longconv"),
         *("lru_loop", "lru_scan", "lru_fft", "lru_native", "s4d_scan", "s4d_fft", "s4d_native"),
         *("mingru_loop", "mingru_scan", "mingru_native"),
@@ -51,9 +52,9 @@ def test_list_has_every_built_in_model_with_its_family(cli):
 def test_models_are_listed_with_mathematics_and_execution(cli):
     rows = {row["name"]: row for row in json.loads(cli("list", "models", "--json")[1])}
     same = {name for name, row in rows.items() if row["mathematics"] == "lstm"}
-    assert same == {"lstm_cell", "lstm_fused", "lstm_native", "lstm"}
+    assert same == {"lstm_cell", "lstm_fused", "lstm_native", "lstm_newton", "lstm"}
     executions = {rows[name]["execution"] for name in same}
-    assert executions == {"Python loop", "fused loop", "native", "library"}
+    assert executions == {"Python loop", "fused loop", "native", "Newton", "library"}
     lru = {name: row["execution"] for name, row in rows.items() if row["mathematics"] == "lru"}
     executions = ("Python loop", "scan", "FFT", "native")
     names = ("lru_loop", "lru_scan", "lru_fft", "lru_native")
@@ -259,11 +260,11 @@ def test_progress_on_a_terminal_is_a_bar():
 def test_a_run_shows_failures_and_the_case_under_way(make_record, capsys, monkeypatch):
     failure = make_record(status="failed", value=None, reason="ValueError: my bug")
     with _progress.progress() as display:
-        run._show(display, Progress(total=9, reused=4))
+        run.show_progress(display, Progress(total=9, reused=4))
         state = Progress(9, reused=4, done=1, failed=1, current="b", failure=failure)
-        run._show(display, state)
+        run.show_progress(display, state)
         monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
-        run._show(display, state)
+        run.show_progress(display, state)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "starting asv for 9 measurements, 4 already finished"
     assert lines[1] == f"failed: {failure.case.id} latency: ValueError: my bug"

@@ -69,7 +69,7 @@ def test_a_failure_on_a_terminal_is_shown_with_any_reason(monkeypatch, capsys, m
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     failed = make_record(status="failed", reason="no [/x] of [red]\x1b]0;t\x07 kind")
     with progress() as display:
-        run._show(display, Progress(total=2, current="a [/x] b\x1b[2J", failure=failed))
+        run.show_progress(display, Progress(total=2, current="a [/x] b\x1b[2J", failure=failed))
     err = capsys.readouterr().err
     assert "no [/x] of [red] kind" in " ".join(_terminal.safe_text(err).split())
     assert "\x1b]0" not in err

@@ -113,7 +113,7 @@ def test_an_environment_of_the_matrix_can_measure(tmp_path):
     assert {"pandas", "scipy", "typer"} <= set(blocked)
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
-        "from benchsuite.sweep import suite\nsuite._warm_up()\n"
+        "from benchsuite.sweep import suite\nsuite._warm_up(steps=True)\n"
         "from benchsuite import Case, measure\nfrom benchsuite.grid.study import Budget\n"
         "for name in ('latency', 'peak_memory'):\n"
         "    r = measure(Case(model='lstm', seq_len=4), name, budget=Budget(0.01, 0.02))\n"

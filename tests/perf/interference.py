@@ -102,7 +102,7 @@ def quantiles(name, values):
 def main():
     """Print a line for each condition."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    suite._warm_up()  # as the process of a run that forks one for each case
+    suite._warm_up(steps=True)  # as the process of a run that forks one for each case
     cases = [CASES[n % len(CASES)] for n in range(number)]
     quiet = [timing(case) for case in cases]
     show("as it is", quiet, quiet)

@@ -30,7 +30,7 @@ from benchsuite import Case
 from benchsuite.grid.study import Budget
 from benchsuite.measures.attempt import measure
 from benchsuite.sweep import suite
-suite._warm_up()
+suite._warm_up(steps=True)
 for settings in json.loads(sys.argv[1]):
     sys.stdout.flush()
     if os.fork() == 0:

@@ -268,24 +268,24 @@ def test_compile_leaves_torchs_lstm_to_eager():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_steps_train_without_compiling_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_a_step_compiles_nothing_again(mode, tmp_path, monkeypatch):
     _with_compiler()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    workload = Workload(Case(model="mingru_loop", engine="compile", mode="train", seq_len=2))
+    workload = Workload(Case(model="mingru_loop", engine="compile", mode=mode, seq_len=2))
     workload.build()
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     before = [p.detach().clone() for p in workload.module.parameters()]
     workload.step()
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     for own, old in zip(workload.module.parameters(), before, strict=True):
         assert torch.equal(own, old)
         assert own.grad is None
     assert workload.provenance()["engine_precision"] == "float32"
     assert workload.provenance()["preparation"] > 0
-    # What was compiled is removed; torch's headers alone remain, in the run's directory.
-    left = {path.name for path in tmp_path.iterdir() if path.is_dir() and any(path.iterdir())}
-    assert all(name.startswith("torchinductor_") for name in left)
+    # What was compiled is removed: torch's headers alone may remain, in the run's directory.
+    left = {path.name for path in tmp_path.glob("*/*")}
+    assert left <= {"precompiled_headers", "locks"}
 
 
 @pytest.mark.gpu

@@ -140,11 +140,11 @@ def _draw(
             sharex=True,
             sharey=True,
             gridspec_kw={
-                "left": 40 / WIDTH,
-                "right": 1 - 6 / WIDTH,
+                "left": 46 / WIDTH,
+                "right": 1 - 14 / WIDTH,
                 "top": 1 - top / height,
                 "bottom": foot / height,
-                "hspace": 0.28,
+                "hspace": 0.36,
                 "wspace": 0.08,
             },
         )
@@ -157,7 +157,7 @@ def _draw(
                 _panel(axes, _at(own, batch, width), divisor)
                 if name != "lstm":
                     _reference(axes, _at(beside, batch, width), divisor)
-                axes.set_title(f"{name}, B={batch}, H={width}", fontsize=8, loc="left", pad=2)
+                axes.set_title(f"{name}, B={batch}, H={width}", fontsize=8, loc="left", pad=3)
         _ticks(panels[0, 0], rows)
         handles = [_handle(execution) for execution in named]
         if len(beside):
@@ -176,7 +176,7 @@ def _draw(
         )
         for axes in panels[-1]:
             axes.set_xlabel("sequence length T", labelpad=2)
-        panels[len(mathematics) // 2, 0].set_ylabel(unit_name or "count")
+        canvas.text(3 / WIDTH, 1 - (top - 4) / height, unit_name or "count", fontsize=8)
         return narrow(svg_of(canvas))
 
 
@@ -230,6 +230,8 @@ def _reference(axes: Axes, rows: pd.DataFrame, divisor: float) -> None:
 def _ticks(axes: Axes, rows: pd.DataFrame) -> None:
     lengths = evenly(rows["seq_len"], _MOST_TICKS)
     axes.set_xticks([float(t) for t in lengths], [str(t) for t in lengths])
+    for each in axes.figure.axes:
+        each.tick_params(labelsize=7.5)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -151,8 +151,7 @@ def _tile(row: dict[str, object] | dict[object, object], columns: int) -> Tile:
     ties = str(row["ties"]).split(", ") if row["ties"] else []
     lines = fitted(str(row["model"]), columns, _MARGIN)
     if len(ties) == 1:
-        head, *rest = fitted(ties[0], columns, _MARGIN)
-        lines += [f"≈ {head}", *rest]
+        lines += fitted(ties[0], columns, _MARGIN, "≈ ")
     elif ties:
         lines.append(f"≈ {len(ties)} others")
     elif row["runner_up"]:

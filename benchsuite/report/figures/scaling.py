@@ -21,6 +21,8 @@ from benchsuite.report.figures.slices import evenly, slices
 _PANEL = ("batch_size", "hidden_size")
 #: Panels in a row and in a column at most; the data file beside the figure has all cases.
 _SIDE = 3
+#: Lines in a panel that can be distinguished; with more models some executions are left out.
+_MODELS = 12
 #: Figures of a page at most.
 _FIGURES = 8
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
@@ -34,6 +36,7 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
         measures: Measures, in the order of the figures; those without values are skipped.
     """
     ok = chosen[(chosen["status"] == "ok") & (chosen["value"] >= SMALLEST)]
+    fastest = analysis.fastest_executions(chosen)
     drawn = 0
     for measure in measures:
         rows = ok[ok["measure"] == measure]
@@ -46,6 +49,10 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
             title = f"{what} against sequence length: {part.words}"
             name = f"{measure.replace('_', '-')}-{part.slug}"
             shown = part.rows
+            note = ""
+            if shown["model"].nunique() > _MODELS:
+                shown = shown[shown["model"].isin(fastest)]
+                note = " Drawn: of each mathematics, the execution that is fastest most often."
             for axis in _PANEL:
                 shown = shown[shown[axis].isin(evenly(shown[axis], _SIDE))]
             sigma, degrees = analysis.spread_and_degrees(shown, noise)
@@ -54,7 +61,7 @@ def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[F
             yield Figure(
                 name=name,
                 title=title,
-                caption=_caption(part.rows, shown, noise) + part.note,
+                caption=_caption(part.rows, shown, noise) + note + part.note,
                 alt=_alt(lines, what),
                 svg=_draw(shown, lines, title, name),
                 data=part.rows[_DATA],

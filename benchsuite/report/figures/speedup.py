@@ -16,7 +16,7 @@ from benchsuite.report.figures.tiles import Panel, Scale, Tile, draw_tiles, fitt
 from benchsuite.units import two_digits
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
-_MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS, _MOST_MODELS = 8, 4, 3, 8
+_MOST_LENGTHS, _MOST_BATCHES, _MOST_WIDTHS, _MOST_MODELS = 8, 4, 3, 9
 _MARGIN = 66.0
 #: Purple to orange, which colour-blind people can distinguish (ColorBrewer).
 _COLOURS = mpl.colormaps["PuOr"]
@@ -34,11 +34,12 @@ def speedup_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Fig
     table = analysis.speedups(analysis.sequences(chosen), measure)
     short = analysis.field_of(chosen, table) < table["seq_len"].astype(float)
     blind = set(table.loc[short, "model"])
+    fastest = analysis.fastest_executions(chosen, measure)
     for part in slices(table, _SHOWN):
-        yield _figure(part, measure, blind)
+        yield _figure(part, measure, blind, fastest)
 
 
-def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
+def _figure(part: Slice, measure: str, blind: set[str], fastest: list[str]) -> Figure:
     rows = part.rows
     reference = analysis.executed(str(rows["reference"].iloc[0]))
     how = "Speed" if measure == "latency" else f"Saving in {measure.replace('_', ' ')}"
@@ -51,7 +52,9 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
     )
     lengths, batches, widths = (evenly(rows[axis], most) for axis, most in axes)
     order = [(batch, width) for batch in batches for width in widths]
-    models = _fastest(rows)
+    models = list(rows["model"].unique())
+    few = len(models) > _MOST_MODELS
+    models = [model for model in models if model in fastest or not few][:_MOST_MODELS]
     reach = np.abs(np.log2(rows["speedup"].dropna().to_numpy(float)))
     # Whole doublings; slightly less, so that rounding does not turn a factor of 4 into one of 8.
     end = float(np.clip(np.ceil(reach.max() - 1e-6) if len(reach) else 1.0, *_ENDS))
@@ -80,6 +83,8 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
         H=(len(widths), rows["hidden_size"].nunique()),
         models=(len(models), rows["model"].nunique()),
     )
+    if few:
+        drawn = f" Of each mathematics, the execution that is fastest most often.{drawn}"
     count = int(rows["speedup"].notna().sum())
     caption = (
         f"{measure.replace('_', ' ').capitalize()} of {reference} divided by that of the model:"
@@ -96,13 +101,6 @@ def _figure(part: Slice, measure: str, blind: set[str]) -> Figure:
         svg=svg,
         data=rows,
     )
-
-
-def _fastest(rows: pd.DataFrame) -> list[str]:
-    """The models that are drawn: all, or those with the greatest ratios in the median."""
-    middle = rows.groupby("model", sort=False)["speedup"].median()
-    place = middle.rank(ascending=False, method="first", na_option="bottom")
-    return list(middle[place <= _MOST_MODELS].index)
 
 
 def _tiles(

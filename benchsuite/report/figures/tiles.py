@@ -95,10 +95,10 @@ def ink_on(colour: str) -> str:
     return _DARK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else _LIGHT
 
 
-def fitted(text: str, columns: int, margin: float) -> list[str]:
-    """A model's name in lines that fit a tile of a panel with that many columns."""
+def fitted(text: str, columns: int, margin: float, prefix: str = "") -> list[str]:
+    """A prefix and a model's name in lines that fit a tile of a panel with that many columns."""
     room = max(int((WIDTH - margin) / columns / (_GLYPH * _SMALL)), 4)
-    name = label(text)
+    name = prefix + label(text)
     if len(name) <= room:
         return [name]
     head, under, tail = name.partition("_")

@@ -67,8 +67,9 @@ def exported(module: nn.Module, x_BTF: Tensor, *, train: bool, engine: str) -> t
     except MemoryError:
         raise
     except Exception as error:
+        reason = one_line(error, 160).partition(". ")[0]
         raise Unsupported(
-            f"it cannot be exported to ONNX: {one_line(error, 160)}; use engine=eager or compile"
+            f"it cannot be exported to ONNX: {reason}; use engine=eager or compile"
         ) from None
     return model.getvalue(), time.perf_counter() - began
 
