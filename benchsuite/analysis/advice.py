@@ -14,6 +14,7 @@ from benchsuite.analysis.faults import fault_note
 from benchsuite.analysis.model_facts import sees_everything
 from benchsuite.analysis.prediction import INTERPOLATED, INTERVALS, Point, Predictor
 from benchsuite.analysis.select import UNBOUNDED, is_unbounded, measured
+from benchsuite.analysis.streaming import STREAM, TAIL, tails_at, timed_by
 from benchsuite.analysis.surface import MIN_CELLS
 from benchsuite.catalog.measures import task_of
 from benchsuite.catalog.models import MACHINE
@@ -41,9 +42,11 @@ class Advice:
         answer: What to use.
         need_field: Timesteps that the field had to cover; 0 where that did not matter.
         ranking: Lowest latency first: `model`, `latency` (`value, low, high`, s; a 95 % interval
-            for a new measurement), `peak_memory` (the same, B), `parameters` (1), `receptive_field`
-            (steps, or "unbounded"), task errors and `errors_at`, the shape at which they were
-            measured, each where there are records of it, and `reason`.
+            for a new measurement; in mode stream of the median call), there `p99` and `worst` (s)
+            and with a deadline `over_deadline` (share of calls), `peak_memory` (the same, B),
+            `parameters` (1), `receptive_field` (steps, or "unbounded"), task errors and
+            `errors_at`, the shape at which they were measured, each where there are records of it,
+            and `reason`.
         excluded: `model` and `reason`.
         median_abs_error: Median relative error of predicting each measured cell from the others.
         coverage: Share of held-out cells that fell into the 95 % interval that the others gave.
@@ -64,6 +67,7 @@ def advices(
     *,
     need_field: int | None = None,
     max_memory: float | None = None,
+    deadline: float | None = None,
 ) -> list[Advice]:
     """The advice at every match in the records, the requested one first.
 
@@ -78,7 +82,8 @@ def advices(
     for match in dict.fromkeys([asked, *held]):
         try:
             at = {**point, "match": match}
-            found.append(advise(frame, at, need_field=need_field, max_memory=max_memory))
+            limits: dict[str, Any] = {"max_memory": max_memory, "deadline": deadline}
+            found.append(advise(frame, at, need_field=need_field, **limits))
         except UsageError:
             if match == asked:
                 raise
@@ -91,6 +96,7 @@ def advise(
     *,
     need_field: int | None = None,
     max_memory: float | None = None,
+    deadline: float | None = None,
 ) -> Advice:
     """Rank the models of the records at a point.
 
@@ -100,11 +106,14 @@ def advise(
         need_field: Timesteps that an output has to depend on; by default the whole sequence, 0
             where that does not matter.
         max_memory: Bytes that a step may hold beyond parameters and input.
+        deadline: Seconds that a call of a stream may take; the share of calls that took longer is
+            shown, and does not change the order. The frame needs `samples` for it.
 
     Raises:
-        UsageError: if the point lies more than a factor of two outside the measured range of every
-            model, or a value of an axis is missing; the message names the command that measures
-            it. Also for a sequence of one timestep, which is one call of a stream.
+        UsageError: for a deadline in another mode than stream; if the point lies more than a factor
+            of two outside the measured range of every model, or a value of an axis is missing; the
+            message names the command that measures it. Also for a sequence of one timestep, which
+            is not a call of a stream.
         IntervalsMissingError: if a model has too few cells and the frame does not have `INTERVALS`.
     """
     missing = [name for name in INTERPOLATED if name not in point]
@@ -115,26 +124,37 @@ def advise(
     at: Point = tuple(float(point[name]) for name in INTERPOLATED)  # type: ignore[assignment]
     if at[0] == 1:
         raise UsageError(
-            "seq_len=1 asks for one call of a stream, which no record answers: a model whose depth"
-            " follows seq_len, such as tcn, has a field of 5 steps there; streaming needs a model"
-            " with the whole field that carries its state from call to call (mode=stream), which"
-            " cannot be measured yet. Ask for the length that an output depends on"
+            "seq_len=1 asks for a sequence of one timestep, where a model whose depth follows"
+            " seq_len, such as tcn, has a field of 5 steps. For one call of a stream give the field"
+            " to cover: mode=stream with seq_len, the timesteps that an output has to see, and"
+            " chunk, those of a call"
+        )
+    timed, streaming = timed_by(point.get("mode")), point.get("mode") == STREAM
+    if deadline is not None and not streaming:
+        raise UsageError(
+            "a deadline applies to the calls of a stream; add --mode stream, with seq_len as the"
+            " field to cover"
         )
     need = int(at[0]) if need_field is None else need_field
-    frame = frame[[name for name in frame.columns if name in {*COLUMNS, *INTERVALS}]]
-    here, alike = _comparable(frame, point), _comparable(frame, point, free={"mode"})
-    fields = _comparable(frame, point, free={"mode", "match"})
+    read = {*COLUMNS, *INTERVALS, *(TAIL if streaming else ())}
+    read |= {"samples"} if deadline is not None else set()
+    frame = frame[[name for name in frame.columns if name in read]]
+    here = _comparable(frame, point, timed)
+    alike = _comparable(frame, point, timed, free={"mode", "chunk"})
+    fields = _comparable(frame, point, timed, free={"mode", "chunk", "match"})
     models = here["model"].unique().tolist()
-    outside = {model: _outside(here, model, at) for model in models}
+    outside = {model: _outside(here, model, at, timed) for model in models}
     if all(outside.values()):
-        raise UsageError(_refusal(here, at, outside))
-    latency = Predictor(here, "latency", models)
+        raise UsageError(_refusal(here, at, outside, timed))
+    tails = tails_at(here, models, at, deadline) if streaming else {}
+    latency = Predictor(here, timed, models)
     memory = Predictor(here, "peak_memory", models)
     ranking: list[dict[str, Any]] = []
     excluded: list[dict[str, str]] = []
     unmeasured: list[str] = []
     for model in models:
-        entry, why = {"model": model, "latency": latency(model, at)}, outside[model]
+        entry = {"model": model, "latency": latency(model, at), **tails.get(model, {})}
+        why = outside[model]
         if not why:
             field = _field(fields, model, at)
             entry.update(_beside(alike, model, at, memory(model, at), field))
@@ -152,7 +172,7 @@ def advise(
         entry["reason"] += f" {faults}." if faults else ""
     return Advice(
         match=str(here["match"].iloc[0]),
-        answer=answer_of(here, at, ranking, excluded, unmeasured),
+        answer=answer_of(here, at, ranking, excluded, unmeasured, timed),
         need_field=need,
         ranking=ranking,
         excluded=excluded,
@@ -162,13 +182,14 @@ def advise(
 
 
 def _comparable(
-    frame: pd.DataFrame, point: Mapping[str, Value], *, free: Collection[str] = ()
+    frame: pd.DataFrame, point: Mapping[str, Value], timed: str, *, free: Collection[str] = ()
 ) -> pd.DataFrame:
     """Records of models that differ from the point in the interpolated axes only.
 
     Args:
         frame: As for `advise`.
         point: As for `advise`.
+        timed: The measure that models are ranked by.
         free: Axes that may have any value: parameters, fields and errors do not depend on the mode
             and may be measured in one only; fields do not depend on the match either.
     """
@@ -194,22 +215,22 @@ def _comparable(
         if len(values) > 1:
             rows = rows[(column == wanted).to_numpy(bool)]
     frame = frame.iloc[rows]
-    if not len(measured(frame, "latency")):
+    if not len(measured(frame, timed)):
         raise UsageError(
-            "no latency was measured with the other axes of that point; measure it with"
+            f"no {timed} was measured with the other axes of that point; measure it with"
             " `benchsuite run`"
         )
     return frame
 
 
-def _outside(frame: pd.DataFrame, model: str, at: Point) -> str:
+def _outside(frame: pd.DataFrame, model: str, at: Point, timed: str) -> str:
     """Why a model cannot be predicted at a point, or an empty string."""
-    cells = measured(frame, "latency")
+    cells = measured(frame, timed)
     cells = cells[cells["model"] == model]
     if not len(cells):
-        tried = frame[(frame["model"] == model) & (frame["measure"] == "latency")]
+        tried = frame[(frame["model"] == model) & (frame["measure"] == timed)]
         why = f" ({tried['status'].iloc[-1]}: {tried['reason'].iloc[-1]})" if len(tried) else ""
-        return f"no latency was measured{why}"
+        return f"no {timed} was measured{why}"
     points = cells[list(INTERPOLATED)].to_numpy(float)
     for name, value, sizes in zip(INTERPOLATED, at, points.T, strict=True):
         low, high = sizes.min(), sizes.max()
@@ -227,9 +248,9 @@ def _outside(frame: pd.DataFrame, model: str, at: Point) -> str:
     return ""
 
 
-def _refusal(frame: pd.DataFrame, at: Point, outside: Mapping[str, str]) -> str:
+def _refusal(frame: pd.DataFrame, at: Point, outside: Mapping[str, str], timed: str) -> str:
     """One line: the reason for a missing answer, and the command that measures it."""
-    ok = measured(frame, "latency")
+    ok = measured(frame, timed)
     axes = {
         name: sorted({*ok[name].astype(int), int(value)})
         for name, value in zip(INTERPOLATED, at, strict=True)

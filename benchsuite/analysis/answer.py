@@ -47,6 +47,7 @@ def answer_of(
     ranking: Sequence[Mapping[str, Any]],
     excluded: Sequence[Mapping[str, str]],
     unmeasured: Sequence[str],
+    timed: str = "latency",
 ) -> Answer:
     """The ranking in one sentence, and the command that would settle it where it is open.
 
@@ -56,6 +57,7 @@ def answer_of(
         ranking: See `Advice`.
         excluded: See `Advice`.
         unmeasured: Models that are excluded only because their field was not measured.
+        timed: The measure that the ranking follows.
     """
     if not ranking:
         return Answer(
@@ -63,13 +65,14 @@ def answer_of(
             False,
             "Every model is excluded: "
             + "; ".join(f"{entry['model']}: {entry['reason']}" for entry in excluded),
-            _point_command(frame, at, unmeasured) if unmeasured else "",
+            _point_command(frame, at, unmeasured, timed) if unmeasured else "",
         )
     first, *rest = ranking
     latency = first["latency"]
     close = [entry for entry in rest if entry["latency"]["low"] <= latency["high"]]
     span = f"{show(latency['low'], 's')} to {show(latency['high'], 's')}"
-    time = f"{show(latency['value'], 's')} a step ({span})"
+    step = "step" if timed == "latency" else "call"
+    time = f"{show(latency['value'], 's')} a {step} ({span})"
     if not close:
         beside = (
             f"{_ratio(rest[0], first):.2g} times as fast as {rest[0]['model']}"
@@ -89,7 +92,7 @@ def answer_of(
             f"{names}: these records do not separate them; {models[0]} takes {time}, {slowest}"
             f" {most:.2g} times as long, and their intervals overlap"
         )
-    return Answer(models, False, text, _point_command(frame, at, models))
+    return Answer(models, False, text, _point_command(frame, at, models, timed))
 
 
 def reason_of(
@@ -136,7 +139,7 @@ def _size(entry: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     return f", which has {ratio:.2g} times the parameters"
 
 
-def _point_command(frame: pd.DataFrame, at: Point, models: Sequence[str]) -> str:
+def _point_command(frame: pd.DataFrame, at: Point, models: Sequence[str], timed: str) -> str:
     """The command that measures these models at that very point, with all that a ranking needs."""
     axes: dict[str, list[Any]] = {
         name: [int(value)] for name, value in zip(INTERPOLATED, at, strict=True)
@@ -149,7 +152,7 @@ def _point_command(frame: pd.DataFrame, at: Point, models: Sequence[str]) -> str
         if name == "device" and (first[name] == "cuda" or not frame["gpu"].any()):
             continue  # what a study takes by itself
         axes[name] = [first[name]]
-    return run_command(frame, models, axes, measures=("latency", "peak_memory", "receptive_field"))
+    return run_command(frame, models, axes, measures=(timed, "peak_memory", "receptive_field"))
 
 
 def run_command(

@@ -17,6 +17,7 @@ from benchsuite.cli._app import (
     Home,
     Machine,
     app,
+    duration,
     message,
     print_json,
     size,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: The axes that an answer is interpolated over, by letter.
 _SHAPE = {"T": "seq_len", "B": "batch_size", "H": "hidden_size"}
+#: What is shown of the tail of a stream's calls: keys of a ranking's entries, and heads.
+_TAILS = {"p99": "p99", "worst": "longest call", "over_deadline": "after the deadline"}
 #: The tables need this many columns.
 _LEAST_WIDTH = 80
 #: Sentences in longer lines are hard to read.
@@ -42,7 +45,7 @@ _LONGEST_NAME = 20
 @app.command(epilog="Example: benchsuite advise -a T=900 -a B=4 -a H=64 --max-memory 200MB")
 def advise(
     axis: AxisSetting = None,
-    mode: Annotated[str, typer.Option(metavar="MODE", help="infer or train.")] = "infer",
+    mode: Annotated[str, typer.Option(metavar="MODE", help="infer, train or stream.")] = "infer",
     need_field: Annotated[
         int | None,
         typer.Option(
@@ -59,6 +62,14 @@ def advise(
             help="Most memory a step may need beyond parameters and input: 200MB, 1GiB.",
         ),
     ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            parser=duration,
+            metavar="TIME",
+            help="In mode stream, show the share of calls that take longer: 1ms, 500us.",
+        ),
+    ] = None,
     study: Annotated[
         str | None,
         typer.Option(
@@ -73,8 +84,9 @@ def advise(
 
     The answer comes first, then the reasons and a table. Latency between measured cells is
     interpolated, and the last line reports the error of doing so. Models that do not see the whole
-    sequence are excluded, unless --need-field allows fewer timesteps. More than a factor of two
-    outside the measured range, the answer is the study to run.
+    sequence are excluded, unless --need-field allows fewer timesteps. With --mode stream, T is the
+    field to cover, and models are ranked by the median time of a call, beside its tail. More than a
+    factor of two outside the measured range, the answer is the study to run.
     """
     from benchsuite.cli._sources import find_records, load_source
     from benchsuite.records.home import home_of
@@ -84,12 +96,17 @@ def advise(
     from benchsuite import analysis
     from benchsuite.analysis.advice import COLUMNS
     from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
+    from benchsuite.analysis.streaming import STREAM, TAIL
 
     def advices_of(frame: pd.DataFrame) -> list[Advice]:
         records = analysis.newest(frame, machine=machine)
-        return analysis.advices(records, point, need_field=need_field, max_memory=max_memory)
+        limits: dict[str, Any] = {"max_memory": max_memory, "deadline": deadline}
+        return analysis.advices(records, point, need_field=need_field, **limits)
 
-    frame = load_source(path, columns=COLUMNS)  # raw samples are most of a file
+    columns = [*COLUMNS]  # raw samples are most of a file
+    if point["mode"] == STREAM:
+        columns += [*TAIL, *INTERVALS, *(["samples"] if deadline is not None else [])]
+    frame = load_source(path, columns=columns)
     for problem in frame.attrs["problems"]:
         message(f"note: {problem}")
     try:
@@ -200,7 +217,7 @@ def _continued(command: str, width: int) -> str:
 
 
 def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    """Cost of a step per model; then errors on tasks, if any were measured."""
+    """Cost of a step per model; the tail of a stream's calls; errors on tasks, if measured."""
     from benchsuite.catalog.measures import task_of
     from benchsuite.units import show
 
@@ -219,6 +236,12 @@ def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
             _field(entry.get("receptive_field")),
         )
     yield costs
+    tails = [name for name in _TAILS if any(name in entry for entry in ranking)]
+    if tails:
+        calls = _table("model", *(_TAILS[name] for name in tails))
+        for entry in ranking:
+            calls.add_row(entry["model"], *(_tail(entry.get(name), name) for name in tails))
+        yield calls
     errors = list(dict.fromkeys(key for entry in ranking for key in entry if task_of(key)))
     if errors:
         learned = _table("error", *(task_of(name) for name in errors), "measured at")
@@ -229,6 +252,14 @@ def _tables(ranking: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
                 entry.get("errors_at", "–"),
             )
         yield learned
+
+
+def _tail(value: float | None, name: str) -> str:
+    from benchsuite.units import show
+
+    if value is None:
+        return "–"
+    return f"{100 * value:.3g} %" if name == "over_deadline" else show(value, "s")
 
 
 def _table(first: str, *others: str) -> Table:

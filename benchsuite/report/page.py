@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from benchsuite import __version__, analysis
 from benchsuite.analysis.ladder import ladder_sentences, ladders
+from benchsuite.analysis.streaming import call_words, calls
 from benchsuite.errors import UsageError
 from benchsuite.records import write_tables
 from benchsuite.records.csv_files import write_csv
@@ -34,6 +35,8 @@ from benchsuite.report.figures import (
 )
 from benchsuite.report.figures.executions import execution_figures
 from benchsuite.report.figures.figure import Figure, looks_for
+from benchsuite.report.figures.streaming import stream_figures
+from benchsuite.report.streaming import stream_table
 
 #: Measures drawn against sequence length, in this order; every measure has a table.
 DRAWN = ("latency", "device_time", "peak_memory", "tensor_memory", "saved_activations")
@@ -195,6 +198,7 @@ def _sections(
             tables=laws,
             empty="The records have fewer than two sequence lengths.",
         ),
+        *_streaming(chosen),
         *_ladder(chosen),
         Section(
             "pareto",
@@ -240,6 +244,22 @@ def _executions(chosen: pd.DataFrame, crossings: Mapping[str, pd.DataFrame]) -> 
             *([executions.crossing_table(crossed)] if len(crossed) else []),
         ],
     )
+
+
+def _streaming(chosen: pd.DataFrame) -> list[Section]:
+    """The section on streams, if calls of one were timed."""
+    table = calls(chosen)
+    if not len(table):
+        return []
+    return [
+        Section(
+            "streaming",
+            "Streaming",
+            list(stream_figures(table)),
+            sentences=call_words(table),
+            tables=[stream_table(table)],
+        )
+    ]
 
 
 def _ladder(chosen: pd.DataFrame) -> list[Section]:
