@@ -227,6 +227,26 @@ class KeepsState(Broken):
         return y
 
 
+class GrowingState(Broken):
+    """Right, but its state has all inputs so far."""
+
+    def forward(self, x, past=None):
+        past = x if past is None else torch.cat([past, x], 1)
+        return self.layer(past.cumsum(1)[:, -x.shape[1] :]), past
+
+
+class KeepsAll(Broken):
+    """Right, but outputs of all calls stay alive."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.outputs = []
+
+    def forward(self, x):
+        self.outputs.append(self.layer(x))
+        return self.outputs[-1]
+
+
 class KeepsMask(Broken):
     """Not broken: made in the first call, used again in the others."""
 

@@ -9,7 +9,10 @@ Shape suffixes: B batch, T timesteps, F features.
 from __future__ import annotations
 
 import dataclasses
+import gc
+import itertools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -31,8 +34,8 @@ from benchsuite.field.perturb import perturbed
 from benchsuite.field.policy import find_field
 from benchsuite.field.subject import Uncopyable, noise, run
 from benchsuite.runtime import count
-from benchsuite.runtime.build import Sizes
-from benchsuite.runtime.streams import Buffered, stream_of
+from benchsuite.runtime.build import SequenceModel, Sizes
+from benchsuite.runtime.streams import Buffered, Recomputed, stream_of
 from benchsuite.tasks.task import make_task
 
 Clause = Callable[[Specimen], str]
@@ -41,6 +44,8 @@ Clause = Callable[[Specimen], str]
 _SHAPES = ((1, 1), (1, 2), (2, T - 1), (5, 2 * T + 1), (1, 96))
 #: Timesteps of the sequence in which the receptive field is looked for.
 _FIELD_LENGTH = 64
+#: Calls of a stream between two looks at the tensors that are alive, timesteps of a call, and looks.
+_GROWTH_CALLS, _GROWTH_STEPS, _GROWTH_LOOKS = 8, 8, 3
 #: Timesteps at which operations are counted.
 _LONG = 1024
 #: How far parameters are moved before their gradient is computed: a gate that starts at zero lets
@@ -238,8 +243,14 @@ def receptive_field(specimen: Specimen) -> str:
 
 
 def state(specimen: Specimen) -> str:
-    """A state that is returned continues the sequence."""
+    """A state that is returned continues the sequence, and a stream keeps equally much forever."""
     x_BTF = specimen.input()
+    if grown := _growth(specimen.module, x_BTF):
+        raise Broken(
+            f"each of {_GROWTH_LOOKS * _GROWTH_CALLS} calls of a stream leaves {grown:,} B more in"
+            " memory: what it keeps grows with the stream",
+            "return a state of one size, and keep no tensors of earlier calls in the module",
+        )
     cut = T // 3
     output_BTF, held = specimen.module.continued(x_BTF[:, :cut])
     if held is None:
@@ -272,6 +283,36 @@ def state(specimen: Specimen) -> str:
         " it is not a state, but would be counted as one",
         "if it is something else, wrap the factory: benchsuite.adapt.first_output(factory)",
     )
+
+
+@torch.no_grad()
+def _growth(module: SequenceModel, x_BTF: Tensor) -> int:
+    """Bytes of tensors by which every call of a stream, or of the module, raises what is alive."""
+    try:
+        stream = stream_of(module, x_BTF)
+    except Unsupported:
+        feed: Callable[[Tensor], Tensor] = module
+    else:  # one that computes its whole input again keeps it outside the module
+        feed = module if isinstance(stream, Recomputed) else stream.feed
+    alive = []
+    for _ in range(_GROWTH_LOOKS):
+        for _ in range(_GROWTH_CALLS):
+            feed(x_BTF[:, :_GROWTH_STEPS])
+        alive.append(_tensor_bytes())
+    growth = [after - before for before, after in itertools.pairwise(alive)]
+    return min(growth) // _GROWTH_CALLS if min(growth) > 0 else 0
+
+
+def _tensor_bytes() -> int:
+    """Bytes of the storages of all tensors of this process."""
+    gc.collect()
+    storages: dict[int, int] = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), Tensor):
+            with suppress(RuntimeError, NotImplementedError):  # sparse ones have none
+                storage = thing.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
 
 
 def counts(specimen: Specimen) -> str:

@@ -49,6 +49,8 @@ def findings(model):
         ("Detached", "gradient", "output has no gradient", "remove detach"),
         ("Blind", "causality", "no change of the input", "use the input"),
         ("attention", "state", "it is not a state", r"first_output\(factory\)"),
+        ("GrowingState", "state", "leaves 768 B more in memory", "a state of one size"),
+        ("KeepsAll", "state", "what it keeps grows with the stream", "no tensors of earlier calls"),
         ("NestedState", "state", "neither a tensor nor a tuple of tensors", "flat state"),
         ("Branches", "counts", "fails on the meta device", "branch on no value"),
     ],
