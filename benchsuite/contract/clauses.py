@@ -44,7 +44,7 @@ Clause = Callable[[Specimen], str]
 _SHAPES = ((1, 1), (1, 2), (2, T - 1), (5, 2 * T + 1), (1, 96))
 #: Timesteps of the sequence in which the receptive field is looked for.
 _FIELD_LENGTH = 64
-#: Calls of a stream between two looks at the tensors that are alive, timesteps of a call, and looks.
+#: Calls of a stream between two looks at the tensors alive, timesteps of a call, number of looks.
 _GROWTH_CALLS, _GROWTH_STEPS, _GROWTH_LOOKS = 8, 8, 3
 #: Timesteps at which operations are counted.
 _LONG = 1024

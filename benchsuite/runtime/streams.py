@@ -310,7 +310,7 @@ def _streaming_copy(model: _Model) -> _Model:
             if isinstance(part, CausalConv1d):
                 part.forward = _StreamingConv(part).forward  # type: ignore[method-assign]
             elif type(part) is nn.Conv1d and _is_pointwise(part):
-                part.forward = _pointwise(part)  # type: ignore[method-assign]
+                part.forward = _pointwise(part)  # type: ignore[method-assign, assignment]
             else:
                 continue
             # An attribute of the instance is found before the submodule: a call of it then costs
