@@ -306,6 +306,34 @@ class Recurrence(nn.RNNBase):
             return x, tuple(part.unsqueeze(0) for part in last[0])
         return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
+    def stepper(self) -> Callable[[Tensor, list[State] | None], tuple[Tensor, list[State]]]:
+        """A function that continues a sequence without checking its arguments, for short calls.
+
+        It takes the next timesteps, laid out as for `run` with a batch, and the states of all
+        layers that it returned last (None to start from zeros), and returns the output and the
+        states. Checks take longer than one timestep of a small layer in a kernel. The parameters
+        are those at the time of this call; dropout is left out.
+
+        Raises:
+            ValueError: if the module is bidirectional: it needs the whole sequence.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional recurrence cannot continue a sequence")
+        layers = [(cell, self.weights(index)) for index, cell in enumerate(self.cells)]
+        sizes, batch_first = self.state_sizes, self.batch_first
+
+        def step(x: Tensor, states: list[State] | None) -> tuple[Tensor, list[State]]:
+            x = x.transpose(0, 1) if batch_first else x
+            if states is None:
+                states = [tuple(x.new_zeros(x.size(1), size) for size in sizes) for _ in layers]
+            ends = []
+            for (cell, weights), state in zip(layers, states, strict=True):
+                x, end = cell.scan(x, state, weights)
+                ends.append(end)
+            return (x.transpose(0, 1) if batch_first else x), ends
+
+        return step
+
     def _check_dimensions(self, x: Tensor, initial: State) -> None:
         if all(given.dim() == x.dim() for given in initial):
             return

@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from benchsuite.errors import Unsupported
 from benchsuite.models.conv import CausalConv1d
+from benchsuite.models.recurrence import Recurrence
+from benchsuite.runtime.build import SequenceModel
 from benchsuite.runtime.rounding import same_but_for_rounding
 
 
@@ -63,13 +65,20 @@ class Stream(ABC):
 
 
 class Carried(Stream):
-    """Passes the state that the module returns to its next call, as for recurrent modules."""
+    """Passes the state that the module returns to its next call, as for recurrent modules.
+
+    The suite's own recurrences are called without the checks of their arguments.
+    """
 
     method = "state"
 
     def __init__(self, model: Streamable) -> None:
         super().__init__(model)
-        self.state: Any = None
+        module = model.module if type(model) is SequenceModel else None
+        self._continued: Callable[[Tensor, Any], tuple[Tensor, Any]] = (
+            module.stepper() if isinstance(module, Recurrence) else model.continued
+        )
+        self._state: Any = None
 
     @staticmethod
     def fits(model: Streamable) -> bool:
@@ -78,7 +87,7 @@ class Carried(Stream):
 
     def feed(self, x_BTF: Tensor) -> Tensor:
         """As `Stream.feed`."""
-        y_BTO, self.state = self.model.continued(x_BTF, self.state)
+        y_BTO, self._state = self._continued(x_BTF, self._state)
         return y_BTO
 
 

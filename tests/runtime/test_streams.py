@@ -49,6 +49,24 @@ def test_pieces_of_any_length_continue_each_other(name):
     torch.testing.assert_close(whole(map(stream.feed, pieces)), model(x_BTF))
 
 
+@pytest.mark.parametrize("name", ["lstm_cell", "lstm_native", "gru_native", "lstm"])
+@torch.no_grad()
+def test_layers_of_a_recurrence_carry_their_states(name):
+    torch.manual_seed(0)
+    model = build(name, Sizes(3, 6, 3, bidirectional=False, seq_len=20)).double().eval()
+    x_BTF = torch.randn(2, 20, 3, dtype=torch.float64)
+    stream = stream_of(model, x_BTF)
+    torch.testing.assert_close(whole(map(stream.feed, x_BTF.split(1, 1))), model(x_BTF))
+
+
+@torch.no_grad()
+def test_both_directions_cannot_be_streamed():
+    for name in ("lstm_cell", "lstm"):
+        model = build(name, Sizes(3, 6, 1, bidirectional=True, seq_len=20)).eval()
+        with pytest.raises(Unsupported, match="depends on later inputs"):
+            stream_of(model, torch.randn(1, 20, 3))
+
+
 @torch.no_grad()
 def test_streams_of_one_model_do_not_share_their_past():
     model, x_BTF = made("tcn"), torch.randn(1, 30, 3, dtype=torch.float64)
