@@ -95,7 +95,10 @@ def test_a_timing_has_the_columns_and_a_count_has_not():
 
 def test_every_measure_of_time_is_observed():
     timed = {spec.name for spec in MEASURES if interference.is_timed(spec)}
-    assert timed == {"latency", "device_time", "matmul_rate", "copy_bandwidth"}
+    assert timed == {
+        *("latency", "step_latency", "device_time", "matmul_rate", "copy_bandwidth"),
+        *("first_call", "compile_time", "load_time"),
+    }
 
 
 @pytest.mark.parametrize(
