@@ -123,9 +123,9 @@ class _Newton(torch.autograd.Function):
         return torch.cat([dz, dr, dn], -1), d[:, 0] * jacobian[:, 0], da, None
 
 
-@torch.compiler.disable
+@newton.opaque
 def _solved(p_BTG: Tensor, h_BH: Tensor, a_3H: Tensor, given: Iterations) -> Tensor:
-    """By `_Newton`; compilers of graphs are kept out as in `newton.lstm`."""
+    """All states by `_Newton`."""
     return _Newton.apply(p_BTG, h_BH, a_3H, given)  # type: ignore[no-any-return, no-untyped-call]
 
 
