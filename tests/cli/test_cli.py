@@ -292,7 +292,7 @@ def test_report_of_the_last_study_and_of_a_path(cli, tmp_path, monkeypatch, make
     file = RecordFile(tmp_path / ".benchsuite" / "mine" / "records.jsonl")
     for t in (8, 16):
         file.append(make_record(seq_len=t, value=float(t)))
-    for words in (["report"], ["report", "mine"], ["report", str(file.path), "-o", "out"]):
+    for words in (["report"], ["report", str(file.path), "-o", "out"]):
         code, out, err = cli(*words, "--json")
         assert (code, err) == (0, "")
         assert json.loads(out)["index"].endswith("index.html")

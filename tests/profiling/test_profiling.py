@@ -610,7 +610,7 @@ def test_the_frame_is_tidy(frame):
     assert (frame["self_time"] <= frame["total_time"]).all()
 
 
-def test_a_sweep_keeps_a_trace_of_each_model_and_mode(tmp_path):
+def test_a_sweep_keeps_a_trace_of_each_model_and_mode(tmp_path, shared_server):
     study = Study(
         name="small",
         axes={
