@@ -136,7 +136,7 @@ def _compared(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
         for end in ("", "_base")
     ]
     half = critical(*sides) * np.hypot(both["sigma"], both["sigma_base"])
-    half = half.mask(itself, 0.0)
+    half = np.where(itself, 0.0, half)
     found = both.assign(
         baseline=both["baseline"].fillna(""),
         ratio=np.exp(ratio),
