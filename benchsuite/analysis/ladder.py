@@ -136,7 +136,7 @@ def _compared(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
         for end in ("", "_base")
     ]
     half = critical(*sides) * np.hypot(both["sigma"], both["sigma_base"])
-    half = half.mask(itself, 0.0)
+    half = np.where(itself, 0.0, half)
     found = both.assign(
         baseline=both["baseline"].fillna(""),
         ratio=np.exp(ratio),
@@ -150,7 +150,7 @@ def _compared(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
     saved = (found["eager_latency"] - found["latency"]).to_numpy(float)
     preparation = found["preparation"].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        calls = np.where(saved > 0, np.ceil(preparation / saved), math.inf)
+        calls = np.where(saved > 0, np.ceil(np.round(preparation / saved, 6)), math.inf)
     found["break_even"] = np.where(np.isnan(saved) | np.isnan(preparation), math.nan, calls)
     columns = [
         *("mathematics", "execution", "model", "engine", "rung", *STEP, "status", "reason"),
