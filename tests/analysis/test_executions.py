@@ -188,5 +188,6 @@ def test_the_section_needs_two_executions(timed, tmp_path):
     assert '<section id="executions">' in page
     assert 'href="#executions"' in page
     assert "lru_native is fastest in 8 of 8 shapes" in page
+    assert "- lru: lru_native is fastest" in written["summary"].read_text("utf-8")
     written = write_report(timed(("lru_native", "lstm", "tcn")), tmp_path / "one")
     assert "One mathematics" not in written["index"].read_text("utf-8")
