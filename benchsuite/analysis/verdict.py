@@ -249,7 +249,8 @@ def _ratios(frame: pd.DataFrame, both: pd.DataFrame) -> tuple[dict[str, Any], pd
         "parameters": parameters_of(frame, both, model="model_b")
         / parameters_of(frame, both, model="model_a"),
     }
-    return columns, np.sign(log).where(log.abs() > half, 0.0)
+    side = np.where(log.abs() > half, np.sign(log), 0.0)
+    return columns, pd.Series(side, index=both.index, dtype=float)
 
 
 def unrolled(frame: pd.DataFrame) -> pd.DataFrame:

@@ -103,7 +103,8 @@ def write_report(
         crossings = crossovers.crossing_tables(analysis.sequences(chosen))
         with looks_for(chosen["model"]):
             sections = _sections(chosen, law_tables, bounds)
-            sections[1:1] = _executions(analysis.sequences(chosen), crossings)
+            beside = [*_executions(analysis.sequences(chosen), crossings)]
+            sections[1:1] = beside
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
@@ -139,7 +140,9 @@ def write_report(
         written["index"] = directory / "index.html"
         written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(known, sentences, laws, crossed), encoding="utf-8")
+        executed = [sentence for section in beside for sentence in section.sentences]
+        summary = _summary(known, sentences, executed, laws, crossed)
+        written["summary"].write_text(summary, encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
@@ -294,6 +297,7 @@ def _shown(section: Section) -> dict[str, Any]:
 def _summary(
     known: dict[str, Any],
     verdict: Sequence[str],
+    executed: Sequence[str],
     laws: pd.DataFrame,
     crossed: Iterable[dict[str, Any]],
 ) -> str:
@@ -305,6 +309,8 @@ def _summary(
         "",
         *(f"- {sentence}" for sentence in verdict),
     ]
+    if executed:
+        lines += ["", "Executions of one mathematics:", "", *(f"- {words}" for words in executed)]
     crossings = [
         f"- {part['measure']}, {sentence.text}"
         for part in crossed

@@ -217,7 +217,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, divisor: float) -> None:
             color=colour,
             markersize=3.5,
             linewidth=1,
-            linestyle=dashes,  # type: ignore[arg-type]
+            linestyle=dashes,
         )
 
 
