@@ -13,8 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
-from benchsuite.analysis.select import LINE, by_line, measured
+from benchsuite.analysis.noise import (
+    Floats,
+    Noise,
+    critical,
+    floor,
+    noise_columns,
+    spread_and_degrees,
+)
+from benchsuite.analysis.select import LINE, by_line, measured, only, without_repeats
 
 #: Local exponent d log t / d log T below which most of a time does not grow with T.
 FLAT = 0.5
@@ -227,11 +234,11 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
         joined by " → " where they differ, or "unclear"; `n`: number of lengths. Lines of one length
         are left out.
     """
-    rows = measured(frame, measure)
-    sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
-    rows = rows.assign(sigma=sigma, degrees=degrees)
     keys = [*LINE, "model"]
-    rows = rows.drop_duplicates([*keys, "seq_len"], keep="last")
+    names = (*keys, "seq_len", "measure", "status", "value", *noise_columns(frame))
+    rows = measured(only(frame, names), measure)
+    sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
+    rows = without_repeats(rows.assign(sigma=sigma, degrees=degrees), [*keys, "seq_len"])
     columns = ("seq_len", "value", "sigma", "degrees")
     T, value, sigma, degrees = (rows[name].to_numpy(float) for name in columns)
 
