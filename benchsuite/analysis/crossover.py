@@ -90,7 +90,9 @@ def cross_lines(rows: pd.DataFrame, *, same: float = 0.0) -> pd.DataFrame:
     return beside(rows[list(LINE)].iloc[first[table["line"]]], table[[*COLUMNS]])
 
 
-def _pair(line: Indices, a: Mapping[str, Floats], b: Mapping[str, Floats], same: float) -> pd.DataFrame:
+def _pair(
+    line: Indices, a: Mapping[str, Floats], b: Mapping[str, Floats], same: float
+) -> pd.DataFrame:
     """The table of two models, without their names, with the number of each line.
 
     Args:

@@ -165,7 +165,9 @@ def by_line(
         index = order[first[places, None] + np.arange(count)]
         found.append(fit(index).set_axis(places))
     fitted = pd.concat(found or [pd.DataFrame(columns=list(columns))]).sort_index()
-    return beside(rows[list(keys)].iloc[order[first[fitted.index.to_numpy(int)]]], fitted[[*columns]])
+    return beside(
+        rows[list(keys)].iloc[order[first[fitted.index.to_numpy(int)]]], fitted[[*columns]]
+    )
 
 
 def beside(named: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

@@ -9,20 +9,26 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.model_facts import families_of, field_of, parameters_of
-from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
+from benchsuite.analysis.noise import Noise, critical, floor, noise_columns, spread_and_degrees
 from benchsuite.analysis.select import (
     HELD,
     SHAPE,
     axes_to_name,
     axis_words,
     measured,
+    only,
     sequences,
+    where,
+    without_repeats,
 )
 from benchsuite.catalog.families import FAMILIES, compared
 from benchsuite.catalog.models import MACHINE
+from benchsuite.records.frame import group_numbers
 
 #: Parameters that differ by less than this factor count as equal in a sentence.
 _AS_MANY = 1.1
+#: Sentences of a verdict at most.
+_SENTENCES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +64,27 @@ class Verdict:
         return {*self.cells[family]} - {""}
 
     def sentences(self) -> list[str]:
-        """A sentence per pair of families, mode and match (and device, dtype … where they vary)."""
+        """A sentence per pair of families, mode and match (and device, dtype … where they vary).
+
+        Beyond a limit the last one states how many are left out.
+        """
         if not len(self.cells):
             return []
         named = [name for name in axes_to_name(self.cells) if name != "match"]
         several = len(self.cells[["a", "b"]].drop_duplicates()) > 1
         sentences = []
-        for (a, b, *key, match), cells in self.cells.groupby(
-            ["a", "b", *named, "match"], sort=False
-        ):
-            where = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
+        groups = self.cells.groupby(["a", "b", *named, "match"], sort=False)
+        for (a, b, *key, match), cells in itertools.islice(groups, _SENTENCES):
+            words = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
             pair = [f"{_noun(str(a))} and {_noun(str(b))}"] if several else []
             at = f"at {HELD[str(match)]}{_sizes(cells)}"
-            sentences.append(_sentence(", ".join([*pair, *where, at]), cells))
+            sentences.append(_sentence(", ".join([*pair, *words, at]), cells))
+        left = groups.ngroups - len(sentences)
+        if left:
+            axes = ", ".join(name for name in named if self.cells[name].nunique() > 1)
+            sentences.append(
+                f"{left:,} more kinds of cases (of other {axes}) are in the table only."
+            )
         return sentences
 
     def limits(self) -> list[str]:
@@ -124,7 +138,9 @@ class Verdict:
         return limits
 
 
-def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
+def verdict(
+    frame: pd.DataFrame, measure: str = "latency", *, noise: Noise | None = None
+) -> Verdict:
     """Compare the best models of every two families at every shape and match.
 
     A model whose receptive field was measured (`receptive_field`) and is shorter than the sequence
@@ -133,9 +149,11 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
     Args:
         frame: One row per case and measure (see `newest`).
         measure: One for which lower is better.
+        noise: The floor; by default estimated from the frame (see `noise.floor`).
     """
-    noise = floor(frame, measure)
-    rows = measured(sequences(frame), measure)
+    noise = noise or floor(frame, measure)
+    names = (*SHAPE, "model", "measure", "status", "value", *noise_columns(frame))
+    rows = measured(sequences(only(frame, names)), measure)
     family = families_of(frame)
     sigma, degrees = spread_and_degrees(rows, noise)
     rows = rows.assign(
@@ -148,18 +166,19 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         for model, steps in field[short].groupby(rows["model"], sort=False)
     }
     competing = rows["family"].isin([spec.name for spec in compared()])
-    best = rows[~short & competing]
-    best = best.loc[best.groupby([*SHAPE, "family"], sort=False)["log"].idxmin()]
+    best = where(rows, ~short & competing)
+    best = best.loc[best["log"].groupby(group_numbers(best, [*SHAPE, "family"])).idxmin()]
     cells = _cells(frame, best)
-    tried = frame[(frame["measure"] == measure) & (frame["model"] != MACHINE)]
-    shapes = len(tried.drop_duplicates(SHAPE))
-    judged = len(sequences(tried).drop_duplicates(SHAPE))
+    tried = only(frame, SHAPE)
+    tried = where(tried, (frame["measure"] == measure) & (frame["model"] != MACHINE))
+    shapes = len(without_repeats(tried, SHAPE))
+    judged = len(without_repeats(sequences(tried), SHAPE))
     return Verdict(
         cells,
         noise,
         blind,
         tuple(rows.loc[field.isna() & competing, "model"].unique()),
-        unjudged=judged - len(cells.drop_duplicates(SHAPE)),
+        unjudged=judged - len(without_repeats(cells, SHAPE)),
         outside=tuple(rows.loc[~competing, "model"].unique()),
         streams=shapes - judged,
     )
@@ -205,7 +224,7 @@ def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
     models = [model for model, name in families_of(frame).items() if FAMILIES.get(name).unrolls]
     looped = frame["looped"].fillna(value=False).astype(bool)
     fixed = frame["measure"].isin(["receptive_field", "parameters"])
-    return frame[looped | fixed | ~frame["model"].isin(models)]
+    return where(frame, looped | fixed | ~frame["model"].isin(models))
 
 
 def unrolled_sentences(frame: pd.DataFrame, whole: Verdict) -> list[str]:

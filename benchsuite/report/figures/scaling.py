@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,20 +27,27 @@ _FIGURES = 8
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 
-def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[Figure]:
+def scaling_figures(
+    chosen: pd.DataFrame,
+    measures: Iterable[str],
+    floors: Mapping[str, analysis.Noise] = MappingProxyType({}),
+) -> Iterator[Figure]:
     """A figure per measure, mode and other axes that vary: value against T, log-log.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
         measures: Measures, in the order of the figures; those without values are skipped.
+        floors: Noise floors by measure; others are estimated from the frame.
     """
-    ok = chosen[(chosen["status"] == "ok") & (chosen["value"] >= SMALLEST)]
+    columns = (*_DATA, "case", "version", "machine", "commit", "tree", "torch", "status")
+    narrow = chosen[list(dict.fromkeys((*columns, *analysis.noise_columns(chosen))))]
+    ok = analysis.where(narrow, (chosen["status"] == "ok") & (chosen["value"] >= SMALLEST))
     drawn = 0
     for measure in measures:
-        rows = ok[ok["measure"] == measure]
+        rows = analysis.where(ok, ok["measure"] == measure)
         if rows["seq_len"].nunique() < 2:
             continue
-        noise = analysis.floor(rows, measure)
+        noise = floors.get(measure) or analysis.floor(rows, measure)
         for part in slices(rows, {"seq_len", *_PANEL}, most=_FIGURES - drawn):
             drawn += 1
             what = measure.replace("_", " ")
