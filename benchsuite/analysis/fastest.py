@@ -119,4 +119,5 @@ def family_crossovers(
     rows = rows.dropna(subset="model")
     rows = rows.sort_values("value", kind="stable").drop_duplicates([*SHAPE, "model"])
     order = {noun: place for place, noun in enumerate(nouns.values())}
-    return cross_lines(rows.sort_values("model", key=lambda names: names.map(order)))
+    in_order = rows.sort_values("model", key=lambda names: names.map(order), kind="stable")
+    return cross_lines(in_order)
