@@ -24,6 +24,7 @@ _PANEL = ("batch_size", "hidden_size")
 _SIDE = 3
 #: Figures of a page at most.
 _FIGURES = 8
+_FIT = ("model", "overhead", "slope")
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 
@@ -104,12 +105,22 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
         )
         canvas.suptitle(textwrap.fill(title, 90), fontsize=10)
         panels = canvas.subplots(len(batches), len(widths), squeeze=False, sharex=True, sharey=True)
+        points = part[["model", *_PANEL, "seq_len", "value", "half"]]
+        names = ["model", *_PANEL, "overhead", "slope"]
+        fits = lines[names].drop_duplicates(["model", *_PANEL])
+        for axes in panels.flat:  # each of hundreds of artists would scale all panels again
+            axes.set_autoscale_on(False)
         for row, batch in zip(panels, batches, strict=True):
             for axes, width in zip(row, widths, strict=True):
-                here = (part["batch_size"] == batch) & (part["hidden_size"] == width)
-                fits = lines[(lines["batch_size"] == batch) & (lines["hidden_size"] == width)]
-                _panel(axes, part[here], fits, divisor)
+                here, fit = (
+                    rows[(rows["batch_size"] == batch) & (rows["hidden_size"] == width)]
+                    for rows in (points, fits)
+                )
+                _panel(axes, here, fit, divisor)
                 axes.set_title(f"B={batch}, H={width}", fontsize=9)
+        for axes in panels.flat:
+            axes.set_autoscale_on(True)
+            axes.autoscale_view()
         drawn = {
             line.get_label(): line
             for line in (line for axes in panels.flat for line in axes.get_lines())
@@ -142,14 +153,17 @@ def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.grid(visible=True, which="major")
+    law = {model: (a, b) for model, a, b in zip(*(fits[n] for n in _FIT), strict=True)}
+    columns = {name: part[name].to_numpy(float) for name in ("seq_len", "value", "half")}
     for model in dict.fromkeys(part["model"]):
-        points = part[part["model"] == model].sort_values("seq_len")
-        x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
-        half = points["half"].to_numpy(float)
+        rows = np.flatnonzero(part["model"] == model)
+        rows = rows[np.argsort(columns["seq_len"][rows], kind="stable")]
+        x, y, half = (column[rows] for column in columns.values())
+        y = y / divisor
         colour, marker = look(str(model))
-        for fit in fits[fits["model"] == model].to_dict("records")[:1]:
+        if model in law:
             at: Any = np.geomspace(x[0], x[-1], 32)
-            line = (fit["overhead"] + fit["slope"] * at) / divisor
+            line = (law[model][0] + law[model][1] * at) / divisor
             axes.plot(at, line, color=colour, linewidth=0.8, alpha=0.7)
         if half.any():
             axes.fill_between(
