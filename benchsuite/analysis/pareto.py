@@ -35,9 +35,8 @@ def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """
     trained = frame[frame["measure"] == measure].drop_duplicates(_SAME, keep="last")
     names = {"value": "latency", "ci_low": "latency_low", "ci_high": "latency_high"}
-    timed = measured(only(frame, (*AXES, "measure", "status", *names)), "latency")
-    if not len(trained):
-        timed = timed.iloc[:0]
+    timed = only(frame, (*AXES, "measure", "status", *names))
+    timed = measured(timed if len(trained) else timed.iloc[:0], "latency")
     timed = without_repeats(timed, list(AXES))
     timed = timed.assign(field=field_of(frame, timed))
     timed = timed.rename(columns=names)[[*AXES, *names.values(), "field"]]

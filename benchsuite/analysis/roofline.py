@@ -94,9 +94,8 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
     noise = noise or floor(frame, "latency")
     tops = ceilings(frame, noise=noise).dropna(subset=list(CEILINGS))
     names = (*AXES, *MACHINE_KEYS, "case", "measure", "status", "value", *noise_columns(frame))
-    rows = measured(only(frame, (*names, "output_size", "tf32_cudnn", "tf32_matmul")), "latency")
-    if not len(tops):
-        rows = rows.iloc[:0]
+    rows = only(frame, (*names, "output_size", "tf32_cudnn", "tf32_matmul"))
+    rows = measured(rows if len(tops) else rows.iloc[:0], "latency")
     rows = without_repeats(rows, ["case"])
     rows = rows.assign(latency=rows["value"].to_numpy(float), sigma=spread(rows, noise))
     rows = _joined(rows, frame, "flops", _COUNTED, "inner")

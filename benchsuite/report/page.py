@@ -109,7 +109,7 @@ def write_report(
             *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
             *([tables.memory_table(lines, memory)] if len(lines) else []),
         ]
-        with looks_for(chosen["model"]):
+        with looks_for(chosen["model"].unique()):
             sections = _sections(chosen, law_tables, bounds, noise, of_longer)
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
