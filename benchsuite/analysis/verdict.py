@@ -27,8 +27,6 @@ from benchsuite.records.frame import group_numbers
 
 #: Parameters that differ by less than this factor count as equal in a sentence.
 _AS_MANY = 1.1
-#: Sentences of a verdict at most.
-_SENTENCES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,11 @@ class Verdict:
         """The models that are the fastest of a family at some shape."""
         return {*self.cells[family]} - {""}
 
-    def sentences(self) -> list[str]:
+    def sentences(self, *, most: int = 60) -> list[str]:
         """A sentence per pair of families, mode and match (and device, dtype … where they vary).
 
-        Beyond a limit the last one states how many are left out.
+        Args:
+            most: Sentences at most; one more states how many are left out.
         """
         if not len(self.cells):
             return []
@@ -74,7 +73,7 @@ class Verdict:
         several = len(self.cells[["a", "b"]].drop_duplicates()) > 1
         sentences = []
         groups = self.cells.groupby(["a", "b", *named, "match"], sort=False)
-        for (a, b, *key, match), cells in itertools.islice(groups, _SENTENCES):
+        for (a, b, *key, match), cells in itertools.islice(groups, most):
             words = [axis_words(name, value) for name, value in zip(named, key, strict=True)]
             pair = [f"{_noun(str(a))} and {_noun(str(b))}"] if several else []
             at = f"at {HELD[str(match)]}{_sizes(cells)}"
