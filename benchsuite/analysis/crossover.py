@@ -81,8 +81,8 @@ def cross_lines(rows: pd.DataFrame, *, same: float = 0.0) -> pd.DataFrame:
         at_b = row_of[cell[of_model[a]]]
         both = of_model[a][at_b >= 0], at_b[at_b >= 0]
         if len(both[0]):
-            sides = [{name: every[at] for name, every in numbers.items()} for at in both]
-            found.append(_pair(line[both[0]], *sides, same).assign(a=a, b=b))
+            side_a, side_b = ({name: of[at] for name, of in numbers.items()} for at in both)
+            found.append(_pair(line[both[0]], side_a, side_b, same).assign(a=a, b=b))
     if not found:
         return pd.DataFrame(columns=[*LINE, *COLUMNS])
     table = pd.concat(found, ignore_index=True)

@@ -59,8 +59,8 @@ def ceilings(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
         `…_low` and `…_high`, a 95 % interval; NaN where one was not measured.
     """
     noise = noise or floor(frame, "latency")
-    names = (*MACHINE_KEYS, "model", "mode", "measure", "status", "value", *noise_columns(frame))
-    rows = pd.concat([measured(only(frame, names), name) for name in CEILINGS])
+    read = (*MACHINE_KEYS, "model", "mode", "measure", "status", "value", *noise_columns(frame))
+    rows = pd.concat([measured(only(frame, read), name) for name in CEILINGS])
     rows = rows.drop_duplicates([*MACHINE_KEYS, "measure"], keep="last")
     factor = np.exp(_Z * spread(rows, noise))
     rows = rows.assign(low=rows["value"] / factor, high=rows["value"] * factor)

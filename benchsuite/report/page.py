@@ -159,13 +159,11 @@ def write_report(
 def _analysed(frame: pd.DataFrame, rows: Any) -> pd.DataFrame:
     """Rows with the columns that are analysed: instead of raw samples, what follows from them."""
     samples = frame["samples"].iloc[rows]
-    chosen = frame[[*_ANALYSED]].iloc[rows]
-    return chosen.assign(
-        **{
-            analysis.WITHIN: analysis.median_errors(samples),
-            analysis.UNSTABLE: analysis.is_unstable(chosen.assign(samples=samples)),
-        }
-    )
+    chosen: pd.DataFrame = frame[[*_ANALYSED]].iloc[rows]
+    unstable = analysis.is_unstable(chosen.assign(samples=samples))
+    chosen[analysis.WITHIN] = analysis.median_errors(samples)
+    chosen[analysis.UNSTABLE] = unstable
+    return chosen
 
 
 def _in_background(function: Callable[..., Any], *positional: Any, **named: Any) -> Future[Any]:
