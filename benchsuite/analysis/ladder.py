@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.noise import Noise, critical, floor, median_errors
+from benchsuite.analysis.noise import Noise, critical, floor, within_errors
 from benchsuite.analysis.select import SHAPE
 from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError, unknown
@@ -80,7 +80,7 @@ def _rungs(timed: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     between, degrees = noise.of(good)
     good = good.assign(
         log=np.log(good["value"].to_numpy(float)),
-        variance=median_errors(good["samples"]) ** 2 + between**2,
+        variance=within_errors(good) ** 2 + between**2,
         degrees=degrees,
     )
     groups = good.groupby(keys, sort=False)

@@ -107,6 +107,13 @@ def test_what_is_written(study, written):
     assert len(pd.read_parquet(directory / "records.parquet")) == len(study)
 
 
+def test_every_shape_of_the_verdict_is_in_a_file(study, written):
+    cells = pd.read_csv(written["verdict"])
+    found = verdict(newest(study)).cells
+    assert cells["ratio"].tolist() == pytest.approx(found["ratio"].tolist())
+    assert cells["winner"].fillna("").tolist() == found["winner"].tolist()
+
+
 def test_a_report_to_publish_has_its_table_gzipped(make_record, tmp_path):
     written = write_report(to_frame([make_record()]), tmp_path, compress=True)
     assert written["csv"].name == "records.csv.gz"
