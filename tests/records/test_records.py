@@ -29,6 +29,7 @@ from benchsuite.records import (
     write_tables,
 )
 from benchsuite.records.csv_files import write_csv
+from benchsuite.records.line import WRITTEN
 from benchsuite.stats import summarise
 
 
@@ -425,5 +426,5 @@ def test_the_order_of_columns_is_that_of_a_written_row(make_record):
     """Else reading takes longer."""
     record = make_record(status="ok", value=1.0, samples=[1.0], reason="x", warning="x", run="x")
     written = list(record.to_row())
-    assert written == sorted(written, key=rows.WRITTEN.index)
-    assert {*rows.WRITTEN} == {*rows.SCHEMA}
+    assert written == sorted(written, key=WRITTEN.index)
+    assert {*WRITTEN} == {*SCHEMA}
