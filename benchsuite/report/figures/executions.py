@@ -22,11 +22,7 @@ _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_ROWS, _MOST_COLUMNS, _MOST_TICKS = 8, 2, 5
 _PANEL = 84.0
 #: Colour, marker and dashes of an execution: readable on white and on almost black (contrast of at
-<<<<<<< HEAD
-#: least 3), and different in print without colours. One that is not named takes one of the rest.
-=======
 #: least 3), and different in print without colours. Others take one of the rest.
->>>>>>> three
 _LOOKS = {
     "Python loop": ("#D55E00", "o", (0, (1, 1.2))),
     "fused loop": ("#B8860B", "v", (0, (4, 1.2, 1, 1.2))),
