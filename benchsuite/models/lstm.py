@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from benchsuite.models.kernels import recurrent
+from benchsuite.models.kernels import recurrent, triton_lstm
 from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.recurrence import (
     Cell,
@@ -39,7 +39,7 @@ from benchsuite.models.recurrence import (
     scan_runs,
 )
 
-Variant = Literal["plain", "fused", "peephole", "peephole_diag", "native"]
+Variant = Literal["plain", "fused", "peephole", "peephole_diag", "native", "triton"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
 #: Indices of the gates with a peephole, in torch's order of rows: i, f, g, o.
 _WITH_PEEPHOLE = (0, 1, 3)
@@ -177,7 +177,32 @@ class NativeLSTMCell(FusedLSTMCell):
     scan_packed = scan_runs
 
 
-_CELLS = {"fused": FusedLSTMCell, "native": NativeLSTMCell}
+class TritonLSTMCell(FusedLSTMCell):
+    """The same equations in a kernel in Triton for CUDA: one launch for all timesteps.
+
+    On the CPU, where receptive fields are derived, the fused loop runs instead.
+    """
+
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """As `Cell.scan`."""
+        lower = autocast_dtype(x_TBF.device.type)
+        if not triton_lstm.runs_on(x_TBF.device) or (x_TBF.is_cpu and lower is not None):
+            return super().scan(x_TBF, state, weights, reverse=reverse)
+        h_BH, c_BH = state
+        parameters = (weights.weight_ih, weights.weight_hh, weights.bias())
+        if lower is not None:
+            parameters = tuple(None if p is None else p.to(lower) for p in parameters)
+        y_TBH, h_BH, c_BH = triton_lstm.lstm(x_TBF, (h_BH, c_BH), *parameters, reverse=reverse)
+        return y_TBH, (h_BH, c_BH)
+
+    scan_packed = scan_runs
+
+
+_CELLS = {"fused": FusedLSTMCell, "native": NativeLSTMCell, "triton": TritonLSTMCell}
+#: Variants without `proj_size`.
+_KERNELS = ("native", "triton")
 
 
 def _emit(o_BH: Tensor, c_BH: Tensor, projection: nn.Linear | None) -> State:
@@ -210,7 +235,8 @@ class LSTM(Recurrence):
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.LSTM`.
         variant: "plain", "fused", "native" (a kernel in C, on CPU; half precision is computed in
-            float32; without `proj_size`, and with gradients of the first order), "peephole" (full
+            float32), "triton" (a kernel for CUDA, not measured on a device yet; on CPU the fused
+            loop), both without `proj_size` and with gradients of the first order, "peephole" (full
             matrices) or "peephole_diag".
     """
 
@@ -231,9 +257,9 @@ class LSTM(Recurrence):
     ) -> None:
         if variant not in VARIANTS:
             raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
-        if variant == "native" and proj_size:
+        if variant in _KERNELS and proj_size:
             raise ValueError(
-                f"proj_size = {proj_size} is not supported by variant='native'; take 'fused'"
+                f"proj_size = {proj_size} is not supported by variant={variant!r}; take 'fused'"
             )
         super().__init__(
             "LSTM",
@@ -284,7 +310,9 @@ class LSTM(Recurrence):
         return output, (h_n, c_n)
 
     def kernel_problem(self, device: str) -> str:
-        """Why the native kernel cannot run on a device; empty if it can, or is not used."""
+        """Why the variant's kernel cannot run on a device; empty if it can, or there is none."""
+        if self.variant == "triton":
+            return triton_lstm.problem_on(device)
         return problem_on(device, recurrent.SOURCE) if self.variant == "native" else ""
 
     def extra_repr(self) -> str:
@@ -306,6 +334,11 @@ def lstm_fused(input_size: int, hidden_size: int, num_layers: int, bidirectional
 def lstm_native(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
     """The kernel in C: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "native")
+
+
+def lstm_triton(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
+    """The kernel in Triton: (batch, time, F) → (batch, time, D·H)."""
+    return _batch_first(input_size, hidden_size, num_layers, bidirectional, "triton")
 
 
 def lstm_peephole(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
