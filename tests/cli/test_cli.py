@@ -35,7 +35,17 @@ def test_list_has_every_built_in_model_with_its_family(cli):
     models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
     assert list(models) == [
         *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused"),
-        *("lstm_native", "lstm", "gru_cell", "gru_native", "gru", "tcn", "tcn_fixed", "conv"),
+        *(
+            "lstm_native",
+            "lstm_triton",
+            "lstm",
+            "gru_cell",
+            "gru_native",
+            "gru",
+            "tcn",
+            "tcn_fixed",
+            "conv",
+        ),
         *("tcn_separable", "wavenet", "longconv"),
         *("lru_loop", "lru_scan", "lru_fft", "lru_native", "s4d_scan", "s4d_fft", "s4d_native"),
         *("mingru_loop", "mingru_scan", "mingru_native"),
@@ -50,9 +60,9 @@ def test_list_has_every_built_in_model_with_its_family(cli):
 def test_models_are_listed_with_mathematics_and_execution(cli):
     rows = {row["name"]: row for row in json.loads(cli("list", "models", "--json")[1])}
     same = {name for name, row in rows.items() if row["mathematics"] == "lstm"}
-    assert same == {"lstm_cell", "lstm_fused", "lstm_native", "lstm"}
+    assert same == {"lstm_cell", "lstm_fused", "lstm_native", "lstm_triton", "lstm"}
     executions = {rows[name]["execution"] for name in same}
-    assert executions == {"Python loop", "fused loop", "native", "library"}
+    assert executions == {"Python loop", "fused loop", "native", "Triton", "library"}
     lru = {name: row["execution"] for name, row in rows.items() if row["mathematics"] == "lru"}
     executions = ("Python loop", "scan", "FFT", "native")
     names = ("lru_loop", "lru_scan", "lru_fft", "lru_native")

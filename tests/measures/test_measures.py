@@ -34,7 +34,7 @@ from benchsuite.runtime.build import Sizes
 from benchsuite.runtime.match import matched, solve
 from benchsuite.runtime.workload import Workload, prepare
 
-NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
+NAMES = [spec.name for spec in MODELS if spec.family != "outside" and spec.execution != "Triton"]
 SHORT = Budget(min_run_time=0.01, max_run_time=0.05)
 
 

@@ -29,7 +29,14 @@ from benchsuite.models.lstm import LSTM, VARIANTS
 
 F, H = 4, 5
 KINDS = [*VARIANTS, "gru", "gru_native"]
-EQUAL = ["plain", "fused", "native", "gru", "gru_native"]  # torch's parameters and no others
+EQUAL = [
+    "plain",
+    "fused",
+    "native",
+    "triton",
+    "gru",
+    "gru_native",
+]  # torch's parameters and no others
 OPTIONS = [
     {},
     {"bias": False},
@@ -38,7 +45,7 @@ OPTIONS = [
     {"num_layers": 2, "dropout": 0.5, "bidirectional": True, "batch_first": True},
 ]
 LSTM_OPTIONS = [{"proj_size": 2, "num_layers": 2, "bidirectional": True}]
-PROJECTED = [variant for variant in VARIANTS if variant != "native"]
+PROJECTED = [variant for variant in VARIANTS if variant not in {"native", "triton"}]
 CASES = [*itertools.product(KINDS, OPTIONS), *itertools.product(PROJECTED, LSTM_OPTIONS)]
 LENGTHS = {"sorted": [6, 4, 4, 1], "unsorted": [1, 4, 6, 4], "equal": [3, 3], "one": [5]}
 

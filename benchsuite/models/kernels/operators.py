@@ -60,9 +60,7 @@ def define(
         if first.is_cpu if on_cpu else first.is_cuda:
             return operator(first, *rest) if _watched(first, *rest) else kernel(first, *rest)
         if not first.is_meta:
-            raise ValueError(
-                f"the kernel {name} runs on {device}; the input is on {first.device}"
-            )
+            raise ValueError(f"the kernel {name} runs on {device}; the input is on {first.device}")
         return operator(first, *rest)
 
     return checked

@@ -103,6 +103,7 @@ def _float(tensor: Tensor | None) -> Tensor | None:
 
 
 def differentiated(arguments: tuple[Any, ...]) -> bool:
+    """Whether a gradient is going to be needed of one of the arguments."""
     return torch.is_grad_enabled() and any(
         isinstance(given, Tensor) and given.requires_grad for given in arguments
     )

@@ -3,19 +3,19 @@
 Equations and order of gates are those of `torch.nn.LSTM`. A program computes some rows of the batch
 from the first timestep to the last, so no program waits for another one. There are two pairs:
 
-- `forward_resident` and `backward_resident` have all units in one tile. W_hh is loaded once and
-  stays on the chip, as do h and c.
-- `forward_tiled` and `backward_tiled` have tiles of units, and of the inputs that a sum runs over,
-  for any H. W_hh is read at each timestep, from the L2 cache; h and c pass from one timestep to the
-  next through memory that only the threads of one program share.
+- `lstm_forward_resident` and `lstm_backward_resident` have all units in one tile. W_hh is loaded
+  once and stays on the chip, as do h and c.
+- `lstm_forward_tiled` and `lstm_backward_tiled` have tiles of units, and of the inputs that a sum
+  runs over, for any H. W_hh is read at each timestep, from the L2 cache; h and c pass from one
+  timestep to the next through memory that only the threads of one program share.
 
 Sums, h and c are of `STATE`, float32 or float64; h and the gradients of gates are rounded to the
 dtype of the weights before a product. A program with one row multiplies and adds elementwise,
 which leaves no part of a tile unused; one with 16 rows or more calls `tl.dot`.
 
 All tensors are contiguous. A pointer to a tensor over time is to the timestep that is computed
-first, and a stride `…_step`, negative in one direction, leads to the next. `hidden` and `cells` have
-one slot more than timesteps, for the state before the first one. Two threads may hold the same
+first, and a stride `…_step`, negative in one direction, leads to the next. `hidden` and `cells`
+have one slot more than timesteps, for the state before the first one. Two threads may hold the same
 element, so there is a barrier before a tensor is overwritten that was read, and before one is read
 that other threads have written.
 
@@ -132,7 +132,7 @@ def _step_back(i, f, g, o, c, c_before, dh, dc):
 
 
 @triton.jit(do_not_specialize=_COUNTS)
-def forward_resident(
+def lstm_forward_resident(
     w,  # (4, H, H), of the dtype of x
     gates,  # (T, B, 4, H): the projected input, overwritten by the activated gates if KEEP
     h_0,  # (B, H)
@@ -174,9 +174,7 @@ def forward_resident(
     for t in range(steps):
         # The next timestep's projected input is requested before this timestep's work.
         further = inside & (0 * n + t + 1 < steps)[None, :]
-        next_i, next_f, next_g, next_o = _gates(
-            gates + gates_step, gates_at, units, further, STATE
-        )
+        next_i, next_f, next_g, next_o = _gates(gates + gates_step, gates_at, units, further, STATE)
         i, f, g, o, c, h = _step(
             x_i + _summed(_add_product(zeros, h, w_i, ROWS, PRECISION), ROWS),
             x_f + _summed(_add_product(zeros, h, w_f, ROWS, PRECISION), ROWS),
@@ -198,7 +196,7 @@ def forward_resident(
 
 
 @triton.jit(do_not_specialize=_COUNTS)
-def forward_tiled(
+def lstm_forward_tiled(
     w,
     gates,
     h_0,
@@ -219,7 +217,7 @@ def forward_tiled(
     INS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """As `forward_resident`, with tiles of OUTS units and of INS inputs, for any H."""
+    """As `lstm_forward_resident`, with tiles of OUTS units and of INS inputs, for any H."""
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     within = (rows < batch)[:, None]
     row_at = rows[:, None] * units
@@ -284,7 +282,7 @@ def forward_tiled(
 
 
 @triton.jit(do_not_specialize=_COUNTS)
-def backward_resident(
+def lstm_backward_resident(
     w,  # (H, 4, H): the transpose of W_hh
     gates,  # (T, B, 4, H), activated
     cells,  # (1 + T, B, H)
@@ -350,7 +348,7 @@ def backward_resident(
 
 
 @triton.jit(do_not_specialize=_COUNTS)
-def backward_tiled(
+def lstm_backward_tiled(
     w,
     gates,
     cells,
@@ -371,7 +369,7 @@ def backward_tiled(
     INS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """As `backward_resident`, with tiles of OUTS units and of INS inputs, for any H."""
+    """As `lstm_backward_resident`, with tiles of OUTS units and of INS inputs, for any H."""
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     within = (rows < batch)[:, None]
     row_at = rows[:, None] * units

@@ -6,10 +6,12 @@ one launch. Float32, float64, float16 and bfloat16; h and c are computed in floa
 Gradients of the first order. A launch goes to the current stream of the input's device and
 allocates nothing outside torch's allocator, so a CUDA graph can capture it once it is compiled.
 
-**Not measured on a device yet.** Expected to be fast, by the instructions, registers and shared
-memory of the compiled code: H ≤ 64 in float32 and H ≤ 128 in half precision, where W_hh stays on the
-chip. Beyond that each program reads W_hh from the L2 cache at every timestep, as one program cannot
-wait for another: the result is correct for any H, and expected to be slower than cuDNN's.
+**Not run or measured on a device yet.** Expected to be fast, by the registers and shared memory of
+the compiled code: H ≤ 64 in float32, up to two rows per multiprocessor, and H ≤ 128 in half
+precision, where W_hh stays on the chip. Beyond that each program reads W_hh from the L2 cache at
+every timestep, as one program cannot wait for another: the result is correct for any H, and
+expected to be slower than cuDNN's. cuDNN computes products of float32 in TF32 unless
+`torch.backends.cudnn.allow_tf32` is False; these kernels never do.
 
 With TRITON_INTERPRET=1 in the environment, set before triton is imported, the kernels run in
 Triton's interpreter on CPU tensors: slow, and how they are tested without a device. There
@@ -149,7 +151,7 @@ def _outputs(hidden_SBH: Tensor, reverse: bool) -> Tensor:
     return hidden_SBH[:-1] if reverse else hidden_SBH[1:]
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """How a kernel is compiled and launched.
 
     Attributes:
@@ -165,7 +167,7 @@ class _Plan(NamedTuple):
     warps: int
 
 
-class _Limits(NamedTuple):
+class Limits(NamedTuple):
     """The number of multiprocessors of a device, and bytes of shared memory of a program."""
 
     processors: int
@@ -173,15 +175,15 @@ class _Limits(NamedTuple):
 
 
 @functools.cache
-def _limits(device: torch.device) -> _Limits:
+def _limits(device: torch.device) -> Limits:
     if device.type == "cpu":  # so that small tests reach each kernel
-        return _Limits(1, 1 << 20)
+        return Limits(1, 1 << 20)
     facts = torch.get_device_module(device).get_device_properties(device)
-    return _Limits(facts.multi_processor_count, facts.shared_memory_per_block_optin)
+    return Limits(facts.multi_processor_count, facts.shared_memory_per_block_optin)
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(batch: int, units: int, itemsize: int, limits: _Limits) -> _Plan:
+def plan(batch: int, units: int, itemsize: int, limits: Limits) -> Plan:
     """Choose the kernel and its tiles; not measured yet.
 
     In half precision products run on matrix units, whose tiles have 16 rows. In float32 and float64
@@ -199,13 +201,13 @@ def plan(batch: int, units: int, itemsize: int, limits: _Limits) -> _Plan:
     bytes_hh = 4 * size * size * itemsize
     if itemsize == 2:
         if size <= 128 and bytes_hh + (16 << 10) <= limits.shared:
-            return _Plan("resident", 16, {"UNITS": size}, 8 if size > 32 else 4)
-        return _Plan("tiled", 16, {"OUTS": 64, "INS": 64}, 8)
+            return Plan("resident", 16, {"UNITS": size}, 8 if size > 32 else 4)
+        return Plan("tiled", 16, {"OUTS": 64, "INS": 64}, 8)
     if itemsize == 4 and batch > 2 * limits.processors:
-        return _Plan("tiled", 16, {"OUTS": 64, "INS": 32}, 8)
+        return Plan("tiled", 16, {"OUTS": 64, "INS": 32}, 8)
     if bytes_hh <= 64 << 10:
-        return _Plan("resident", 1, {"UNITS": size}, 8 if size > 32 else 4)
-    return _Plan("tiled", 1, {"OUTS": 32, "INS": 512 // itemsize}, 8)
+        return Plan("resident", 1, {"UNITS": size}, 8 if size > 32 else 4)
+    return Plan("tiled", 1, {"OUTS": 32, "INS": 512 // itemsize}, 8)
 
 
 @functools.cache
@@ -222,7 +224,7 @@ def _launch(
     if not batch:
         return
     kind, rows, tiles, warps = plan(batch, units, like.itemsize, _limits(like.device))
-    kernel = getattr(_source(), f"{name}_{kind}")
+    kernel = getattr(_source(), f"lstm_{name}_{kind}")
     # Triton launches on the current device, whichever one the tensors are on.
     with _current(like.device):
         kernel[(-(-batch // rows),)](
@@ -314,8 +316,8 @@ def _own(gradient: Tensor | None, like: Tensor) -> Tensor:
 #: Each function serves the meta device too: there it makes its results and launches no kernel.
 _OPERATORS = {
     "lstm_triton": define(
-        "lstm_triton(Tensor x, Tensor h, Tensor c, Tensor weight_ih, Tensor weight_hh, Tensor? bias,"
-        " bool reverse, bool keep) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+        "lstm_triton(Tensor x, Tensor h, Tensor c, Tensor weight_ih, Tensor weight_hh,"
+        " Tensor? bias, bool reverse, bool keep) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
         _lstm,
         _lstm,
         device=_DEVICE,
