@@ -27,9 +27,9 @@ on_device = [] if triton_lstm.INTERPRETED else [pytest.mark.gpu]
 CASES = [
     (torch.float64, 3, 2, 3, 5, {"bidirectional": True, "num_layers": 2}),
     (torch.float64, 1, 1, 1, 1, {"bias": False}),
-    (torch.float64, 2, 1, 2, 70, {"batch_first": True}),
+    (torch.float64, 2, 1, 2, 66, {"batch_first": True}),
     (torch.float32, 4, 2, 3, 7, {"batch_first": True}),
-    (torch.float32, 2, 17, 2, 70, {"bidirectional": True}),
+    (torch.float32, 2, 17, 2, 66, {}),
     (torch.float16, 3, 3, 2, 9, {"bidirectional": True}),
 ]
 ON_CUDA = [
@@ -59,13 +59,13 @@ if not triton_lstm.INTERPRETED:
 
     def test_in_the_interpreter():
         pytest.importorskip("triton", reason="needs triton; pip install 'benchsuite[triton]'")
-        words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+        words = ["-m", "pytest", "-q", "-m", "not gpu", "-p", "no:cacheprovider", __file__]
         environment = {**os.environ, "TRITON_INTERPRET": "1"}
         done = subprocess.run(
             [sys.executable, *words], env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{len(CASES)} skipped" not in done.stdout
+        assert "skipped" not in done.stdout
 
     def test_on_the_cpu_the_fused_loop_runs():
         ours = LSTM(2, 3, variant="triton")
@@ -75,9 +75,9 @@ if not triton_lstm.INTERPRETED:
         assert ours.kernel_problem("cpu") == (
             "is a kernel for cuda and cannot run on cpu; choose -a device=cuda"
         )
+        given = torch.zeros(4, 1, 2), (torch.zeros(1, 3),) * 2, torch.zeros(12, 2)
         with pytest.raises(ValueError, match="lstm_triton runs on cuda; the input is on cpu"):
-            x, state = torch.zeros(4, 1, 2), torch.zeros(1, 3)
-            triton_lstm.lstm(x, (state, state), torch.zeros(12, 2), torch.zeros(12, 3), None)
+            triton_lstm.lstm(*given, torch.zeros(12, 3), None)
 
     def test_without_triton_the_reason_says_what_to_install(monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
