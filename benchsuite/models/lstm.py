@@ -191,10 +191,11 @@ class TritonLSTMCell(FusedLSTMCell):
         if not triton_lstm.runs_on(x_TBF.device) or (x_TBF.is_cpu and lower is not None):
             return super().scan(x_TBF, state, weights, reverse=reverse)
         h_BH, c_BH = state
-        parameters = (weights.weight_ih, weights.weight_hh, weights.bias())
+        w_ih, w_hh, bias = weights.weight_ih, weights.weight_hh, weights.bias()
         if lower is not None:
-            parameters = tuple(None if p is None else p.to(lower) for p in parameters)
-        y_TBH, h_BH, c_BH = triton_lstm.lstm(x_TBF, (h_BH, c_BH), *parameters, reverse=reverse)
+            w_ih, w_hh = w_ih.to(lower), w_hh.to(lower)
+            bias = None if bias is None else bias.to(lower)
+        y_TBH, h_BH, c_BH = triton_lstm.lstm(x_TBF, (h_BH, c_BH), w_ih, w_hh, bias, reverse=reverse)
         return y_TBH, (h_BH, c_BH)
 
     scan_packed = scan_runs

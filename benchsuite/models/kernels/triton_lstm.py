@@ -29,7 +29,7 @@ import importlib.util
 import os
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ from benchsuite.models.kernels.recurrent import check, differentiated, product
 
 #: Whether kernels run in Triton's interpreter, on the CPU; triton reads it when it is imported.
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in {"1", "on", "true", "y", "yes"}
-_DEVICE = "cpu" if INTERPRETED else "cuda"
+_DEVICE: Literal["cpu", "cuda"] = "cpu" if INTERPRETED else "cuda"
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 #: `input_precision` of `tl.dot`: IEEE float32 and not TF32, whose products have 11 bits.
 _PRECISION = "ieee"
@@ -273,9 +273,9 @@ def _lstm(
         first, sign = (-1, -1) if reverse else (0, 1)
         strides = (sign * rows * 4 * units, sign * rows * units)
         tensors = (gates[first], h_BH.contiguous(), c_BH.contiguous(), hidden[first])
-        tensors += (cells[first], h_n, c_n)
+        states = (cells[first], h_n, c_n)
         counts = (steps, rows, units)
-        arguments = (weight_hh.contiguous(), *tensors, *counts, *strides)
+        arguments = (weight_hh.contiguous(), *tensors, *states, *counts, *strides)
         _launch("forward", gates, units, arguments, KEEP=keep)
     kept = (gates, cells) if keep else (gates.new_empty(0), gates.new_empty(0))
     return hidden, h_n, c_n, *kept
@@ -332,14 +332,14 @@ _OPERATORS = {
 }
 
 
-@register_flop_formula(torch.ops.benchsuite.lstm_triton)  # type: ignore[no-untyped-call]
+@register_flop_formula(torch.ops.benchsuite.lstm_triton)
 def _forward_flops(x: Any, h: Any, *_: Any, **__: Any) -> int:
     """Of the projected input and the recurrence."""
     (steps, rows, features), units = x, h[-1]
     return int(2 * steps * rows * 4 * units * (features + units))
 
 
-@register_flop_formula(torch.ops.benchsuite.lstm_triton_backward)  # type: ignore[no-untyped-call]
+@register_flop_formula(torch.ops.benchsuite.lstm_triton_backward)
 def _backward_flops(weight_hh: Any, gates: Any, *others: Any, **__: Any) -> int:
     """Of the recurrence; products outside of the kernel are counted as such."""
     (steps, rows, _), initial = gates, others[-1]
