@@ -36,9 +36,9 @@ from benchsuite.runtime.match import matched, solve
 from benchsuite.runtime.workload import Workload, prepare
 from benchsuite.sweep import processes
 
-NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
+NAMES = [spec.name for spec in MODELS if spec.family != "outside" and spec.execution != "Triton"]
 #: Executions whose every timestep adds operations, so that counting takes long.
-LOOPS = {"Python loop", "fused loop", "library"}
+LOOPS = {"Python loop", "stacked loop", "fused loop", "library"}
 SHORT = Budget(min_run_time=0.01, max_run_time=0.05)
 
 
