@@ -13,6 +13,7 @@ from benchsuite.catalog.measures import MEASURES
 from benchsuite.cli import field, main, train
 from benchsuite.grid.case import Case
 from benchsuite.records import Record
+from benchsuite.sweep import trace_study
 
 #: Modules whose tests run compiled kernels, besides all tests with "native" in their name.
 _COMPILED = {"test_linear", "test_kernels"}
@@ -64,9 +65,9 @@ def in_child(_server):
 
 @pytest.fixture
 def shared_server(_server, monkeypatch):
-    """Commands that run models in child processes share the server that forks them."""
-    for command in (field, train):
-        monkeypatch.setattr(command, "Children", _server)
+    """What runs models in child processes shares the server that forks them."""
+    for module in (field, train, trace_study):
+        monkeypatch.setattr(module, "Children", _server)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ class SharedServer:
     """Stands for `Children`: its calls go to a server that goes on after the command."""
 
     def __init__(self) -> None:
-        self._children = Children(*train._MODULES, *field._MODULES, FIRST_STEP)
+        modules = (*train._MODULES, *field._MODULES, "benchsuite.profiling.trace_case", FIRST_STEP)
+        self._children = Children(*modules)
 
     def __call__(self, *_modules: str) -> SharedServer:
         return self

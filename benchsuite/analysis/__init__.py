@@ -28,6 +28,7 @@ from benchsuite.analysis.noise import (
     floor,
     median_error,
     median_errors,
+    noise_columns,
     spread,
     spread_and_degrees,
 )
@@ -45,6 +46,7 @@ from benchsuite.analysis.select import (
     LINE,
     SHAPE,
     UNBOUNDED,
+    UNSTABLE,
     axes_to_name,
     axis_words,
     is_unbounded,
@@ -52,11 +54,14 @@ from benchsuite.analysis.select import (
     match_words,
     measured,
     newest,
+    newest_rows,
     problems,
     sequences,
     unbounded_models,
+    where,
+    without_repeats,
 )
-from benchsuite.analysis.speedup import REFERENCE, speedups
+from benchsuite.analysis.speedup import REFERENCE, reference_of, speedups
 from benchsuite.analysis.surface import Surface, fit_surface
 from benchsuite.analysis.verdict import Verdict, unrolled, unrolled_sentences, verdict
 
@@ -68,6 +73,7 @@ __all__ = [
     "REFERENCE",
     "SHAPE",
     "UNBOUNDED",
+    "UNSTABLE",
     "WITHIN",
     "Advice",
     "Answer",
@@ -109,9 +115,12 @@ __all__ = [
     "memory_lines",
     "model_words",
     "newest",
+    "newest_rows",
+    "noise_columns",
     "parameters_of",
     "pareto",
     "problems",
+    "reference_of",
     "roofline",
     "roofline_words",
     "sequences",
@@ -123,4 +132,6 @@ __all__ = [
     "unrolled_sentences",
     "validation",
     "verdict",
+    "where",
+    "without_repeats",
 ]

@@ -16,9 +16,10 @@ from benchsuite.analysis.noise import (
     Noise,
     critical,
     floor,
+    noise_columns,
     spread_and_degrees,
 )
-from benchsuite.analysis.select import LINE, by_line, measured
+from benchsuite.analysis.select import LINE, beside, by_line, measured, only, without_repeats
 from benchsuite.catalog.measures import MEASURES
 from benchsuite.records.frame import group_numbers
 
@@ -52,7 +53,8 @@ def crossovers(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None)
         NaN unless it crosses; `a_below`, `b_below`: the lengths, joined by ", ", at which that
         model is significantly below; `n`: lengths that both have.
     """
-    rows = measured(frame, measure)
+    names = (*LINE, "model", "seq_len", "measure", "status", "value", *noise_columns(frame))
+    rows = measured(only(frame, names), measure)
     sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
     return cross_lines(
         rows.assign(sigma=sigma, degrees=degrees), same=MEASURES.get(measure).log_tolerance
@@ -64,57 +66,51 @@ def cross_lines(rows: pd.DataFrame, *, same: float = 0.0) -> pd.DataFrame:
 
     Log ratios up to `same` count as zero.
     """
-    rows = rows.assign(log=np.log(rows["value"].to_numpy(float)))
-    rows = rows.drop_duplicates([*LINE, "model", "seq_len"], keep="last")
+    rows = without_repeats(rows, [*LINE, "model", "seq_len"])
+    models = rows["model"].unique()
+    rows = rows.sort_values("seq_len", kind="stable").assign(log=np.log(rows["value"]))
     # One number for each line and length is compared sooner than the axes are.
-    cells = pd.DataFrame(
-        {
-            "cell": group_numbers(rows, [*LINE, "seq_len"]),
-            "row": np.arange(len(rows)),
-            "seq_len": rows["seq_len"].to_numpy(float),
-            **{name: rows[name].to_numpy(float) for name in ("log", "sigma", "degrees")},
-        }
-    )
-    code, models = pd.factorize(rows["model"])
-    by_model = {name: cells[code == place] for place, name in enumerate(models)}
-    axes = rows[list(LINE)]
-    found = [pd.DataFrame(columns=[*LINE, *COLUMNS])]
-    for a, b in itertools.combinations(by_model, 2):
-        both = by_model[a].merge(
-            by_model[b].drop(columns="seq_len"), on="cell", suffixes=("_a", "_b")
-        )
-        if len(both):
-            both = both.sort_values("seq_len", kind="stable")
-            both = pd.concat(
-                [both.reset_index(drop=True), axes.iloc[both["row_a"]].reset_index(drop=True)],
-                axis=1,
-            )
-            found.append(_pair(both, same).assign(a=a, b=b))
-    return pd.concat(found[1:] or found, ignore_index=True)[[*LINE, *COLUMNS]]
+    cell, line = group_numbers(rows, [*LINE, "seq_len"]), group_numbers(rows, LINE)
+    numbers = {name: rows[name].to_numpy(float) for name in ("seq_len", "log", "sigma", "degrees")}
+    of_model = {name: np.flatnonzero(rows["model"] == name) for name in models}
+    found = []
+    row_of = np.empty(int(cell.max(initial=-1)) + 1, int)
+    for a, b in itertools.combinations(models, 2):
+        row_of[:] = -1
+        row_of[cell[of_model[b]]] = of_model[b]
+        at_b = row_of[cell[of_model[a]]]
+        both = of_model[a][at_b >= 0], at_b[at_b >= 0]
+        if len(both[0]):
+            side_a, side_b = ({name: of[at] for name, of in numbers.items()} for at in both)
+            found.append(_pair(line[both[0]], side_a, side_b, same).assign(a=a, b=b))
+    if not found:
+        return pd.DataFrame(columns=[*LINE, *COLUMNS])
+    table = pd.concat(found, ignore_index=True)
+    first = np.unique(line, return_index=True)[1]
+    return beside(rows[list(LINE)].iloc[first[table["line"]]], table[[*COLUMNS]])
 
 
-def _pair(both: pd.DataFrame, same: float) -> pd.DataFrame:
-    """The table of two models, without their names; log ratios up to `same` count as zero.
+def _pair(
+    line: Indices, a: Mapping[str, Floats], b: Mapping[str, Floats], same: float
+) -> pd.DataFrame:
+    """The table of two models, without their names, with the number of each line.
 
     Args:
-        both: A row per line and length, by length: `LINE`, `seq_len`, and `log`, `sigma` and
-            `degrees` of each model.
-        same: Least log ratio that counts.
+        line: Number of the line of each row, (rows,); the rows are in the order of their lengths.
+        a: `seq_len`, `log`, `sigma` and `degrees` of one model, each (rows,).
+        b: Those of the other one.
+        same: Log ratios up to this one count as zero.
     """
-    T = both["seq_len"].to_numpy(float)
-    ratio = (both["log_a"] - both["log_b"]).to_numpy(float)
+    T, ratio = a["seq_len"], a["log"] - b["log"]
     ratio = np.where(np.abs(ratio) <= same, 0.0, ratio)
-    parts = [
-        (both[f"sigma_{end}"].to_numpy(float), both[f"degrees_{end}"].to_numpy(float))
-        for end in "ab"
-    ]
+    parts = [(side["sigma"], side["degrees"]) for side in (a, b)]
     sigma = np.hypot(parts[0][0], parts[1][0])
     two_sided, one_sided = (sigma * critical(*parts, tail=tail) for tail in (0.025, 0.05))
 
     def fit(lines: np.ndarray) -> pd.DataFrame:
         return _cross(T[lines], ratio[lines], two_sided[lines], one_sided[lines])
 
-    return by_line(both, LINE, fit, COLUMNS[2:], least=1)
+    return by_line(pd.DataFrame({"line": line}), ["line"], fit, COLUMNS[2:], least=1)
 
 
 def _cross(T: Floats, ratio: Floats, two_sided: Floats, one_sided: Floats) -> pd.DataFrame:

@@ -145,7 +145,7 @@ def execution_words(
 def _winners(won: pd.DataFrame) -> str:
     """The execution that is fastest most often, and how many times as fast as the baselines."""
     counts = won.loc[won["separable"], "model"].value_counts()
-    parts = []
+    parts: list[str] = []
     for model, count in counts.items():
         own = won[won["separable"] & (won["model"] == model)]
         by = " and ".join(
@@ -180,7 +180,7 @@ def _crossing_words(crossed: pd.DataFrame) -> list[str]:
     for row in rows.head(_FEW).to_dict("records"):
         where = [f"{_SIZES[n]}={row[n]}" if n in _SIZES else axis_words(n, row[n]) for n in named]
         parts.append(f"{', '.join(where)}: {crossover_sentence(row)}")
-    more = f"; {len(rows) - _FEW} more are in the table" if len(rows) > _FEW else ""
+    more = f"; {len(rows) - _FEW} more in the table" if len(rows) > _FEW else ""
     return [
         f"Executions of one mathematics cross in {len(rows)} of {len(crossed)} comparisons over T:"
         f" {'; '.join(parts)}{more}."

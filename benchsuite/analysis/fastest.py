@@ -14,10 +14,12 @@ from benchsuite.analysis.noise import (
     Noise,
     critical,
     floor,
+    noise_columns,
     spread_and_degrees,
 )
-from benchsuite.analysis.select import SHAPE, measured
+from benchsuite.analysis.select import SHAPE, measured, only, where, without_repeats
 from benchsuite.catalog.families import compared
+from benchsuite.records.frame import group_numbers
 
 
 def fastest(
@@ -41,8 +43,10 @@ def fastest(
         `ties`: models within noise of it, nearest first, joined by ", "; `models`: how many have
         a value; `without`: models without one and their status, such as "tcn oom, gru timeout".
     """
-    tried = frame[frame["measure"] == measure].drop_duplicates([*SHAPE, "model"], keep="last")
-    tried = tried.assign(shape=tried.groupby(SHAPE, sort=False).ngroup())
+    names = (*SHAPE, "model", "measure", "status", "value", *noise_columns(frame))
+    tried = where(only(frame, names), frame["measure"] == measure)
+    tried = without_repeats(tried, [*SHAPE, "model"])
+    tried = tried.assign(shape=group_numbers(tried, SHAPE))
     rows = measured(tried, measure)
     noise = noise or floor(frame, measure)
     sigma, degrees = spread_and_degrees(rows, noise)
@@ -105,7 +109,8 @@ def family_crossovers(
         "convolution", in the order of the catalog.
     """
     noise = noise or floor(frame, measure)
-    rows = measured(frame, measure)
+    names = (*SHAPE, "model", "measure", "status", "value", *noise_columns(frame))
+    rows = measured(only(frame, names), measure)
     family = families_of(frame) if family is None else family
     nouns = {spec.name: spec.noun for spec in compared()}
     noun = {model: nouns.get(family[model]) for model in rows["model"].unique()}
@@ -114,4 +119,5 @@ def family_crossovers(
     rows = rows.dropna(subset="model")
     rows = rows.sort_values("value", kind="stable").drop_duplicates([*SHAPE, "model"])
     order = {noun: place for place, noun in enumerate(nouns.values())}
-    return cross_lines(rows.sort_values("model", key=lambda names: names.map(order)))
+    in_order = rows.sort_values("model", key=lambda names: names.map(order), kind="stable")
+    return cross_lines(in_order)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.noise import Noise, critical, floor, median_errors
+from benchsuite.analysis.noise import Noise, critical, floor, within_errors
 from benchsuite.analysis.select import SHAPE
 from benchsuite.catalog.models import MODELS
 from benchsuite.errors import UsageError, unknown
@@ -80,7 +80,7 @@ def _rungs(timed: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     between, degrees = noise.of(good)
     good = good.assign(
         log=np.log(good["value"].to_numpy(float)),
-        variance=median_errors(good["samples"]) ** 2 + between**2,
+        variance=within_errors(good) ** 2 + between**2,
         degrees=degrees,
     )
     groups = good.groupby(keys, sort=False)
@@ -136,7 +136,7 @@ def _compared(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
         for end in ("", "_base")
     ]
     half = critical(*sides) * np.hypot(both["sigma"], both["sigma_base"])
-    half = half.mask(itself, 0.0)
+    half = np.where(itself, 0.0, half)
     found = both.assign(
         baseline=both["baseline"].fillna(""),
         ratio=np.exp(ratio),
@@ -150,7 +150,7 @@ def _compared(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
     saved = (found["eager_latency"] - found["latency"]).to_numpy(float)
     preparation = found["preparation"].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        calls = np.where(saved > 0, np.ceil(preparation / saved), math.inf)
+        calls = np.where(saved > 0, np.ceil(np.round(preparation / saved, 6)), math.inf)
     found["break_even"] = np.where(np.isnan(saved) | np.isnan(preparation), math.nan, calls)
     columns = [
         *("mathematics", "execution", "model", "engine", "rung", *STEP, "status", "reason"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,8 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchsuite.analysis.noise import Floats, Noise, critical, floor, spread_and_degrees
-from benchsuite.analysis.select import LINE, by_line, measured
+from benchsuite.analysis.noise import (
+    Floats,
+    Noise,
+    critical,
+    floor,
+    noise_columns,
+    spread_and_degrees,
+)
+from benchsuite.analysis.select import LINE, by_line, measured, only, without_repeats
 
 #: Local exponent d log t / d log T below which most of a time does not grow with T.
 FLAT = 0.5
@@ -41,33 +50,27 @@ def _fit(T: Floats, t: Floats, sigma: Floats, degrees: Floats) -> dict[str, Any]
         sigma: Standard deviation of each log value (see `noise.spread_and_degrees`).
         degrees: Degrees of freedom of each line's noise, (lines,).
     """
-    # Draws are a separate axis, (lines, draws, …); draw 0 is the values themselves.
-    random = np.random.default_rng(0)
-    draws = random.standard_normal((_DRAWS, T.shape[1]))
+    # Draws are the last axis, (lines, …, draws); draw 0 is the values themselves.
+    draws, level = _random(T.shape[1])
     distinct, kind = np.unique(degrees, return_inverse=True)
-    level = random.uniform(size=_DRAWS)
-    known = np.isinf(distinct)[:, None]
-    finite = np.where(known, 1.0, distinct[:, None])
-    scale = np.where(known, 1.0, np.sqrt(finite / stats.chi2.ppf(level, finite)))[kind]
-    noise = np.zeros((len(T), _DRAWS + 1, T.shape[1]))
-    noise[:, 1:] = np.clip(draws * scale[:, :, None] * sigma[:, None, :], -_FAR, _FAR)
+    scale = np.stack([_scale(freedom, level) for freedom in distinct.tolist()])[kind]
+    noise = np.zeros((*T.shape, _DRAWS + 1))
+    noise[:, :, 1:] = np.clip(draws * scale[:, None, :] * sigma[:, :, None], -_FAR, _FAR)
     x, y = np.log(T), np.log(t)
     dx = x - x.mean(1, keepdims=True)
     weight = dx / (dx**2).sum(1, keepdims=True)
     exponent = (weight * y).sum(1)
     error = np.sqrt(((weight * sigma) ** 2).sum(1))
     half = error * critical((error, degrees))
-    curves = np.zeros((*noise.shape[:2], 3))
-    inverse = np.exp(-noise) / t[:, None, :]
-    affine = curves[:, :, :2] = _polynomials(T, inverse, 1)
-    if T.shape[1] > 3:
-        bent = _polynomials(T, inverse, 2)
-        sure = _interval(bent[:, :, 2])[1] > 0  # a bend that noise alone does not make
-        curves[sure] = bent[sure]
+    affine, *more = _polynomials(T, np.exp(-noise) / t[:, :, None], 2 if T.shape[1] > 3 else 1)
+    curves = np.concatenate([affine, np.zeros((1, *affine.shape[1:]))])
+    for bent in more:
+        sure = _interval(bent[2])[1] > 0  # a bend that noise alone does not make
+        curves[:, sure] = bent[:, sure]
     regime, changes_at = _regimes(T, curves)
     return {
-        "overhead": _interval(affine[:, :, 0]),
-        "slope": _interval(affine[:, :, 1]),
+        "overhead": _interval(affine[0]),
+        "slope": _interval(affine[1]),
         "exponent": np.array([exponent, exponent - half, exponent + half]),
         "factor": np.exp(y.mean(1) - exponent * x.mean(1)),
         "regime": regime,
@@ -75,8 +78,24 @@ def _fit(T: Floats, t: Floats, sigma: Floats, degrees: Floats) -> dict[str, Any]
     }
 
 
-def _polynomials(T: Floats, inverse: Floats, degree: int) -> Floats:
-    """Coefficients ≥ 0, ascending, of the fit with the least relative squares to each draw.
+@functools.cache
+def _random(lengths: int) -> tuple[Floats, bytes]:
+    """Standard normal draws, (lengths, draws), and the level of each draw's scale as bytes."""
+    random = np.random.default_rng(0)
+    draws = random.standard_normal((_DRAWS, lengths)).T
+    return draws, random.uniform(size=_DRAWS).tobytes()
+
+
+@functools.lru_cache
+def _scale(freedom: float, level: bytes) -> Floats:
+    """The factors, (draws), that turn normal draws into those of Student's t."""
+    if math.isinf(freedom):
+        return np.ones(_DRAWS)
+    return np.asarray(np.sqrt(freedom / stats.chi2.ppf(np.frombuffer(level), freedom)), float)
+
+
+def _polynomials(T: Floats, inverse: Floats, most: int) -> list[Floats]:
+    """Coefficients ≥ 0, ascending, of the fits with the least relative squares to each draw.
 
     The constrained optimum is the unconstrained one over a subset of the terms. There are at most
     seven subsets, each solved for all rows at once: a thousand times faster than
@@ -84,30 +103,43 @@ def _polynomials(T: Floats, inverse: Floats, degree: int) -> Floats:
 
     Args:
         T: Lengths, (lines, lengths).
-        inverse: One over the values, (lines, draws, lengths).
-        degree: 1 or 2.
+        inverse: One over the values, (lines, lengths, draws).
+        most: Highest degree, 1 or 2.
+
+    Returns:
+        For each degree from 1 on the coefficients, (degree + 1, lines, draws).
     """
     scale = T.max(1)
-    powers = (T / scale[:, None])[:, :, None] ** np.arange(2 * degree + 1)
+    powers = (T / scale[:, None])[:, None, :] ** np.arange(2 * most + 1)[:, None]
     # The normal equations: gram[j, k] = Σ T^(j+k) / t², target[k] = Σ T^k / t.
-    moments = np.moveaxis(inverse**2 @ powers, 2, 0)
-    target = np.moveaxis(inverse @ powers[:, :, : degree + 1], 2, 0)
+    target = np.moveaxis(powers[:, : most + 1] @ inverse, 1, 0)
+    moments = np.moveaxis(powers @ inverse**2, 1, 0)
     best = np.zeros(target.shape)
     gained = np.zeros(target.shape[1:])
-    for size in range(1, degree + 2):
-        for terms in itertools.combinations(range(degree + 1), size):
-            solved = _solved([[moments[j + k] for k in terms] for j in terms], target[list(terms)])
-            gain = (solved * target[list(terms)]).sum(0)  # by how much the squares decrease
-            better = (solved >= 0).all(0) & (gain > gained)
-            gained = np.where(better, gain, gained)
-            best[:, better] = 0.0
-            for term, coefficients in zip(terms, solved, strict=True):
-                best[term, better] = coefficients[better]
-    best /= scale[:, None] ** np.arange(degree + 1)[:, None, None]
-    return np.moveaxis(best, 0, 2)
+    found = []
+    for degree in range(1, most + 1):  # which may lack terms, and so be one of a lower degree
+        for terms in _SUBSETS[degree]:
+            solved = _solved([[moments[j + k] for k in terms] for j in terms], target[terms])
+            gain = np.zeros(gained.shape)  # by how much the squares decrease
+            better = np.ones(gained.shape, bool)
+            for term, coefficient in zip(terms, solved, strict=True):
+                gain += coefficient * target[term]
+                better &= coefficient >= 0
+            better &= gain > gained
+            np.copyto(gained, gain, where=better)
+            for term in range(degree + 1):
+                solution = solved[terms.index(term)] if term in terms else 0.0
+                np.copyto(best[term], solution, where=better)
+        units = scale ** np.arange(degree + 1)[:, None]
+        found.append(best[: degree + 1] / units[:, :, None])
+    return found
 
 
-def _solved(gram: list[list[Floats]], target: Floats) -> Floats:
+#: Degree of a polynomial → subsets of its terms that no polynomial of lower degree has.
+_SUBSETS = {1: ([0], [1], [0, 1]), 2: ([2], [0, 2], [1, 2], [0, 1, 2])}
+
+
+def _solved(gram: list[list[Floats]], target: Floats) -> list[Floats]:
     """Solutions of many small symmetric positive definite systems, by elimination.
 
     Numpy calls LAPACK for each system; with three unknowns that takes fifty times as long.
@@ -119,9 +151,10 @@ def _solved(gram: list[list[Floats]], target: Floats) -> Floats:
         gram[row] = [a - share * b for a, b in zip(gram[row], gram[pivot], strict=True)]
         right[row] = right[row] - share * right[pivot]
     for row in reversed(range(size)):
-        known = sum(gram[row][k] * right[k] for k in range(row + 1, size))
-        right[row] = (right[row] - known) / gram[row][row]
-    return np.array(right)
+        for k in range(row + 1, size):
+            right[row] = right[row] - gram[row][k] * right[k]
+        right[row] = right[row] / gram[row][row]
+    return right
 
 
 def _interval(values: Floats) -> Floats:
@@ -145,7 +178,7 @@ def _regimes(T: Floats, curves: Floats) -> tuple[np.ndarray, Floats]:
     changed = (regime != "unclear") & (first != last)
     if changed.any():
         threshold = np.where(last[changed] == 1, FLAT, SUPER_LINEAR)
-        changes_at[:, changed] = _interval(_crossing(threshold, curves[changed], T[changed]))
+        changes_at[:, changed] = _interval(_crossing(threshold, curves[:, changed], T[changed]))
     return regime, changes_at
 
 
@@ -159,9 +192,8 @@ def _regime(exponent: Floats) -> np.ndarray:
 
 def _local_exponent(T: Floats, curves: Floats) -> Floats:
     """d log t / d log T of each curve at its line's T."""
-    powers = np.arange(3)
-    terms = curves * (T[:, None] ** powers)[:, None, :]
-    return np.asarray((terms @ powers) / terms.sum(2), float)
+    linear, bent = curves[1] * T[:, None], curves[2] * (T**2)[:, None]
+    return np.asarray((linear + 2 * bent) / (curves[0] + linear + bent), float)
 
 
 def _crossing(threshold: Floats, curves: Floats, T: Floats) -> Floats:
@@ -171,7 +203,7 @@ def _crossing(threshold: Floats, curves: Floats, T: Floats) -> Floats:
     is ≥ 0. A root outside the measured lengths becomes the nearer end of the line.
     """
     threshold = threshold[:, None]
-    a, b, c = (curves[:, :, power] * (power - threshold) for power in range(3))
+    a, b, c = (curves[power] * (power - threshold) for power in range(3))
     root = np.sqrt(b**2 - 4 * a * c)
     # The positive root has two forms; this is the one without cancellation.
     above = np.where(threshold < 1, -2 * a, root - b)
@@ -202,11 +234,11 @@ def laws(frame: pd.DataFrame, measure: str, *, noise: Noise | None = None) -> pd
         joined by " → " where they differ, or "unclear"; `n`: number of lengths. Lines of one length
         are left out.
     """
-    rows = measured(frame, measure)
-    sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
-    rows = rows.assign(sigma=sigma, degrees=degrees)
     keys = [*LINE, "model"]
-    rows = rows.drop_duplicates([*keys, "seq_len"], keep="last")
+    names = (*keys, "seq_len", "measure", "status", "value", *noise_columns(frame))
+    rows = measured(only(frame, names), measure)
+    sigma, degrees = spread_and_degrees(rows, noise or floor(frame, measure))
+    rows = without_repeats(rows.assign(sigma=sigma, degrees=degrees), [*keys, "seq_len"])
     columns = ("seq_len", "value", "sigma", "degrees")
     T, value, sigma, degrees = (rows[name].to_numpy(float) for name in columns)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.noise import Floats
-from benchsuite.analysis.select import LINE, measured
+from benchsuite.analysis.select import LINE, measured, only, without_repeats
 
 #: Relative deviation up to which values count as linear. The heap's peak includes tables that grow
 #: by doubling; deviations seen so far are below 0.5 %.
@@ -111,7 +111,8 @@ def memory_lines(
         longest, n`.
     """
     keys = [*LINE, "model"]
-    rows = measured(frame, measure).drop_duplicates([*keys, "seq_len"], keep="last")
+    rows = measured(only(frame, (*keys, "seq_len", "measure", "status", "value")), measure)
+    rows = without_repeats(rows, [*keys, "seq_len"])
     T, value = rows["seq_len"].to_numpy(float), rows["value"].to_numpy(float)
     found = []
     lines: dict[Any, Any] = rows.groupby(keys, sort=False).indices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.select import SIZES, is_unbounded, measured
+from benchsuite.analysis.select import SIZES, is_unbounded, measured, only, without_repeats
 from benchsuite.catalog.families import FAMILIES, OUTSIDE, family_of_field
 from benchsuite.catalog.models import MODELS
 
@@ -89,7 +89,8 @@ def parameters_of(
     Returns:
         A series with the rows' index; NaN where the number is not known.
     """
-    known = measured(frame, "parameters").drop_duplicates(list(SIZES), keep="last")
+    known = measured(only(frame, (*SIZES, "measure", "status", "value")), "parameters")
+    known = without_repeats(known, list(SIZES))
     values = known.set_index(list(SIZES))["value"]
     at = rows[[model if name == "model" else name for name in SIZES]].set_axis(list(SIZES), axis=1)
     return pd.Series(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchsuite.analysis.model_facts import field_of
 from benchsuite.analysis.noise import Floats
-from benchsuite.analysis.select import measured
+from benchsuite.analysis.select import measured, only, without_repeats
 from benchsuite.grid.axes import AXES
 
 #: Axes that a task's error depends on: not the mode, which only chooses the step that is timed.
@@ -33,11 +33,13 @@ def pareto(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
         unbounded, NaN where not known), `front`: whether its error is lower, by more than 5 %
         (`CLEARLY`), than that of every faster case on the front of the same contest (`CONTEST`).
     """
-    timed = measured(frame, "latency").drop_duplicates(list(AXES), keep="last")
-    timed = timed.assign(field=field_of(frame, timed))
-    names = {"value": "latency", "ci_low": "latency_low", "ci_high": "latency_high"}
-    timed = timed.rename(columns=names)[[*AXES, *names.values(), "field"]]
     trained = frame[frame["measure"] == measure].drop_duplicates(_SAME, keep="last")
+    names = {"value": "latency", "ci_low": "latency_low", "ci_high": "latency_high"}
+    timed = only(frame, (*AXES, "measure", "status", *names))
+    timed = measured(timed if len(trained) else timed.iloc[:0], "latency")
+    timed = without_repeats(timed, list(AXES))
+    timed = timed.assign(field=field_of(frame, timed))
+    timed = timed.rename(columns=names)[[*AXES, *names.values(), "field"]]
     trained = trained.rename(columns={"value": "error"})
     joined = timed.merge(trained[[*_SAME, "error", "status", "reason"]], on=_SAME, how="inner")
     front = np.zeros(len(joined), bool)

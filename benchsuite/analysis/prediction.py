@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.select import LINE, axis_words, measured
+from benchsuite.analysis.select import LINE, axis_words, measured, only
 from benchsuite.analysis.surface import MIN_CELLS, Surface, conformal, fit_surface
 
 #: The axes between whose values is interpolated.
@@ -117,11 +118,12 @@ def validation(frame: pd.DataFrame, *, most: int = 2) -> list[dict[str, Any]]:
         For each kind `kind` (such as "train, cpu, float32"), `median_abs_error`, `coverage` and
         `cells`, over all models with a surface.
     """
-    rows = measured(frame, "latency")
+    names = (*LINE, "model", "seq_len", "measure", "status", "value", *INTERVALS)
+    rows = measured(only(frame, names), "latency")
     fixed = [n for n in LINE if n not in {*INTERPOLATED, "input_size"}]
     named = [n for n in fixed if rows[n].nunique() > 1 or n in {"mode", "device", "dtype"}]
     kinds = []
-    for _, alike in list(rows.groupby(fixed, sort=False))[:most]:
+    for _, alike in itertools.islice(rows.groupby(fixed, sort=False), most):
         if alike.groupby("model").size().max() > _VALIDATED:
             continue
         latency = Predictor(alike, "latency", list(alike["model"].unique()))

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from benchsuite.analysis.noise import Noise, floor, spread
-from benchsuite.analysis.select import SIZES, measured
+from benchsuite.analysis.noise import Noise, floor, noise_columns, spread
+from benchsuite.analysis.select import SIZES, measured, only, without_repeats
 from benchsuite.grid.axes import AXES
 
 #: Columns that identify a machine's ceilings.
@@ -59,7 +59,8 @@ def ceilings(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
         `…_low` and `…_high`, a 95 % interval; NaN where one was not measured.
     """
     noise = noise or floor(frame, "latency")
-    rows = pd.concat([measured(frame, name) for name in CEILINGS])
+    read = (*MACHINE_KEYS, "model", "mode", "measure", "status", "value", *noise_columns(frame))
+    rows = pd.concat([measured(only(frame, read), name) for name in CEILINGS])
     rows = rows.drop_duplicates([*MACHINE_KEYS, "measure"], keep="last")
     factor = np.exp(_Z * spread(rows, noise))
     rows = rows.assign(low=rows["value"] / factor, high=rows["value"] * factor)
@@ -91,12 +92,15 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
         may use TF32 and so exceed a ceiling that was measured with IEEE float32.
     """
     noise = noise or floor(frame, "latency")
-    rows = measured(frame, "latency").drop_duplicates("case", keep="last")
+    tops = ceilings(frame, noise=noise).dropna(subset=list(CEILINGS))
+    names = (*AXES, *MACHINE_KEYS, "case", "measure", "status", "value", *noise_columns(frame))
+    rows = only(frame, (*names, "output_size", "tf32_cudnn", "tf32_matmul"))
+    rows = measured(rows if len(tops) else rows.iloc[:0], "latency")
+    rows = without_repeats(rows, ["case"])
     rows = rows.assign(latency=rows["value"].to_numpy(float), sigma=spread(rows, noise))
     rows = _joined(rows, frame, "flops", _COUNTED, "inner")
     rows = _joined(rows, frame, "parameters", list(SIZES), "inner")
     rows = _joined(rows, frame, "saved_activations", _KEPT, "left")
-    tops = ceilings(frame, noise=noise).dropna(subset=list(CEILINGS))
     rows = rows.merge(tops, on=MACHINE_KEYS, how="inner")
     rows["bytes"] = _least_bytes(rows)
     compute = rows["flops"] / rows["matmul_rate"]
@@ -121,7 +125,8 @@ def roofline(frame: pd.DataFrame, *, noise: Noise | None = None) -> pd.DataFrame
 def _joined(
     rows: pd.DataFrame, frame: pd.DataFrame, measure: str, keys: list[str], how: str
 ) -> pd.DataFrame:
-    found = measured(frame, measure).drop_duplicates(keys, keep="last")[[*keys, "value"]]
+    found = measured(only(frame, (*keys, "measure", "status", "value")), measure)
+    found = without_repeats(found, keys)[[*keys, "value"]]
     found = found.rename(columns={"value": measure})
     joined: pd.DataFrame = rows.merge(found, on=keys, how=how)  # type: ignore[arg-type]
     return joined

@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 
 from benchsuite.analysis.model_facts import executed, families_of, field_of, parameters_of
-from benchsuite.analysis.noise import Noise, critical, floor, spread_and_degrees
+from benchsuite.analysis.noise import Noise, critical, floor, noise_columns, spread_and_degrees
 from benchsuite.analysis.select import (
     HELD,
     SHAPE,
     axes_to_name,
     axis_words,
     measured,
+    only,
     sequences,
+    where,
+    without_repeats,
 )
 from benchsuite.catalog.families import FAMILIES, compared
 from benchsuite.catalog.models import MACHINE
@@ -72,39 +75,48 @@ class Verdict:
         """Whether more than two families were compared."""
         return len(self.cells[["a", "b"]].drop_duplicates()) > 1
 
-    def sentences(self) -> list[str]:
+    def sentences(self, *, most: int = 60) -> list[str]:
         """A sentence per mode and match (and device, dtype … where they vary).
 
         With more than two families it names the fastest one, else it compares the two.
+
+        Args:
+            most: Sentences at most; one more states how many are left out.
         """
         if not self.several:
-            return self._of_pairs(self.cells)
+            return self._of_pairs(self.cells, most)
         named = _named(self.ranked)
-        return [
+        groups = self.ranked.groupby([*named, "match"], sort=False)
+        sentences = [
             _fastest(_condition(cells, named, key, _sizes(1 / cells["parameters"])), cells)
-            for key, cells in self.ranked.groupby([*named, "match"], sort=False)
+            for key, cells in itertools.islice(groups, most)
         ]
+        return [*sentences, *_left_out(groups.ngroups - most, named, self.ranked)]
 
-    def pair_sentences(self, families: Collection[str] = ()) -> list[str]:
+    def pair_sentences(self, families: Collection[str] = (), *, most: int = 60) -> list[str]:
         """Sentences on each pair of families, where there are more than two.
 
         Args:
             families: Only pairs with one of these; all if empty.
+            most: As of `sentences`.
         """
         cells = self.cells
         if families:
             cells = cells[cells["a"].isin(families) | cells["b"].isin(families)]
-        return self._of_pairs(cells) if self.several else []
+        return self._of_pairs(cells, most) if self.several else []
 
-    def _of_pairs(self, cells: pd.DataFrame) -> list[str]:
+    def _of_pairs(self, cells: pd.DataFrame, most: int) -> list[str]:
+        if not len(cells):
+            return []
         named = _named(cells)
         sentences = []
-        for (a, b, *key), own in cells.groupby(["a", "b", *named, "match"], sort=False):
+        groups = cells.groupby(["a", "b", *named, "match"], sort=False)
+        for (a, b, *key), own in itertools.islice(groups, most):
             sizes = _sizes(own["parameters"], f"the {_noun(str(b))}")
             where = _condition(own, named, key, sizes)
             pair = f"{_noun(str(a))} and {_noun(str(b))}, " if self.several else ""
             sentences.append(_sentence(pair + where, own))
-        return sentences
+        return [*sentences, *_left_out(groups.ngroups - most, named, cells)]
 
     def limits(self) -> list[str]:
         """Sentences on what the verdict leaves out, and how certain it is."""
@@ -157,7 +169,9 @@ class Verdict:
         return limits
 
 
-def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
+def verdict(
+    frame: pd.DataFrame, measure: str = "latency", *, noise: Noise | None = None
+) -> Verdict:
     """Compare the best models of every two families at every shape and match.
 
     A model whose receptive field was measured (`receptive_field`) and is shorter than the sequence
@@ -166,9 +180,11 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
     Args:
         frame: One row per case and measure (see `newest`).
         measure: One for which lower is better.
+        noise: The floor; by default estimated from the frame (see `noise.floor`).
     """
-    noise = floor(frame, measure)
-    rows = measured(sequences(frame), measure)
+    noise = noise or floor(frame, measure)
+    names = (*SHAPE, "model", "measure", "status", "value", *noise_columns(frame))
+    rows = measured(sequences(only(frame, names)), measure)
     family = families_of(frame)
     sigma, degrees = spread_and_degrees(rows, noise)
     rows = rows.assign(
@@ -181,19 +197,20 @@ def verdict(frame: pd.DataFrame, measure: str = "latency") -> Verdict:
         for model, steps in field[short].groupby(rows["model"], sort=False)
     }
     competing = rows["family"].isin([spec.name for spec in compared()])
-    best = rows[~short & competing]
-    best = best.loc[best.groupby([*SHAPE, "family"], sort=False)["log"].idxmin()]
+    best = where(rows, ~short & competing)
+    best = best.loc[best["log"].groupby(group_numbers(best, [*SHAPE, "family"])).idxmin()]
     cells = _cells(frame, best)
-    tried = frame[(frame["measure"] == measure) & (frame["model"] != MACHINE)]
-    shapes = len(tried.drop_duplicates(SHAPE))
-    judged = len(sequences(tried).drop_duplicates(SHAPE))
+    tried = only(frame, SHAPE)
+    tried = where(tried, (frame["measure"] == measure) & (frame["model"] != MACHINE))
+    shapes = len(without_repeats(tried, SHAPE))
+    judged = len(without_repeats(sequences(tried), SHAPE))
     return Verdict(
         cells,
         noise,
         blind,
         _ranked(frame, best),
         tuple(rows.loc[field.isna() & competing, "model"].unique()),
-        unjudged=judged - len(cells.drop_duplicates(SHAPE)),
+        unjudged=judged - len(without_repeats(cells, SHAPE)),
         outside=tuple(rows.loc[~competing, "model"].unique()),
         streams=shapes - judged,
     )
@@ -249,7 +266,8 @@ def _ratios(frame: pd.DataFrame, both: pd.DataFrame) -> tuple[dict[str, Any], pd
         "parameters": parameters_of(frame, both, model="model_b")
         / parameters_of(frame, both, model="model_a"),
     }
-    return columns, np.sign(log).where(log.abs() > half, 0.0)
+    side = np.where(log.abs() > half, np.sign(log), 0.0)
+    return columns, pd.Series(side, index=both.index, dtype=float)
 
 
 def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -261,7 +279,7 @@ def unrolled(frame: pd.DataFrame) -> pd.DataFrame:
     models = [model for model, name in families_of(frame).items() if FAMILIES.get(name).unrolls]
     looped = frame["looped"].fillna(value=False).astype(bool)
     fixed = frame["measure"].isin(["receptive_field", "parameters"])
-    return frame[looped | fixed | ~frame["model"].isin(models)]
+    return where(frame, looped | fixed | ~frame["model"].isin(models))
 
 
 def unrolled_sentences(frame: pd.DataFrame, whole: Verdict) -> list[str]:
@@ -289,6 +307,14 @@ def _noun(family: str) -> str:
 
 def _named(cells: pd.DataFrame) -> list[str]:
     return [name for name in axes_to_name(cells) if name != "match"]
+
+
+def _left_out(count: int, named: Sequence[str], cells: pd.DataFrame) -> list[str]:
+    """A sentence on kinds of cases without a sentence, if there are any."""
+    if count <= 0:
+        return []
+    axes = ", ".join(name for name in named if cells[name].nunique() > 1)
+    return [f"{count:,} more kinds of cases (of other {axes}) are in the table only."]
 
 
 def _condition(cells: pd.DataFrame, named: Sequence[str], key: Sequence[object], sizes: str) -> str:

@@ -39,8 +39,8 @@ class ModelSpec:
         execution: How that is carried out: "Python loop" (over timesteps), "fused loop" (over
             timesteps, with stacked gates), "library" (one call for all timesteps of a layer),
             "scan" (torch operators over many timesteps at once), "FFT" (a convolution), "native"
-            (a kernel of this suite, compiled on first use) or "Newton" (iterations over all
-            timesteps at once). Empty for a model from outside.
+            (a kernel of this suite in C, compiled on first use), "Triton" (one for CUDA) or
+            "Newton" (iterations over all timesteps at once). Empty for a model from outside.
         equation: One layer in one line; W and U are matrices, p vectors, σ the logistic function.
     """
 
@@ -280,6 +280,15 @@ MODELS = ModelRegistry(
             "LSTM as a kernel in C for the CPU that is compiled on first use",
             "lstm",
             "native",
+            _LSTM,
+        ),
+        ModelSpec(
+            "lstm_triton",
+            "recurrent",
+            f"{_M}.lstm:lstm_triton",
+            "LSTM as a kernel in Triton for CUDA; not measured on a device yet",
+            "lstm",
+            "Triton",
             _LSTM,
         ),
         ModelSpec(

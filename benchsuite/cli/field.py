@@ -22,7 +22,7 @@ from benchsuite.cli._app import (
     task_options,
 )
 from benchsuite.cli._progress import State, progress
-from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.sweep.launchers.isolated import FIRST_STEP, Children
 
 if TYPE_CHECKING:
@@ -159,8 +159,10 @@ def field(
             except BenchsuiteError as error:
                 if len(cases) == 1:
                     raise
-                display.note(f"error: {case.model}: {error}")
-                found[case.model], failed = _nothing(), True
+                # Of all models, some are not for this device; one that was named is an error.
+                skipped = models == ["all"] and isinstance(error, Unsupported)
+                display.note(f"{'skipped' if skipped else 'error'}: {case.model}: {error}")
+                found[case.model], failed = _nothing(), failed or not skipped
     for model, result in found.items():
         for note in result.notes:
             message(f"note: {model}: {note}")

@@ -70,7 +70,7 @@ def ladder(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the executions of one mathematics, run by every engine, at one shape.
+    """Compare executions of one mathematics, by every engine.
 
     A rung of the ladder is a model and an engine. The table shows its latency, the ratio to a
     baseline with a 95 % interval, its rounding error, the seconds to compile or export it, and the

@@ -12,6 +12,8 @@ from benchsuite.errors import unknown
 
 #: Fields too long for a column; each is a line under the summary.
 _DETAILS = ("mathematics", "execution", "allowed", "axes", "options", "measures")
+#: Fields that depend on the machine; the documentation's tables leave them out.
+_OF_MACHINE = ("available", "reason")
 
 
 @app.command("list", epilog="Example: benchsuite list models --json")
@@ -67,6 +69,7 @@ def list_(
 
 def _markdown(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     """A heading and a table of rows that have the same columns."""
+    rows = [{key: row[key] for key in row if key not in _OF_MACHINE} for row in rows]
     yield from (f"## {name.capitalize()}", "", f"| {' | '.join(rows[0])} |")
     yield "|" + "-|" * len(rows[0])
     for row in rows:

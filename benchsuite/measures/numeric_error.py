@@ -39,6 +39,8 @@ def numeric_error(workload: Workload, _: Budget) -> Reading:
     reference = _reference(workload)
     x_BTF = workload.x_BTF
     train = workload.case.mode == "train"
+    forward: Forward
+    exact: Forward
     if workload.prepared is None:
         forward, exact = workload.module.with_state, reference.with_state
     else:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from benchsuite.models import newton
-from benchsuite.models.kernels import recurrent, recurrent_operators
+from benchsuite.models.kernels import recurrent, recurrent_operators, triton_lstm
 from benchsuite.models.kernels.compiler import problem_on
 from benchsuite.models.recurrence import (
     Cell,
@@ -40,7 +40,9 @@ from benchsuite.models.recurrence import (
     scan_runs,
 )
 
-Variant = Literal["plain", "stacked", "fused", "peephole", "peephole_diag", "native", "newton"]
+Variant = Literal[
+    "plain", "stacked", "fused", "peephole", "peephole_diag", "native", "triton", "newton"
+]
 VARIANTS: tuple[str, ...] = get_args(Variant)
 #: Indices of the gates with a peephole, in torch's order of rows: i, f, g, o.
 _WITH_PEEPHOLE = (0, 1, 3)
@@ -190,6 +192,30 @@ class NativeLSTMCell(FusedLSTMCell):
     scan_packed = scan_runs
 
 
+class TritonLSTMCell(FusedLSTMCell):
+    """The same equations in a kernel in Triton for CUDA: one launch for all timesteps.
+
+    On the CPU, where receptive fields are derived, the fused loop runs instead.
+    """
+
+    def scan(
+        self, x_TBF: Tensor, state: State, weights: Weights, *, reverse: bool = False
+    ) -> tuple[Tensor, State]:
+        """As `Cell.scan`."""
+        lower = autocast_dtype(x_TBF.device.type)
+        if not triton_lstm.runs_on(x_TBF.device) or (x_TBF.is_cpu and lower is not None):
+            return super().scan(x_TBF, state, weights, reverse=reverse)
+        h_BH, c_BH = state
+        w_ih, w_hh, bias = weights.weight_ih, weights.weight_hh, weights.bias()
+        if lower is not None:
+            w_ih, w_hh = w_ih.to(lower), w_hh.to(lower)
+            bias = None if bias is None else bias.to(lower)
+        y_TBH, h_BH, c_BH = triton_lstm.lstm(x_TBF, (h_BH, c_BH), w_ih, w_hh, bias, reverse=reverse)
+        return y_TBH, (h_BH, c_BH)
+
+    scan_packed = scan_runs
+
+
 class NewtonLSTMCell(FusedLSTMCell):
     """The same equations solved for all timesteps at once, by iterations; see `newton`.
 
@@ -214,7 +240,14 @@ class NewtonLSTMCell(FusedLSTMCell):
     scan_packed = scan_runs
 
 
-_CELLS = {"stacked": StackedLSTMCell, "fused": FusedLSTMCell, "native": NativeLSTMCell}
+_CELLS = {
+    "stacked": StackedLSTMCell,
+    "fused": FusedLSTMCell,
+    "native": NativeLSTMCell,
+    "triton": TritonLSTMCell,
+}
+#: Variants without `proj_size`.
+_WITHOUT_PROJECTION = ("native", "triton", "newton")
 
 
 def _emit(o_BH: Tensor, c_BH: Tensor, projection: nn.Linear | None) -> State:
@@ -246,10 +279,10 @@ class LSTM(Recurrence):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
         device, dtype: As in `torch.nn.LSTM`.
-        variant: "plain", "stacked", "fused", "native" (a kernel in C, on CPU; half precision is
-            computed in float32; without `proj_size`, and with gradients of the first order),
-            "newton" (parallel in time, with the same restrictions), "peephole" (full matrices) or
-            "peephole_diag".
+        variant: "plain", "stacked", "fused", "peephole" (full matrices), "peephole_diag", or one
+            without `proj_size` and with gradients of the first order: "native" (a kernel in C, on
+            CPU; half precision is computed in float32), "triton" (a kernel for CUDA, not measured
+            on a device yet; on CPU the fused loop) or "newton" (parallel in time).
         tolerance: Of variant "newton", as in `newton.Iterations`.
         max_iterations: Of variant "newton": a call that needs more raises `newton.NotConverged`.
     """
@@ -273,7 +306,7 @@ class LSTM(Recurrence):
     ) -> None:
         if variant not in VARIANTS:
             raise ValueError(f"variant = {variant!r} is not one of {', '.join(VARIANTS)}")
-        if variant in {"native", "newton"} and proj_size:
+        if variant in _WITHOUT_PROJECTION and proj_size:
             raise ValueError(
                 f"proj_size = {proj_size} is not supported by variant={variant!r}; take 'fused'"
             )
@@ -328,7 +361,9 @@ class LSTM(Recurrence):
         return output, (h_n, c_n)
 
     def kernel_problem(self, device: str) -> str:
-        """Why the native kernel cannot run on a device; empty if it can, or is not used."""
+        """Why the variant's kernel cannot run on a device; empty if it can, or there is none."""
+        if self.variant == "triton":
+            return triton_lstm.problem_on(device)
         return problem_on(device, recurrent_operators.SOURCE) if self.variant == "native" else ""
 
     def extra_repr(self) -> str:
@@ -355,6 +390,11 @@ def lstm_fused(input_size: int, hidden_size: int, num_layers: int, bidirectional
 def lstm_native(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
     """The kernel in C: (batch, time, F) → (batch, time, D·H)."""
     return _batch_first(input_size, hidden_size, num_layers, bidirectional, "native")
+
+
+def lstm_triton(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:
+    """The kernel in Triton: (batch, time, F) → (batch, time, D·H)."""
+    return _batch_first(input_size, hidden_size, num_layers, bidirectional, "triton")
 
 
 def lstm_newton(input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> LSTM:

@@ -40,8 +40,9 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from benchsuite.models.kernels.compiler import problem_on
-from benchsuite.models.linear.scan import SOURCE, precise, recur
+from benchsuite.models.kernels.linear_scan import SOURCE
+from benchsuite.models.linear.scan import precise, recur
 from benchsuite.models.recurrence import State, Weights, autocast_dtype
 
 
@@ -405,6 +407,14 @@ def _outer(one: Tensor, other: Tensor) -> Tensor:
     return one.flatten(0, 1).t() @ other.flatten(0, 1)
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def opaque(function: Function) -> Function:
+    """Keep `torch.compile` out of a function: the number of iterations depends on values."""
+    return torch.compiler.disable(function)  # type: ignore[no-any-return]
+
+
 def in_one_step(x_TBF: Tensor, given: Iterations) -> bool:
     """Whether the loop runs instead: for one timestep, and under autocast."""
     single = len(x_TBF) == 1 or autocast_dtype(x_TBF.device.type) is not None
@@ -413,13 +423,11 @@ def in_one_step(x_TBF: Tensor, given: Iterations) -> bool:
     return single
 
 
-@torch.compiler.disable
+@opaque
 def lstm(
     x_TBF: Tensor, state: State, weights: Weights, given: Iterations, *, reverse: bool
 ) -> tuple[Tensor, State]:
     """One layer and direction of an LSTM: as `Cell.scan`, of half precision in float32.
-
-    Compilers of graphs are kept out: the number of iterations depends on values.
 
     Raises:
         NotConverged: if a sequence needs more iterations than `given.limit`.
@@ -431,7 +439,7 @@ def lstm(
     return _returned(y, (y[:, -1], c_n), x_TBF, reverse)
 
 
-@torch.compiler.disable
+@opaque
 def gru(
     x_TBF: Tensor, state: State, weights: Weights, given: Iterations, *, reverse: bool
 ) -> tuple[Tensor, State]:

@@ -28,7 +28,6 @@ Shape suffixes: B batch, T timesteps, F features of the input, H states.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -123,19 +122,43 @@ class _Newton(torch.autograd.Function):
         return torch.cat([dz, dr, dn], -1), d[:, 0] * jacobian[:, 0], da, None
 
 
-@torch.compiler.disable
+@newton.opaque
 def _solved(p_BTG: Tensor, h_BH: Tensor, a_3H: Tensor, given: Iterations) -> Tensor:
-    """By `_Newton`; compilers of graphs are kept out as in `newton.lstm`."""
+    """All states by `_Newton`."""
     return _Newton.apply(p_BTG, h_BH, a_3H, given)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class ParaGRU(nn.Module):
-    """(batch, time, F) and an optional state → (batch, time, H) and the state after it.
+class _Layer(nn.Module):
+    """One layer and direction: parameters, and the iterations of the last call."""
 
-    The state is (batch, H), the last output. Half precision is computed in float32.
+    def __init__(self, input_size: int, hidden_size: int, given: Iterations) -> None:
+        super().__init__()
+        self.from_input = nn.Linear(input_size, 3 * hidden_size)
+        self.from_state = nn.Parameter(torch.empty(3 * hidden_size))
+        nn.init.normal_(self.from_state, std=(4 / (5 * hidden_size)) ** 0.5)
+        self.given = given
+
+    def forward(self, x_BTF: Tensor, h_BH: Tensor, execution: str) -> Tensor:
+        """(B, T, F) and a state (B, H) → (B, T, H), in float32 if the input has half precision."""
+        p_BTG, a_3H = precise(self.from_input(x_BTF)), precise(self.from_state)
+        if execution == "newton" and p_BTG.shape[1] > 1:
+            return _solved(p_BTG, h_BH, a_3H, self.given)
+        self.given.forward = self.given.backward = 0
+        states = []
+        for p_BG in p_BTG.unbind(1):
+            h_BH = _parts(p_BG, h_BH, a_3H).next
+            states.append(h_BH)
+        return torch.stack(states, 1)
+
+
+class ParaGRU(nn.Module):
+    """(batch, time, F) and an optional state → (batch, time, D·H) and the state after it.
+
+    The state is (L·D, batch, H), as of `torch.nn.GRU` with L layers and D directions. Half
+    precision is computed in float32.
 
     Args:
-        input_size, hidden_size: F and H.
+        input_size, hidden_size, num_layers, bidirectional: As in `torch.nn.GRU`.
         execution: "loop" or "newton"; a single timestep is a step of the loop in both.
         tolerance, max_iterations: Of execution "newton", as in `newton.Iterations`.
 
@@ -150,6 +173,8 @@ class ParaGRU(nn.Module):
         self,
         input_size: int,
         hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
         *,
         execution: str = "newton",
         tolerance: float | None = None,
@@ -162,43 +187,54 @@ class ParaGRU(nn.Module):
                 f" {', '.join(EXECUTIONS)}"
             )
         self.execution = execution
-        self._iterations = Iterations(tolerance, max_iterations)
-        self.from_input = nn.Linear(input_size, 3 * hidden_size)
-        self.from_state = nn.Parameter(torch.empty(3 * hidden_size))
-        nn.init.normal_(self.from_state, std=(4 / (5 * hidden_size)) ** 0.5)
+        self.hidden_size, self.directions = hidden_size, 2 if bidirectional else 1
+        widths = [input_size, *[hidden_size * self.directions] * (num_layers - 1)]
+        self.layers = nn.ModuleList(
+            _Layer(width, hidden_size, Iterations(tolerance, max_iterations))
+            for width in widths
+            for _ in range(self.directions)
+        )
 
     @property
     def iterations(self) -> tuple[Iterations, ...]:
-        """Those of the last call; none for a loop."""
-        return (self._iterations,) if self.execution == "newton" else ()
+        """Those of each layer and direction; none for a loop."""
+        return tuple(layer.given for layer in self.layers) if self.execution == "newton" else ()  # type: ignore[misc]
 
     def forward(self, x_BTF: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, T, F) and a state (B, H) → (B, T, H) and the state after it.
+        """(B, T, F) and a state (L·D, B, H) → (B, T, D·H) and the state after it.
 
         Raises:
             ValueError: if the state has another shape.
             NotConverged: if a sequence needs more iterations than allowed.
         """
-        p_BTG = precise(self.from_input(x_BTF))
-        a_3H = precise(self.from_state)
-        shape = (len(p_BTG), len(a_3H) // 3)
-        h_BH = p_BTG.new_zeros(shape) if state is None else real_state(state, shape)
-        if self.execution == "newton" and p_BTG.shape[1] > 1:
-            h_BTH = _solved(p_BTG, h_BH, a_3H, self._iterations)
-        else:
-            self._iterations.forward = self._iterations.backward = 0
-            states = []
-            for p_BG in p_BTG.unbind(1):
-                h_BH = _parts(p_BG, h_BH, a_3H).next
-                states.append(h_BH)
-            h_BTH = torch.stack(states, 1)
-        y_BTH = h_BTH.to(x_BTF.dtype)
-        return y_BTH, y_BTH[:, -1]
+        shape = (len(self.layers), len(x_BTF), self.hidden_size)
+        h_LBH = precise(x_BTF).new_zeros(shape) if state is None else real_state(state, shape)
+        y_BTH, outputs, ends = x_BTF, [], []
+        for index, layer in enumerate(self.layers):
+            reverse = index % self.directions == 1
+            x_BTH = y_BTH.flip(1) if reverse else y_BTH
+            own = layer(x_BTH, h_LBH[index], self.execution).to(x_BTF.dtype)
+            ends.append(own[:, -1])
+            outputs.append(own.flip(1) if reverse else own)
+            if len(outputs) == self.directions:
+                y_BTH = outputs[0] if self.directions == 1 else torch.cat(outputs, -1)
+                outputs = []
+        return y_BTH, torch.stack(ends)
 
     def extra_repr(self) -> str:
         """The execution."""
         return f"execution={self.execution!r}"
 
 
-paragru_loop = functools.partial(ParaGRU, execution="loop")
-paragru_newton = functools.partial(ParaGRU, execution="newton")
+def paragru_loop(
+    input_size: int, hidden_size: int, num_layers: int, bidirectional: bool
+) -> ParaGRU:
+    """A loop over time: (batch, time, F) → (batch, time, D·H)."""
+    return ParaGRU(input_size, hidden_size, num_layers, bidirectional, execution="loop")
+
+
+def paragru_newton(
+    input_size: int, hidden_size: int, num_layers: int, bidirectional: bool
+) -> ParaGRU:
+    """Parallel in time: (batch, time, F) → (batch, time, D·H)."""
+    return ParaGRU(input_size, hidden_size, num_layers, bidirectional, execution="newton")

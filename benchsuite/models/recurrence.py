@@ -222,7 +222,7 @@ class Recurrence(nn.RNNBase):
         peepholes = getattr(self, f"weight_ch_{self.suffixes[index]}") if self.peepholes else None
         if not self.bias:
             given += None, None
-        return Weights(*given, projection, peepholes)
+        return Weights._make([*given, projection, peepholes])
 
     def run(
         self, x: Tensor | PackedSequence, initial: State | None

@@ -70,6 +70,7 @@ def category_of(name: str) -> str:
 
 #: Library by a pattern in the names of operators and kernels; the first that matches counts.
 _LIBRARIES = (
+    ("Triton", re.compile(r"benchsuite::\w+_triton|lstm_(forward|backward)_(resident|tiled)")),
     ("native", re.compile(r"benchsuite::")),
     ("cuDNN", re.compile(r"cudnn|RNN_blockPersist|elemWiseRNN|LSTM_elementWise")),
     ("oneDNN", re.compile(r"mkldnn|onednn", re.IGNORECASE)),

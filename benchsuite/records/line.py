@@ -44,6 +44,16 @@ _REQUIRED = (*_OLDEST_AXES, "uid", "status", "schema")
 
 
 _MISSING = {"str": ""}
+#: Columns in the order in which records are written: a decoder expects the next one first.
+WRITTEN = tuple(
+    dict.fromkeys(
+        (
+            *(*AXES, "case", "measure", "unit", "version", "status", "value", "samples", "number"),
+            *("reason", "warning", "study", "machine", "commit", "run", "timeout", "min_run_time"),
+            *("started_at", "duration", "setup_duration", "uid", *SCHEMA),
+        )
+    )
+)
 
 
 class RowBase(msgspec.Struct):
@@ -65,9 +75,10 @@ def struct_of(*names: str) -> Any:
     return msgspec.defstruct(
         "Row",
         [
-            *((name, _COLUMNS[name]) for name in names if name in _REQUIRED),
-            *((name, _COLUMNS[name], missing[name]) for name in names if name not in _REQUIRED),
+            (name, _COLUMNS[name]) if name in _REQUIRED else (name, _COLUMNS[name], missing[name])
+            for name in sorted(names, key=WRITTEN.index)
         ],
+        kw_only=True,
         bases=(RowBase,),
         gc=False,
     )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from benchsuite import units
-from benchsuite.analysis import families_of, measured, model_words, unbounded_models
+from benchsuite.analysis import families_of, measured, model_words, unbounded_models, where
 from benchsuite.catalog.families import FAMILIES
 from benchsuite.catalog.measures import task_of
 from benchsuite.catalog.models import MACHINE, MODELS
@@ -45,12 +45,14 @@ def cards(
         card = _explained(explanation, directory)
         explained.setdefault(explanation["model"], []).append(card)
     unbounded, family = unbounded_models(chosen), families_of(chosen)
-    kernels = chosen[chosen["kernel"] != ""].groupby("model", sort=False)["kernel"].unique()
+    narrow = chosen[["seq_len", "measure", "status", "unit", "value"]]
+    built = where(chosen[["model", "kernel"]], chosen["kernel"] != "")
+    kernels = built.groupby("model", sort=False)["kernel"].unique()
     for model in chosen["model"].unique():
         if model == MACHINE:
             continue
         spec = MODELS.known(model)
-        rows = chosen[chosen["model"] == model]
+        rows = narrow[chosen["model"] == model]
         tasks = {str(name): task_of(str(name)) for name in rows["measure"].unique()}
         facts = {
             "parameters": _range(rows, "parameters"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -33,9 +34,19 @@ class Sentence:
     crosses: bool = False
 
 
-def crossing_tables(chosen: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Measure → its crossovers (see `analysis.crossovers`), where there are any."""
-    tables = {measure: analysis.crossovers(chosen, measure) for measure in COMPARED}
+def crossing_tables(
+    chosen: pd.DataFrame, floors: Mapping[str, analysis.Noise] = MappingProxyType({})
+) -> dict[str, pd.DataFrame]:
+    """Measure → its crossovers (see `analysis.crossovers`), where there are any.
+
+    Args:
+        chosen: One row per case and measure (see `analysis.newest`).
+        floors: Noise floors by measure; others are estimated from the frame.
+    """
+    tables = {
+        measure: analysis.crossovers(chosen, measure, noise=floors.get(measure))
+        for measure in COMPARED
+    }
     return {measure: table for measure, table in tables.items() if len(table)}
 
 

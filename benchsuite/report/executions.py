@@ -31,8 +31,8 @@ def ratio_table(table: pd.DataFrame) -> Table:
     for (_, *key), own in table.groupby(["model", *keys], sort=False):
         at = {row["seq_len"]: row for row in own.to_dict("records")}
         first = own.iloc[0]
-        cells = [plain(first["mathematics"]), plain(analysis.executed(first["model"]))]
-        cells += [*map(plain, key), plain(analysis.executed(first["baseline"]))]
+        names = [analysis.executed(first[name]) for name in ("model", "baseline")]
+        cells = [plain(names[0]), *map(plain, key), plain(names[1])]
         cells += [
             _ratio(at.get(length), "", first["model"] == first["baseline"]) for length in lengths
         ]
@@ -41,15 +41,16 @@ def ratio_table(table: pd.DataFrame) -> Table:
         errors = own[analysis.ERROR].dropna()
         cells.append(Cell(f"{errors.max():,.3g}", errors.max()) if len(errors) else Cell("–", ""))
         rows.append(cells)
-    heads = ["mathematics", "model", *keys, "baseline", *(f"T={length}" for length in lengths)]
-    heads += [f"{analysis.executed(reference)}, T={longest}"] if reference else []
+    heads = ["model", *map(_letter, keys), "baseline", *(f"T={length}" for length in lengths)]
+    heads += [analysis.executed(reference)] if reference else []
+    beside = f" {heads[-1]}: as fast as it at T={longest}." if reference else ""
     return Table(
         title="Speed of each execution",
-        summary="times as fast as the baseline, with 95 % intervals",
-        note="≈: not distinguishable from the baseline. The last column is the row's greatest"
-        " numeric error.",
+        summary="how many times as fast as the baseline, with 95 % intervals",
+        note=f"≈: not distinguishable from the baseline.{beside} Error: the row's greatest numeric"
+        " error.",
         heads=[*heads, "error, ulp"],
-        keys=2 + len(keys),
+        keys=1 + len(keys),
         rows=rows[:_ROWS],
         more=max(0, len(rows) - _ROWS),
     )
@@ -76,22 +77,41 @@ def crossing_table(crossed: pd.DataFrame) -> Table:
     first = crossed["verdict"].str.startswith("crosses")
     rows = [
         [
-            plain(row["mathematics"]),
-            *(plain(row[key]) for key in keys),
             plain(f"{row['a']}, {row['b']}"),
-            Cell("–", "")
-            if pd.isna(row["seq_len"])
-            else Cell(f"{row['seq_len']:.0f}", row["seq_len"]),
-            plain(analysis.crossover_sentence(row)),
+            *(plain(row[key]) for key in keys),
+            *map(_length, (row["seq_len"], row["low"], row["high"])),
+            plain(_lower(row)),
         ]
         for row in pd.concat([crossed[first], crossed[~first]]).head(_ROWS).to_dict("records")
     ]
     return Table(
         title="Crossings of executions",
-        summary="T* between two executions of one mathematics",
+        summary="T* between two executions of one mathematics, with its 95 % interval",
         note="Those that cross come first.",
-        heads=["mathematics", *keys, "executions", "T*", "where they cross"],
+        heads=["executions", *map(_letter, keys), "T*", "from", "to", "lower"],
         keys=1 + len(keys),
         rows=rows,
         more=max(0, len(crossed) - _ROWS),
     )
+
+
+def _letter(axis: str) -> str:
+    return {"batch_size": "B", "hidden_size": "H"}.get(axis, axis)
+
+
+def _length(value: float) -> Cell:
+    return Cell("–", "") if pd.isna(value) else Cell(f"{value:.0f}", value)
+
+
+def _lower(row: Mapping[Hashable, Any]) -> str:
+    """Which execution is lower: a name, two names in the order of T, or what else holds."""
+    match row["verdict"]:
+        case "a always":
+            return str(row["a"])
+        case "b always":
+            return str(row["b"])
+        case "crosses":
+            start = {name: float(row[f"{name}_below"].partition(",")[0]) for name in "ab"}
+            return ", then ".join(str(row[name]) for name in sorted(start, key=start.__getitem__))
+        case verdict:
+            return str(verdict)

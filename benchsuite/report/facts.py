@@ -18,6 +18,15 @@ _ENVIRONMENT = (
     *("python", "torch", "numpy", "benchsuite", "asv_runner", "threads", "tf32_matmul"),
     *("tf32_cudnn", "governor", "load", "commit", "dirty", "tree"),
 )
+#: Columns that facts follow from, besides `analysis.UNSTABLE`.
+FACTS = tuple(
+    dict.fromkeys(
+        (
+            *("model", "case", "measure", "match", "status", "reason", "unbounded", "study"),
+            *("started_at", *_ENVIRONMENT),
+        )
+    )
+)
 #: Cases named per reason at most.
 _NAMED = 60
 

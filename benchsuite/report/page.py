@@ -18,11 +18,12 @@ from benchsuite import __version__, analysis
 from benchsuite.analysis.ladder import ladder_sentences, ladders
 from benchsuite.analysis.streaming import call_words, calls
 from benchsuite.errors import UsageError
+from benchsuite.grid.axes import AXES
 from benchsuite.records import write_tables
 from benchsuite.records.csv_files import write_csv
 from benchsuite.records.home import remove_links
 from benchsuite.report import cards, crossovers, executions, tables
-from benchsuite.report.facts import facts
+from benchsuite.report.facts import FACTS, facts
 from benchsuite.report.figures import (
     closed_loop,
     fastest,
@@ -41,6 +42,15 @@ from benchsuite.report.streaming import stream_table
 #: Measures drawn against sequence length, in this order; every measure has a table.
 DRAWN = ("latency", "device_time", "peak_memory", "tensor_memory", "saved_activations")
 
+#: Columns that tables, figures and conclusions follow from, besides those derived of raw samples.
+_ANALYSED = (
+    *AXES,
+    *("case", "machine", "commit", "tree", "torch", "measure", "version", "unit", "value"),
+    *("ci_low", "ci_high", "q25", "q75", "n_samples", "status", "reason", "warning"),
+    *("family", "kernel", "looped", "width", "match_deviation", "output_size", "unbounded"),
+    *("predicted", "expected", "tf32_matmul", "tf32_cudnn"),
+    *("engine_version", "engine_precision", "engine_error", "preparation"),
+)
 #: Of the files that a report consists of.
 _SUFFIXES = (".html", ".md", ".csv", ".gz", ".parquet", ".svg")
 
@@ -78,35 +88,39 @@ def write_report(
         compress: Gzip the CSV of all records, for a report that is published.
 
     Returns:
-        Name → path of every file written: index, summary, csv, parquet, crossovers, scaling,
-        memory, each figure and its data.
+        Name → path of every file written: index, summary, csv, parquet, verdict, crossovers,
+        scaling, memory, each figure and its data.
 
     Raises:
         UsageError: if the records are of several machines, or the directory cannot be written to.
     """
-    chosen = analysis.newest(frame, machine=machine)
-    chosen = chosen.assign(**{analysis.WITHIN: analysis.median_errors(chosen["samples"])})
+    newest = analysis.newest_rows(frame, machine=machine)
+    chosen = _analysed(frame, newest)
+    known = facts(frame[[*FACTS]].iloc[newest].assign(unstable=chosen[analysis.UNSTABLE]))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         remove_links(directory, _SUFFIXES)  # writing would change their targets
         tables_written = _in_background(write_tables, frame, directory, compress=compress)
         written: dict[str, Path] = {}
-        memory = _machine_memory(chosen)
-        laws = analysis.laws(chosen, "latency")
+        memory = _machine_memory(frame[["device", "memory", "gpu_memory"]].iloc[newest])
+        noise = analysis.floor(chosen, "latency")
+        longer = analysis.sequences(chosen)
+        of_longer = noise if longer is chosen else analysis.floor(longer, "latency")
+        laws = analysis.laws(chosen, "latency", noise=noise)
         lines = analysis.memory_lines(chosen, memory=memory)
         for name, table in (("scaling", laws), ("memory", lines)):
             written[name] = directory / f"{name}.csv"
             write_csv(table, written[name])
-        known = facts(chosen)
-        bounds = analysis.roofline(chosen)
+        bounds = analysis.roofline(chosen, noise=noise)
         law_tables = [
             *([tables.law_table(laws, "latency", "s")] if len(laws) else []),
             *([tables.memory_table(lines, memory)] if len(lines) else []),
         ]
-        crossings = crossovers.crossing_tables(analysis.sequences(chosen))
-        with looks_for(chosen["model"]):
-            sections = _sections(chosen, law_tables, bounds)
-            sections[1:1] = _executions(analysis.sequences(chosen), crossings)
+        crossings = crossovers.crossing_tables(longer, {"latency": of_longer})
+        with looks_for(chosen["model"].unique()):
+            sections = _sections(chosen, law_tables, bounds, noise, of_longer)
+            beside = [*_executions(longer, crossings)]
+            sections[1:1] = beside
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
             written[figure.name].write_text(figure.standalone(), encoding="utf-8")
@@ -116,7 +130,9 @@ def write_report(
         crossed = crossovers.crossing_section(
             crossings, analysis.families_of(chosen), analysis.fastest_executions(chosen)
         )
-        verdict = analysis.verdict(chosen)
+        verdict = analysis.verdict(chosen, noise=noise)
+        written["verdict"] = directory / "verdict.csv"
+        write_csv(verdict.cells, written["verdict"])
         unrolled = analysis.unrolled_sentences(chosen, verdict)
         pairs = verdict.pair_sentences()  # of more than two families
         sentences = [*verdict.sentences(), *([] if pairs else unrolled), *verdict.limits()]
@@ -128,7 +144,7 @@ def write_report(
                 **known,
                 version=__version__,
                 files=[csv.name, parquet.name],
-                older=int(frame["machine"].isin(chosen["machine"]).sum()) - len(chosen),
+                older=int(frame["machine"].isin(chosen["machine"].unique()).sum()) - len(chosen),
                 verdict=sentences,
                 pairs=[*pairs, *unrolled] if pairs else [],
                 validated=analysis.validation(chosen),
@@ -142,12 +158,24 @@ def write_report(
         written["index"] = directory / "index.html"
         written["index"].write_text(page, encoding="utf-8")
         written["summary"] = directory / "summary.md"
-        written["summary"].write_text(_summary(known, sentences, laws, crossed), encoding="utf-8")
+        executed = [sentence for section in beside for sentence in section.sentences]
+        summary = _summary(known, sentences, executed, laws, crossed)
+        written["summary"].write_text(summary, encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {directory}: {error.strerror}; choose another with -o"
         ) from error
     return {"csv": csv, "parquet": parquet, **written}
+
+
+def _analysed(frame: pd.DataFrame, rows: Any) -> pd.DataFrame:
+    """Rows with the columns that are analysed: instead of raw samples, what follows from them."""
+    samples = frame["samples"].iloc[rows]
+    chosen: pd.DataFrame = frame[[*_ANALYSED]].iloc[rows]
+    unstable = analysis.is_unstable(chosen.assign(samples=samples))
+    chosen[analysis.WITHIN] = analysis.median_errors(samples)
+    chosen[analysis.UNSTABLE] = unstable
+    return chosen
 
 
 def _in_background(function: Callable[..., Any], *positional: Any, **named: Any) -> Future[Any]:
@@ -182,19 +210,35 @@ def _templates() -> jinja2.Environment:
 
 
 def _sections(
-    chosen: pd.DataFrame, laws: Sequence[tables.Table], bounds: pd.DataFrame
+    chosen: pd.DataFrame,
+    laws: Sequence[tables.Table],
+    bounds: pd.DataFrame,
+    noise: analysis.Noise,
+    of_longer: analysis.Noise,
 ) -> list[Section]:
+    """The sections with figures.
+
+    Args:
+        chosen: One row per case and measure.
+        laws: Tables of laws.
+        bounds: From `analysis.roofline`.
+        noise: The floor of latency.
+        of_longer: That of cases of more than one timestep.
+    """
     return [
         Section(
             "maps",
             "Which model, where",
-            [*fastest.crossover_maps(chosen), *speedup.speedup_maps(chosen)],
+            [
+                *fastest.crossover_maps(chosen, noise=noise),
+                *speedup.speedup_maps(chosen, noise=of_longer),
+            ],
             empty="The records have fewer than two models.",
         ),
         Section(
             "scaling",
             "Scaling in sequence length",
-            list(scaling.scaling_figures(chosen, DRAWN)),
+            list(scaling.scaling_figures(chosen, DRAWN, {"latency": noise})),
             tables=laws,
             empty="The records have fewer than two sequence lengths.",
         ),
@@ -264,6 +308,8 @@ def _streaming(chosen: pd.DataFrame) -> list[Section]:
 
 def _ladder(chosen: pd.DataFrame) -> list[Section]:
     """The section on engines, if there are records of two engines of one mathematics."""
+    if chosen["engine"].nunique() < 2:
+        return []
     table = ladders(chosen)
     if not len(table):
         return []
@@ -280,7 +326,11 @@ def _ladder(chosen: pd.DataFrame) -> list[Section]:
 
 
 def _machine_memory(chosen: pd.DataFrame) -> float | None:
-    """Bytes of memory of the device, where all records are of one."""
+    """Bytes of memory of the device, where all records are of one.
+
+    Args:
+        chosen: The columns `device`, `memory` and `gpu_memory`.
+    """
     devices = chosen["device"].unique()
     if len(devices) > 1:
         return None
@@ -314,6 +364,7 @@ def _shown(section: Section) -> dict[str, Any]:
 def _summary(
     known: dict[str, Any],
     verdict: Sequence[str],
+    executed: Sequence[str],
     laws: pd.DataFrame,
     crossed: Iterable[dict[str, Any]],
 ) -> str:
@@ -325,6 +376,8 @@ def _summary(
         "",
         *(f"- {sentence}" for sentence in verdict),
     ]
+    if executed:
+        lines += ["", "Executions of one mathematics:", "", *(f"- {words}" for words in executed)]
     crossings = [
         f"- {part['measure']}, {sentence.text}"
         for part in crossed

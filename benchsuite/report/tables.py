@@ -69,14 +69,14 @@ def case_tables(chosen: pd.DataFrame) -> Iterator[Table]:
     limit = max(1, min(_ROWS, _CELLS // max(1, models * len(measures))))
     names = [*analysis.LINE, "seq_len"]
     for measure in measures:
-        rows = chosen[chosen["measure"] == measure]
-        rows = rows.assign(unstable=analysis.is_unstable(rows))
+        rows = analysis.where(chosen, chosen["measure"] == measure)
         own = list(rows["model"].unique())
         shown = [n for n in names if n == "seq_len" or varies(rows, n)]
-        shapes = rows[names].drop_duplicates().sort_values(names)
+        shapes = analysis.without_repeats(rows[names], names).sort_values(names)
         top = shapes.head(limit)
         if len(top) < len(shapes):
             rows = rows.merge(top, on=names)
+        rows = rows.assign(unstable=analysis.is_unstable(rows))
         spec = MEASURES.get(measure) if measure in MEASURES.names() else None
         fixed = [n for n in names if n not in {*shown, "input_size"}]
         yield Table(

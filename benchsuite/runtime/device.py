@@ -101,7 +101,8 @@ def graphed(module: nn.Module, x_BTF: Tensor, *, train: bool) -> Callable[[Tenso
         RuntimeError: if the module cannot be captured.
     """
     if train:  # the callable is replaced in place, so it is another one with the same parameters
-        return torch.cuda.make_graphed_callables(_Shell(module), (x_BTF.clone(),))  # type: ignore[no-any-return]
+        captured: Any = torch.cuda.make_graphed_callables(_Shell(module), (x_BTF.clone(),))
+        return captured  # type: ignore[no-any-return]
     static = x_BTF.clone()
     stream = torch.cuda.Stream(x_BTF.device)
     stream.wait_stream(torch.cuda.current_stream(x_BTF.device))

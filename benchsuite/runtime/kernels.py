@@ -11,7 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchsuite.errors import Unsupported
 
 #: Part of the name of an operator, or of a convolution's backend → library.
-_LIBRARIES = {"cudnn": "cuDNN", "mkldnn": "oneDNN", "miopen": "MIOpen", "benchsuite": "native"}
+_LIBRARIES = {
+    "cudnn": "cuDNN",
+    "mkldnn": "oneDNN",
+    "miopen": "MIOpen",
+    "_triton": "Triton",  # before "benchsuite", which is in these names too
+    "benchsuite": "native",
+}
 
 
 class KernelWatch(TorchDispatchMode):
@@ -36,7 +42,7 @@ class KernelWatch(TorchDispatchMode):
         elif name.startswith("aten::_fft_"):
             self.libraries.add(_transforms_of(args[0]))
         else:
-            self.libraries.update(n for s, n in _LIBRARIES.items() if s in name)
+            self.libraries.update([n for s, n in _LIBRARIES.items() if s in name][:1])
         return func(*args, **(kwargs or {}))
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchsuite.analysis import advices, advise, fit_surface, newest, validation
+from benchsuite.analysis import advices, advise, fit_surface, newest, prediction, validation
 from benchsuite.analysis.advice import COLUMNS
 from benchsuite.analysis.prediction import INTERVALS, IntervalsMissingError
 from benchsuite.analysis.surface import MIN_CELLS, conformal
@@ -40,6 +40,24 @@ def rows(make_record, *, noise=0.04, grid=GRID, models=TRUTH, seed=0, fields=Tru
                 yield make_record(
                     model=model, measure="receptive_field", unit="step", value=2.0 * t, seq_len=t
                 )
+
+
+@pytest.fixture(autouse=True)
+def _fits_once(monkeypatch, fits):
+    """Most tests ask about the same records, whose surfaces take longest."""
+
+    def fitted(points, values):
+        key = points.tobytes(), values.tobytes()
+        if key not in fits:
+            fits[key] = fit_surface(points, values)
+        return fits[key]
+
+    monkeypatch.setattr(prediction, "fit_surface", fitted)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return {}
 
 
 @pytest.fixture(scope="module")

@@ -526,6 +526,51 @@ def test_what_is_too_much_to_draw_is_stated_and_in_the_data(grid):
     assert {"H=1", "H=7"} <= set(texts(figure))
 
 
+@pytest.fixture
+def threads(grid):
+    """Three models at six numbers of threads, the fastest of which depends on them."""
+    return pd.concat(
+        [
+            grid(
+                {
+                    "lstm": lambda t, b, h: 1e-6 * t,
+                    "tcn": lambda t, b, h, n=n: 1e-4 / n + 1e-7 * b * t,
+                    "conv": lambda t, b, h: "oom" if t > 128 else 2e-6 * t,
+                },
+                num_threads=n,
+            )
+            for n in (1, 2, 4, 8, 16, 32)
+        ],
+        ignore_index=True,
+    )
+
+
+def test_a_figure_computes_what_the_whole_table_has(threads):
+    """Only the rows that are drawn are compared; the others do not matter for them."""
+    cells, ratios = fastest(threads), speedups(threads)
+    lines = family_crossovers(threads)
+    for kind, whole in ((crossover_maps, cells), (speedup_maps, ratios)):
+        figures = list(kind(threads))
+        assert len(figures) == MOST
+        for figure, number in zip(figures, (1, 2), strict=True):
+            same = whole[whole["num_threads"] == number].reset_index(drop=True)
+            pd.testing.assert_frame_equal(figure.data.reset_index(drop=True), same)
+            if figure.table is not None:
+                crossed = lines[lines["num_threads"] == number]
+                assert figure.table["T*"].tolist() == pytest.approx(
+                    crossed["seq_len"].round().tolist(), nan_ok=True
+                )
+
+
+def test_the_sentences_of_a_verdict_have_a_limit(threads):
+    found = verdict(threads)
+    assert len(found.sentences()) == 6
+    *first, rest = found.sentences(most=2)
+    assert len(first) == 2
+    assert rest == "4 more kinds of cases (of other num_threads) are in the table only."
+    assert found.cells["num_threads"].nunique() == 6
+
+
 def test_other_axes_give_figures_of_their_own_up_to_a_limit(make_record):
     rows = [
         make_record(model=m, num_threads=n, mode=mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchsuite.analysis import (
@@ -18,6 +19,8 @@ from benchsuite.analysis import (
     median_error,
     memory_lines,
     spread,
+    where,
+    without_repeats,
 )
 from benchsuite.records import to_frame
 from benchsuite.report.page import write_report
@@ -156,6 +159,24 @@ def test_a_critical_value_is_as_sure_as_the_parts():
     assert critical(guessed, exact)[0] == pytest.approx(2.571, abs=1e-3)
     assert critical(guessed, guessed)[0] == pytest.approx(2.228, abs=1e-3)  # ten degrees
     assert np.isfinite(critical(exact, exact)[0])
+
+
+def test_critical_values_of_many_are_those_of_each():
+    """Many are looked up in a table."""
+    degrees = np.append(np.geomspace(0.3, 1e6, 5000), np.inf)
+    many = critical((np.ones(len(degrees)), degrees))
+    each = np.concatenate([critical((np.ones(100), part)) for part in np.split(degrees[:5000], 50)])
+    assert many[:-1] == pytest.approx(each, rel=1e-11)
+    assert many[-1] == pytest.approx(1.959963984540054)
+
+
+def test_repeated_rows_are_left_out_as_pandas_does():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.integers(0, 5, 99), "b": rng.choice([*"xyz"], 99), "c": 1.0})
+    last = without_repeats(frame, ["a", "b"])
+    pd.testing.assert_frame_equal(last, frame.drop_duplicates(["a", "b"], keep="last"))
+    assert without_repeats(last, ["a", "b"]) is last
+    assert where(frame, frame["c"] > 0) is frame
 
 
 # --- laws

@@ -35,8 +35,9 @@ def test_list_as_json(cli, what):
 def test_list_has_every_built_in_model_with_its_family(cli):
     models = {row["name"]: row["family"] for row in json.loads(cli("list", "models", "--json")[1])}
     assert list(models) == [
-        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_fused"),
-        *("lstm_native", "lstm_newton", "lstm", "gru_cell", "gru_native", "gru_newton", "gru"),
+        *("lstm_cell", "lstm_peephole", "lstm_peephole_diag", "lstm_stacked", "lstm_fused"),
+        *("lstm_native", "lstm_triton", "lstm_newton", "lstm"),
+        *("gru_cell", "gru_native", "gru_newton", "gru"),
         *("paragru_loop", "paragru_newton", "tcn", "tcn_fixed", "conv"),
         *("tcn_separable", "wavenet", "longconv"),
         *("lru_loop", "lru_scan", "lru_fft", "lru_native", "s4d_scan", "s4d_fft", "s4d_native"),
@@ -52,9 +53,13 @@ def test_list_has_every_built_in_model_with_its_family(cli):
 def test_models_are_listed_with_mathematics_and_execution(cli):
     rows = {row["name"]: row for row in json.loads(cli("list", "models", "--json")[1])}
     same = {name for name, row in rows.items() if row["mathematics"] == "lstm"}
-    assert same == {"lstm_cell", "lstm_fused", "lstm_native", "lstm_newton", "lstm"}
+    assert same == {
+        *("lstm_cell", "lstm_stacked", "lstm_fused"),
+        *("lstm_native", "lstm_triton", "lstm_newton", "lstm"),
+    }
     executions = {rows[name]["execution"] for name in same}
-    assert executions == {"Python loop", "fused loop", "native", "Newton", "library"}
+    loops = {"Python loop", "stacked loop", "fused loop"}
+    assert executions == {*loops, "native", "Triton", "Newton", "library"}
     lru = {name: row["execution"] for name, row in rows.items() if row["mathematics"] == "lru"}
     executions = ("Python loop", "scan", "FFT", "native")
     names = ("lru_loop", "lru_scan", "lru_fft", "lru_native")
@@ -292,7 +297,7 @@ def test_report_of_the_last_study_and_of_a_path(cli, tmp_path, monkeypatch, make
     file = RecordFile(tmp_path / ".benchsuite" / "mine" / "records.jsonl")
     for t in (8, 16):
         file.append(make_record(seq_len=t, value=float(t)))
-    for words in (["report"], ["report", "mine"], ["report", str(file.path), "-o", "out"]):
+    for words in (["report"], ["report", str(file.path), "-o", "out"]):
         code, out, err = cli(*words, "--json")
         assert (code, err) == (0, "")
         assert json.loads(out)["index"].endswith("index.html")

@@ -966,9 +966,10 @@ def test_json_of_several_models_is_a_list_and_the_figure_holds_them_all(cli, tmp
 
 
 def test_all_models_as_a_table(cli, tmp_path):
-    code, out, _ = cli("all", "-a", "seq_len=8", "-a", "hidden_size=3", "-a", "input_size=1")
+    code, out, err = cli("all", "-a", "seq_len=8", "-a", "hidden_size=3", "-a", "input_size=1")
     lines = {line.split()[0]: line.split() for line in out.splitlines()}
     assert code == 0
+    assert "skipped: lstm_triton: lstm_triton is a kernel for cuda" in err
     for name in [*RECURRENT, *CONVOLUTIONAL]:
         assert name in lines
     assert lines["conv"][1:4] == ["9", "9", "yes"]

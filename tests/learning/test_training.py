@@ -29,7 +29,7 @@ from benchsuite.tasks.recipe import Recipe
 from benchsuite.tasks.task import Examples, make_task
 
 HERE = __name__
-NAMES = [spec.name for spec in MODELS if spec.family != "outside"]
+NAMES = [spec.name for spec in MODELS if spec.family != "outside" and spec.execution != "Triton"]
 
 
 def task_of(name, seq_len=16, batch_size=8, seed=0, **options):

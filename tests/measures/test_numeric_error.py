@@ -18,7 +18,12 @@ SMALL = {"seq_len": 20, "batch_size": 2, "hidden_size": 8}
 
 @pytest.mark.parametrize("mode", ["infer", "train"])
 @pytest.mark.parametrize(
-    "model", [s.name for s in MODELS if s.mathematics in {"lstm", "gru"} or s.family == "linear"]
+    "model",
+    [
+        s.name
+        for s in MODELS
+        if (s.mathematics in {"lstm", "gru"} or s.family == "linear") and s.execution != "Triton"
+    ],
 )
 def test_executions_round_little(model, mode):
     for dtype, most in (("float32", 200), ("float64", 500)):

@@ -163,7 +163,9 @@ def test_shapes_are_checked_before_an_address_is_passed_on():
 
 
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize(("native", "library"), [("lstm_native", "lstm"), ("gru_native", "gru")])
+@pytest.mark.parametrize(
+    ("native", "library"), [("lstm_native", "lstm"), ("lstm_triton", "lstm"), ("gru_native", "gru")]
+)
 def test_as_many_operations_as_the_library(native, library, train):
     sizes = Sizes(input_size=5, hidden_size=7, num_layers=2, bidirectional=True, seq_len=6)
     counts = [flops(name, sizes, batch_size=3, train=train).total for name in (native, library)]

@@ -10,7 +10,6 @@ import re
 
 import pytest
 import torch
-from torch import nn
 
 from benchsuite import measure
 from benchsuite.catalog.models import MODELS
@@ -39,7 +38,7 @@ class Kind:
         torch.manual_seed(0)
         ours = self.make(F, H, **{self.option: "newton"}, **options).to(DOUBLE)
         with torch.no_grad():
-            getattr(ours, self.recurrent).mul_(gain)
+            ours.get_parameter(self.recurrent).mul_(gain)
         torch.manual_seed(0)
         loop = self.make(F, H, **{self.option: self.loop}).to(DOUBLE)
         loop.load_state_dict(ours.state_dict())
@@ -53,7 +52,7 @@ def batched(cls):
 KINDS = {
     "lstm": Kind(batched(LSTM), "variant", "plain", "weight_hh_l0"),
     "gru": Kind(batched(GRU), "variant", "plain", "weight_hh_l0"),
-    "paragru": Kind(ParaGRU, "execution", "loop", "from_state"),
+    "paragru": Kind(ParaGRU, "execution", "loop", "layers.0.from_state"),
 }
 each = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -75,8 +74,9 @@ def outcome(module, x, states=()):
 
 
 def states_of(module, rows):
-    shape = (1, rows, H) if isinstance(module, nn.RNNBase) else (rows, H)
-    return [torch.randn(shape, dtype=DOUBLE) for _ in range(2 if isinstance(module, LSTM) else 1)]
+    return [
+        torch.randn(1, rows, H, dtype=DOUBLE) for _ in range(2 if isinstance(module, LSTM) else 1)
+    ]
 
 
 @pytest.fixture(params=["native", "scan"])
@@ -146,7 +146,7 @@ def test_an_exact_jacobian_converges_quadratically():
     errors = []
     for tolerance in (1e-1, 1e-3, 1e-7):
         module = copy.deepcopy(ours)
-        module._iterations.tolerance = tolerance
+        module.iterations[0].tolerance = tolerance
         errors.append(float((module(x)[0].detach() - exact).abs().max()))
     assert errors[1] < 1e-5
     assert errors[2] < 1e-11
@@ -231,7 +231,7 @@ def test_large_states_and_inputs(kind):
     ours, loop = kind.pair()
     for scale in (0.0, 1e-30, 1e3, 1e30):
         x = scale * torch.randn(1, 20, F, dtype=DOUBLE)
-        states = [1e4 * state[..., :1, :] for state in states_of(ours, 1)]
+        states = [1e4 * state for state in states_of(ours, 1)]
         hx = tuple(states) if len(states) > 1 else states[0]
         torch.testing.assert_close(ours(x, hx)[0], loop(x, hx)[0], rtol=1e-10, atol=1e-9)
 
@@ -254,8 +254,25 @@ def test_arguments_that_do_not_apply():
     with pytest.raises(ValueError, match="execution = 'fast' is not one of those of paragru: loop"):
         ParaGRU(F, H, execution="fast")
     ours, _ = KINDS["paragru"].pair()
-    with pytest.raises(ValueError, match=r"the state is \(1, 6\); \(2, 6\) is needed"):
-        ours(torch.zeros(2, 3, F, dtype=DOUBLE), torch.zeros(1, H, dtype=DOUBLE))
+    with pytest.raises(ValueError, match=r"the state is \(2, 6\); \(1, 2, 6\) is needed"):
+        ours(torch.zeros(2, 3, F, dtype=DOUBLE), torch.zeros(2, H, dtype=DOUBLE))
+
+
+def test_layers_and_directions_of_paragru():
+    """The second direction is the first one on reversed sequences; a layer reads both."""
+    torch.manual_seed(0)
+    both = ParaGRU(F, H, 2, bidirectional=True).double()
+    loop = ParaGRU(F, H, 2, bidirectional=True, execution="loop").double()
+    loop.load_state_dict(both.state_dict())
+    x = torch.randn(3, 20, F, dtype=DOUBLE)
+    state = torch.randn(4, 3, H, dtype=DOUBLE)
+    for mine, other in zip(outcome(both, x, [state]), outcome(loop, x, [state]), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-10)
+    one = ParaGRU(F, H).double()
+    one.layers[0].load_state_dict(both.layers[1].state_dict())
+    first = ParaGRU(F, H, bidirectional=True).double()
+    first.layers.load_state_dict(both.layers[:2].state_dict())
+    torch.testing.assert_close(first(x)[0][..., H:], one(x.flip(1))[0].flip(1))
 
 
 def test_a_reverse_recurrence_is_the_gradient():

@@ -64,7 +64,7 @@ def share(modules: Mapping[str, nn.Module], gain: float = 1.0) -> None:
     """Give all modules the weights of the first, with the recurrent ones multiplied."""
     first = next(iter(modules.values()))
     weights = {
-        name: value * gain if name in {"weight_hh_l0", "from_state"} else value
+        name: value * gain if name.endswith(("weight_hh_l0", "from_state")) else value
         for name, value in first.state_dict().items()
     }
     for module in modules.values():

@@ -1,11 +1,12 @@
 """How long records take to load, to report and to advise from, and how much memory.
 
-    python tests/perf/records.py [--large] [--only load] [SIZE …]
+    python tests/perf/records.py [--large] [--only load] [--keep DIR] [SIZE …]
 
 Generates record files of 20,000 and 200,000 attempts, each with its first row and with raw samples,
 and reads each in processes of their own: all columns (`load`), `benchsuite report` and `benchsuite
 advise`, whose times include the start of Python and the reading. `--large` adds 2,000,000 attempts,
-whose file takes 4.5 GB in TMPDIR while it is there. `--only` may be given several times. Memory is
+whose file takes 4.5 GB in TMPDIR while it is there. `--keep` leaves the files in a directory, where
+another call finds them; without it they are removed. `--only` may be given several times. Memory is
 the peak of the process and, added to it, that of its largest child process. A benchmark, not a
 test.
 """
@@ -150,13 +151,17 @@ def main() -> None:
     options.add_argument("sizes", metavar="SIZE", nargs="*", type=int, default=SIZES)
     options.add_argument("--large", action="store_true")
     options.add_argument("--only", action="append", choices=STAGES)
+    options.add_argument("--keep", metavar="DIR", type=Path)
     own = options.parse_args()
     before: dict[str, tuple[int, float]] = {}
     for size in (*own.sizes, *([LARGE] if own.large else [])):
         with tempfile.TemporaryDirectory() as directory:
-            file = Path(directory) / FILE_NAME
+            file = (own.keep / str(size) if own.keep else Path(directory)) / FILE_NAME
             began = time.perf_counter()
-            write_records(file, size)
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_records(file.with_suffix(".part"), size)
+                file.with_suffix(".part").rename(file)
             written = time.perf_counter() - began
             megabytes = file.stat().st_size / 1e6
             print(f"{size:,} attempts, {megabytes:,.0f} MB, written in {written:.0f} s", flush=True)

@@ -175,6 +175,31 @@ def test_lines_may_be_longer_than_a_block(nasty, monkeypatch, block):
     pd.testing.assert_frame_equal(load_records(nasty), expected)
 
 
+@pytest.mark.parametrize("pairs", [1, 2, 5, 64])
+@pytest.mark.parametrize("block", [3000, 1 << 20])
+def test_attempts_read_together_are_those_read_one_by_one(nasty, monkeypatch, pairs, block):
+    """As `RecordFile` writes them, with damaged lines, crashes and other writers in between."""
+    lines = nasty.read_bytes().replace(b'": ', b'":').replace(b', "', b',"').split(b"\r\n")
+    nasty.write_bytes(b"\n".join(lines))
+    together = []
+    finished = rows._Attempts.finished
+
+    def counted(self, lines):
+        together.append(len(finished(self, lines)))
+        return finished(self, lines)
+
+    monkeypatch.setattr(rows, "_BLOCK", block)
+    monkeypatch.setattr(rows, "_PAIRS", pairs)
+    monkeypatch.setattr(rows._Attempts, "finished", counted)
+    frame = load_records(nasty, every_attempt=True)
+    assert any(together) or pairs == 64  # of so many some are always irregular here
+    problems = frame.attrs.pop("problems")
+    expected = plain_frame(nasty.read_bytes().split(b"\n"), every_attempt=True)
+    pd.testing.assert_frame_equal(frame, expected, rtol=1e-14)
+    monkeypatch.setattr(rows._Attempts, "finished", lambda *_: [])
+    assert load_records(nasty, every_attempt=True).attrs["problems"] == problems
+
+
 def end_at_once(*_, **__):
     raise OSError(11, "Resource temporarily unavailable")
 

@@ -29,6 +29,7 @@ from benchsuite.records import (
     write_tables,
 )
 from benchsuite.records.csv_files import write_csv
+from benchsuite.records.line import WRITTEN
 from benchsuite.stats import summarise
 
 
@@ -419,3 +420,11 @@ def test_numbers_in_a_csv_stay_numbers(tmp_path):
     changed = {"-x", "-1-1", "+", "\t1", "\r1", "\n1"}
     assert [row[0] for row in rows] == [f"'{t}" if t in changed else t for t in texts]
     assert [float(row[1]) for row in rows] == frame["number"].tolist()
+
+
+def test_the_order_of_columns_is_that_of_a_written_row(make_record):
+    """Else reading takes longer."""
+    record = make_record(status="ok", value=1.0, samples=[1.0], reason="x", warning="x", run="x")
+    written = list(record.to_row())
+    assert written == sorted(written, key=WRITTEN.index)
+    assert {*WRITTEN} == {*SCHEMA}

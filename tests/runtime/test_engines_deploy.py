@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -286,6 +291,42 @@ def test_a_step_compiles_nothing_again(mode, tmp_path, monkeypatch):
     # What was compiled is removed: torch's headers alone may remain, in the run's directory.
     left = {path.name for path in tmp_path.glob("*/*")}
     assert left <= {"precompiled_headers", "locks"}
+
+
+SLOW_COMPILER = """
+import subprocess, sys
+from pathlib import Path
+from benchsuite.grid.case import Case
+from benchsuite.grid.study import Budget
+from benchsuite.measures.attempt import measure
+from benchsuite.records import RecordFile
+from benchsuite.runtime.engines.eager import Eager
+
+def prepare(self, module, x_BTF, *, train):
+    compiler = subprocess.Popen(["sleep", "300"])
+    Path(sys.argv[2]).write_text(str(compiler.pid))
+    compiler.wait()
+
+Eager.prepare = prepare
+measure(Case(model="lstm", seq_len=4), "latency", budget=Budget(timeout=0.5),
+        file=RecordFile(Path(sys.argv[1])), watch=True)
+"""
+
+
+def test_a_compile_beyond_the_limit_is_a_timeout_row_and_its_compiler_ends(tmp_path):
+    file, pid = tmp_path / "records.jsonl", tmp_path / "pid"
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_COMPILER, str(file), str(pid)], capture_output=True, timeout=60
+    )
+    assert done.returncode == 1
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["started", "timeout"]
+    assert rows[-1]["reason"] == "gave up after 0.5 s"
+    stat = Path(f"/proc/{pid.read_text()}/stat")
+    deadline = time.monotonic() + 10
+    while stat.exists() and " Z " not in stat.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not stat.exists() or " Z " in stat.read_text()
 
 
 @pytest.mark.gpu

@@ -2,8 +2,8 @@
 
 Whatever watches operators sees them: the counts on the meta device, the derived field, and the
 names of kernels. Where nothing watches, a call does not go through torch's dispatcher, which takes
-about 20 µs to reach a function in Python. They run on the CPU, in one thread unless their module
-states otherwise.
+about 20 µs to reach a function in Python. Those on the CPU run in one thread unless their
+module states otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,29 +31,36 @@ _LIBRARY = torch.library.Library("benchsuite", "FRAGMENT")
 
 
 def define(
-    schema: str, kernel: Callable[..., Any], results: Callable[..., Any]
+    schema: str,
+    kernel: Callable[..., Any],
+    results: Callable[..., Any],
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Callable[..., Any]:
     """Define an operator of the namespace `benchsuite`.
 
     Args:
         schema: Its name, arguments and results, as torch writes them.
-        kernel: Called with CPU tensors.
+        kernel: Called with tensors of the device.
         results: Called with tensors on the meta device; returns results without values.
+        device: The kind of device that the kernel runs on.
 
     Returns:
         The operator, which checks the device of its first argument.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
-    _LIBRARY.impl(name, kernel, "CPU")
+    _LIBRARY.impl(name, kernel, device.upper())
     _LIBRARY.impl(name, results, "Meta")
     operator = getattr(torch.ops.benchsuite, name).default
 
+    on_cpu = device == "cpu"
+
     def checked(first: Tensor, *rest: Any) -> Any:
-        if first.is_cpu:
+        if first.is_cpu if on_cpu else first.is_cuda:
             return operator(first, *rest) if _watched(first, *rest) else kernel(first, *rest)
         if not first.is_meta:
-            raise ValueError(f"native kernels run on the CPU; the input is on {first.device}")
+            raise ValueError(f"the kernel {name} runs on {device}; the input is on {first.device}")
         return operator(first, *rest)
 
     return checked

@@ -47,14 +47,14 @@ def lstm(
         Unavailable: if the kernel cannot be compiled here.
         MemoryError: if memory is exhausted.
     """
-    _check(x_TBF, 4, state, (weight_ih, weight_hh, bias))
+    check(x_TBF, 4, state, (weight_ih, weight_hh, bias))
     if x_TBF.dtype in _HALF:
         given = x_TBF.float(), (state[0].float(), state[1].float()), weight_ih.float()
         wide = lstm(*given, weight_hh.float(), _float(bias), reverse=reverse)
         y, h_n, c_n = (result.to(x_TBF.dtype) for result in wide)
         return y, h_n, c_n
     arguments = (x_TBF, *state, weight_ih, weight_hh, bias, reverse)
-    if _differentiated(arguments):
+    if differentiated(arguments):
         return _LSTM.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
     y, h_n, c_n, *_ = OPERATORS["lstm"](*arguments, False)
     return y, h_n, c_n
@@ -75,14 +75,14 @@ def gru(
     Arguments, errors and shapes are as of `lstm`, with 3H rows in place of 4H. Returns h of all
     timesteps, and the last one.
     """
-    _check(x_TBF, 3, (h_BH,), (weight_ih, weight_hh, bias_ih, bias_hh))
+    check(x_TBF, 3, (h_BH,), (weight_ih, weight_hh, bias_ih, bias_hh))
     if x_TBF.dtype in _HALF:
         given = x_TBF.float(), h_BH.float(), weight_ih.float(), weight_hh.float()
         wide = gru(*given, _float(bias_ih), _float(bias_hh), reverse=reverse)
         y, h_n = (result.to(x_TBF.dtype) for result in wide)
         return y, h_n
     arguments = (x_TBF, h_BH, weight_ih, weight_hh, bias_ih, bias_hh, reverse)
-    if _differentiated(arguments):
+    if differentiated(arguments):
         return _GRU.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
     y, h_n, *_ = OPERATORS["gru"](*arguments, False)
     return y, h_n
@@ -92,13 +92,14 @@ def _float(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.float()
 
 
-def _differentiated(arguments: tuple[Any, ...]) -> bool:
+def differentiated(arguments: tuple[Any, ...]) -> bool:
+    """Whether a gradient is going to be needed of one of the arguments."""
     return torch.is_grad_enabled() and any(
         isinstance(given, Tensor) and given.requires_grad for given in arguments
     )
 
 
-def _check(
+def check(
     x_TBF: Tensor, gates: int, states: tuple[Tensor, ...], weights: tuple[Tensor | None, ...]
 ) -> None:
     """Refuse what a kernel would read wrongly: it only gets addresses."""
@@ -155,8 +156,8 @@ class _LSTM(torch.autograd.Function):
             turned(dgates @ weight_ih, by_row) if needs[0] else None,
             dh if needs[1] else None,
             dc if needs[2] else None,
-            _product(dgates, x) if needs[3] else None,
-            None if before is None else _product(dgates, before),
+            product(dgates, x) if needs[3] else None,
+            None if before is None else product(dgates, before),
             dgates.sum((0, 1)) if needs[5] else None,
             None,
         )
@@ -194,13 +195,13 @@ class _GRU(torch.autograd.Function):
             *(h_BH, weight_hh, y_TBH, gates, hidden, dy, dh, by_row, ctx.reverse, needs[1])
         )
         before = _before(y_TBH, h_BH, by_row, ctx.reverse) if needs[3] else None
-        dw_hh = None if before is None else _product(dgates, before)
+        dw_hh = None if before is None else product(dgates, before)
         db_hh = dgates.sum((0, 1)) if needs[5] else None
         dgates[..., 2 * weight_hh.shape[1] :] = dn  # of the projected input now
         return (
             turned(dgates @ weight_ih, by_row) if needs[0] else None,
             dh if needs[1] else None,
-            _product(dgates, x) if needs[2] else None,
+            product(dgates, x) if needs[2] else None,
             dw_hh,
             dgates.sum((0, 1)) if needs[4] else None,
             db_hh,
@@ -215,6 +216,6 @@ def _before(y_TBH: Tensor, first_BH: Tensor, by_row: bool, reverse: bool) -> Ten
     return torch.cat([turned(part, by_row) for part in parts], int(by_row))
 
 
-def _product(one: Tensor, other: Tensor) -> Tensor:
+def product(one: Tensor, other: Tensor) -> Tensor:
     """The sum over timesteps and rows of outer products: (…, P) and (…, Q) → (P, Q)."""
     return one.flatten(0, 1).t() @ other.flatten(0, 1)

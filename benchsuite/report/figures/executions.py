@@ -22,20 +22,18 @@ _SHOWN = ("seq_len", "batch_size", "hidden_size")
 _MOST_ROWS, _MOST_COLUMNS, _MOST_TICKS = 8, 2, 5
 _PANEL = 84.0
 #: Colour, marker and dashes of an execution: readable on white and on almost black (contrast of at
-#: least 3), and different in print without colours. Those not named here take the rest in turn.
+#: least 3), and different in print without colours. Others take one of the rest.
 _LOOKS = {
     "Python loop": ("#D55E00", "o", (0, (1, 1.2))),
     "fused loop": ("#B8860B", "v", (0, (4, 1.2, 1, 1.2))),
+    "stacked loop": ("#7F7F7F", "*", (0, (2, 2))),
     "scan": ("#009E73", "^", (0, (3, 1.2))),
     "FFT": ("#C2649A", "D", (0, (5, 1.2, 1, 1.2, 1, 1.2))),
     "native": ("#2F86C8", "s", "solid"),
     "library": (INK, "P", "solid"),
+    "Newton": ("#8C6BB1", "X", (0, (6, 1.5))),
 }
-_REST = (
-    ("#8C6BB1", "X", (0, (6, 1.5))),
-    ("#7F7F7F", "*", (0, (2, 2))),
-    ("#A6611A", "h", (0, (1, 2))),
-)
+_REST = (("#A6611A", "h", (0, (1, 2))), ("#5B8C2A", "<", (0, (7, 2))))
 
 
 def look_of(execution: str) -> tuple[str, str, object]:
@@ -217,7 +215,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, divisor: float) -> None:
             color=colour,
             markersize=3.5,
             linewidth=1,
-            linestyle=dashes,  # type: ignore[arg-type]
+            linestyle=dashes,
         )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from benchsuite import analysis
+from benchsuite.records.frame import group_numbers
 from benchsuite.report.figures.figure import Figure, look
-from benchsuite.report.figures.slices import Slice, evenly, left_out, slices
+from benchsuite.report.figures.slices import evenly, left_out, slices
 from benchsuite.report.figures.tiles import Mark, Panel, Tile, draw_tiles, fitted
 
 _SHOWN = ("seq_len", "batch_size", "hidden_size")
@@ -19,21 +20,24 @@ _MARGIN = 40.0
 _MOST_STRIPS = 4
 
 
-def crossover_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
+def crossover_maps(
+    chosen: pd.DataFrame, measure: str = "latency", *, noise: analysis.Noise | None = None
+) -> Iterator[Figure]:
     """A map of the models that see the whole sequence, and one of all models if there are others.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
         measure: One for which lower is better.
+        noise: The floor; by default estimated from the frame.
 
     Yields:
         A figure per mode, device and other axes that vary; its table has the crossings of the best
         models of each two families.
     """
-    tried = analysis.sequences(chosen[chosen["measure"] == measure])
+    tried = analysis.sequences(analysis.where(chosen, chosen["measure"] == measure))
     if tried["model"].nunique() < 2:
         return
-    noise, family = analysis.floor(chosen, measure), analysis.families_of(chosen)
+    noise, family = noise or analysis.floor(chosen, measure), analysis.families_of(chosen)
     field = analysis.field_of(chosen, tried)
     blind = field < tried["seq_len"].astype(float)
     seeing, note = tried[~blind], ""
@@ -60,27 +64,29 @@ def _maps(
     *,
     seeing: bool = False,
 ) -> Iterator[Figure]:
-    cells = analysis.fastest(tried, measure, noise=noise)
-    lines = analysis.family_crossovers(tried, measure, noise=noise, family=family)
     what = "Fastest" if measure == "latency" else f"Lowest {measure.replace('_', ' ')}"
     models = "model that sees the whole sequence" if seeing else "model"
     if note and not seeing:
         models += ", including models that do not see the whole sequence"
-    for part in slices(cells, _SHOWN):
-        fixed = [n for n in analysis.LINE if n not in {*_SHOWN, "input_size"}]
-        first = part.rows.iloc[0]
-        crossed = lines[(lines[fixed] == first[fixed]).all(axis=1)]
-        if (cells["input_size"] != cells["hidden_size"]).any():
-            crossed = crossed[crossed["input_size"] == first["input_size"]]
+    names = [*analysis.LINE, "seq_len"]
+    shapes = tried[names].iloc[np.unique(group_numbers(tried, names), return_index=True)[1]]
+    for part in slices(shapes.sort_values(names, kind="stable"), _SHOWN):
+        rows = part.of(tried)  # most shapes are in no figure
+        cells = analysis.fastest(rows, measure, noise=noise)
+        crossed = analysis.family_crossovers(rows, measure, noise=noise, family=family)
         title = f"{what} {models}: {part.words}"
         name = f"fastest-{'seeing-all-' if seeing else ''}{measure.replace('_', '-')}-{part.slug}"
-        yield _figure(part, crossed, title, name, noise, note)
+        yield _figure(cells, crossed, title, name, noise, note + part.note)
 
 
 def _figure(
-    part: Slice, crossed: pd.DataFrame, title: str, name: str, noise: analysis.Noise, note: str
+    cells: pd.DataFrame,
+    crossed: pd.DataFrame,
+    title: str,
+    name: str,
+    noise: analysis.Noise,
+    note: str,
 ) -> Figure:
-    cells = part.rows
     widths, batches, lengths = (
         evenly(cells[axis], most)
         for axis, most in (
@@ -126,7 +132,7 @@ def _figure(
     return Figure(
         name=name,
         title=title,
-        caption=f"{caption}{drawn}{note}{part.note}",
+        caption=f"{caption}{drawn}{note}",
         alt=" ".join(map_words(cells, crossed)),
         svg=svg,
         data=cells,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,23 +110,23 @@ def _panel(axes: Axes, rows: pd.DataFrame, order: list[str], ends: tuple[float, 
     axes.axvline(1.0, color=INK, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     places = {name: place for place, name in enumerate(order)}
-    for row in rows.itertuples():
-        if row.rung not in places:
+    for row in rows.to_dict("records"):
+        if row["rung"] not in places:
             continue
-        place = places[row.rung]
-        if math.isnan(row.ratio):
-            text = str(row.status) if row.status != "ok" else "no baseline"
+        place = places[row["rung"]]
+        if math.isnan(row["ratio"]):
+            text = str(row["status"]) if row["status"] != "ok" else "no baseline"
         else:
             axes.barh(
                 place,
-                row.ratio - 1.0,
+                row["ratio"] - 1.0,
                 left=1.0,
                 height=0.7,
-                color=look(row.model)[0],
-                alpha=_PLAIN if row.engine == EAGER else _FULL,
+                color=look(row["model"])[0],
+                alpha=_PLAIN if row["engine"] == EAGER else _FULL,
             )
-            axes.plot([row.low, row.high], [place, place], color=INK, linewidth=1.0)
-            text = f"{row.ratio:.2g}×  {units.show(row.latency, 's')}"
+            axes.plot([row["low"], row["high"]], [place, place], color=INK, linewidth=1.0)
+            text = f"{row['ratio']:.2g}×  {units.show(row['latency'], 's')}"
         axes.annotate(
             text,
             (1.01, place),
@@ -161,14 +162,12 @@ def ladder_table(table: pd.DataFrame) -> Table:
         note="",
         heads=heads,
         keys=6,
-        rows=[_cells(row) for row in rows.itertuples()],
+        rows=[_cells(row) for row in rows.to_dict("records")],
         more=len(table) - len(rows),
     )
 
 
-def _cells(row: object) -> list[Cell]:
-    own = dict(row._asdict())  # type: ignore[attr-defined]
-
+def _cells(own: Mapping[Hashable, Any]) -> list[Cell]:
     def number(name: str, text: str) -> Cell:
         value = float(own[name])
         return Cell("–", math.inf, "", "none") if math.isnan(value) else Cell(text, value)

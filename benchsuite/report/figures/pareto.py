@@ -28,7 +28,10 @@ def pareto_figures(chosen: pd.DataFrame) -> Iterator[Figure]:
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
     """
+    measures = set(chosen["measure"])
     for task in TASKS.names():
+        if f"{task}_error" not in measures:
+            continue
         joined = analysis.pareto(chosen, f"{task}_error")
         if not (joined["error"] > 0).any():
             continue

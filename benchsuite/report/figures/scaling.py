@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,32 @@ _SIDE = 3
 _MODELS = 12
 #: Figures of a page at most.
 _FIGURES = 8
+_FIT = ("model", "overhead", "slope")
 _DATA = [*AXES, "measure", "unit", "value", "ci_low", "ci_high", "q25", "q75", "n_samples"]
 
 
-def scaling_figures(chosen: pd.DataFrame, measures: Iterable[str]) -> Iterator[Figure]:
+def scaling_figures(
+    chosen: pd.DataFrame,
+    measures: Iterable[str],
+    floors: Mapping[str, analysis.Noise] = MappingProxyType({}),
+) -> Iterator[Figure]:
     """A figure per measure, mode and other axes that vary: value against T, log-log.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
         measures: Measures, in the order of the figures; those without values are skipped.
+        floors: Noise floors by measure; others are estimated from the frame.
     """
-    ok = chosen[(chosen["status"] == "ok") & (chosen["value"] >= SMALLEST)]
+    columns = (*_DATA, "case", "version", "machine", "commit", "tree", "torch", "status")
+    narrow = chosen[list(dict.fromkeys((*columns, *analysis.noise_columns(chosen))))]
+    ok = analysis.where(narrow, (chosen["status"] == "ok") & (chosen["value"] >= SMALLEST))
     fastest = analysis.fastest_executions(chosen)
     drawn = 0
     for measure in measures:
-        rows = ok[ok["measure"] == measure]
+        rows = analysis.where(ok, ok["measure"] == measure)
         if rows["seq_len"].nunique() < 2:
             continue
-        noise = analysis.floor(rows, measure)
+        noise = floors.get(measure) or analysis.floor(rows, measure)
         for part in slices(rows, {"seq_len", *_PANEL}, most=_FIGURES - drawn):
             drawn += 1
             what = measure.replace("_", " ")
@@ -103,12 +112,22 @@ def _draw(part: pd.DataFrame, lines: pd.DataFrame, title: str, salt: str) -> str
         )
         canvas.suptitle(textwrap.fill(title, 90), fontsize=10)
         panels = canvas.subplots(len(batches), len(widths), squeeze=False, sharex=True, sharey=True)
+        points = part[["model", *_PANEL, "seq_len", "value", "half"]]
+        names = ["model", *_PANEL, "overhead", "slope"]
+        fits = lines[names].drop_duplicates(["model", *_PANEL])
+        for axes in panels.flat:  # each of hundreds of artists would scale all panels again
+            axes.set_autoscale_on(False)
         for row, batch in zip(panels, batches, strict=True):
             for axes, width in zip(row, widths, strict=True):
-                here = (part["batch_size"] == batch) & (part["hidden_size"] == width)
-                fits = lines[(lines["batch_size"] == batch) & (lines["hidden_size"] == width)]
-                _panel(axes, part[here], fits, divisor)
+                here, fit = (
+                    rows[(rows["batch_size"] == batch) & (rows["hidden_size"] == width)]
+                    for rows in (points, fits)
+                )
+                _panel(axes, here, fit, divisor)
                 axes.set_title(f"B={batch}, H={width}", fontsize=9)
+        for axes in panels.flat:
+            axes.set_autoscale_on(True)
+            axes.autoscale_view()
         drawn = {
             line.get_label(): line
             for line in (line for axes in panels.flat for line in axes.get_lines())
@@ -141,14 +160,17 @@ def _panel(axes: Axes, part: pd.DataFrame, fits: pd.DataFrame, divisor: float) -
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.grid(visible=True, which="major")
+    law = {model: (a, b) for model, a, b in zip(*(fits[n] for n in _FIT), strict=True)}
+    columns = {name: part[name].to_numpy(float) for name in ("seq_len", "value", "half")}
     for model in dict.fromkeys(part["model"]):
-        points = part[part["model"] == model].sort_values("seq_len")
-        x, y = points["seq_len"].to_numpy(float), points["value"].to_numpy(float) / divisor
-        half = points["half"].to_numpy(float)
+        rows = np.flatnonzero(part["model"] == model)
+        rows = rows[np.argsort(columns["seq_len"][rows], kind="stable")]
+        x, y, half = (column[rows] for column in columns.values())
+        y = y / divisor
         colour, marker = look(str(model))
-        for fit in fits[fits["model"] == model].to_dict("records")[:1]:
+        if model in law:
             at: Any = np.geomspace(x[0], x[-1], 32)
-            line = (fit["overhead"] + fit["slope"] * at) / divisor
+            line = (law[model][0] + law[model][1] * at) / divisor
             axes.plot(at, line, color=colour, linewidth=0.8, alpha=0.7)
         if half.any():
             axes.fill_between(

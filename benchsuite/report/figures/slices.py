@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from benchsuite.analysis import HELD, axis_words
 from benchsuite.grid.axes import AXES
+from benchsuite.records.frame import group_numbers
 
 #: Figures of one kind and match at most; the last caption states how many are left out.
 MOST = 2
@@ -28,12 +30,21 @@ class Slice:
         slug: The same as part of a file name.
         note: A sentence for the end of the caption, where slices were left out.
         rows: The rows.
+        same: The axes in which they agree, with their values.
     """
 
     words: str
     slug: str
     note: str
     rows: pd.DataFrame
+    same: Mapping[str, Any]
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of another frame that agree with these."""
+        chosen = np.ones(len(frame), bool)
+        for name, value in self.same.items():
+            chosen &= (frame[name] == value).to_numpy(bool)
+        return frame[chosen]
 
 
 def slices(
@@ -63,12 +74,14 @@ def slices(
         for name in fixed
         if name not in {"mode", "match"} and (name in always or rows[name].nunique() > 1)
     ]
-    groups: dict[Any, Any] = rows.groupby(fixed, sort=False).indices
+    group = group_numbers(rows, fixed)
+    first = rows[fixed].iloc[np.unique(group, return_index=True)[1]]
+    groups = dict(enumerate(first.itertuples(index=False, name=None)))
     match = fixed.index("match")
     drawn: Counter[Any] = Counter()
     found = []
     held = list(HELD)
-    for key, own in sorted(groups.items(), key=lambda group: held.index(group[0][match])):
+    for number, key in sorted(groups.items(), key=lambda item: held.index(item[1][match])):
         drawn[key[match]] += 1
         if (drawn[key[match]] > MOST) if most is None else (drawn.total() > most):
             continue
@@ -77,13 +90,13 @@ def slices(
         parts += [axis_words(_SHORT.get(n, n), value[n]) for n in worded]
         words = f"{', '.join(parts)}; match={value['match']}"
         slug = re.sub(r"[^a-z0-9]+", "-", words.lower().replace("match=", "")).strip("-")
-        found.append(Slice(words, slug, "", rows.iloc[own]))
+        found.append(Slice(words, slug, "", rows[group == number], value))
     left = len(groups) - len(found)
     if left:
         last = found[-1]
         note = f" {left} more such figures (for other {', '.join(_varying(rows, fixed))}) are left"
         note += " out; records.csv has all rows."
-        found[-1] = Slice(last.words, last.slug, note, last.rows)
+        found[-1] = dataclasses.replace(last, note=note)
     return found
 
 

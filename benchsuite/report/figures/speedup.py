@@ -24,23 +24,34 @@ _COLOURS = mpl.colormaps["PuOr"]
 _ENDS = (1.0, 5.0)
 
 
-def speedup_maps(chosen: pd.DataFrame, measure: str = "latency") -> Iterator[Figure]:
+def speedup_maps(
+    chosen: pd.DataFrame, measure: str = "latency", *, noise: analysis.Noise | None = None
+) -> Iterator[Figure]:
     """A figure per mode, device and other axes that vary, with a panel per model.
 
     Args:
         chosen: One row per case and measure (see `analysis.newest`).
         measure: One for which lower is better.
+        noise: The floor of cases of more than one timestep; by default estimated from the frame.
     """
-    table = analysis.speedups(analysis.sequences(chosen), measure)
-    short = analysis.field_of(chosen, table) < table["seq_len"].astype(float)
-    blind = set(table.loc[short, "model"])
+    tried = analysis.sequences(analysis.where(chosen, chosen["measure"] == measure))
+    if not len(tried):
+        return
+    noise = noise or analysis.floor(tried, measure)
+    reference = analysis.reference_of(list(tried["model"].unique()))
+    others = tried[tried["model"] != reference]
+    short = analysis.field_of(chosen, others) < others["seq_len"].astype(float)
+    blind = set(others.loc[short, "model"])
     fastest = analysis.fastest_executions(chosen, measure)
-    for part in slices(table, _SHOWN):
-        yield _figure(part, measure, blind, fastest)
+    for part in slices(others[["model", *analysis.LINE, "seq_len"]], _SHOWN):
+        rows = part.of(tried)  # most cases are in no figure
+        table = analysis.speedups(rows, measure, noise=noise, reference=reference)
+        yield _figure(part, table, measure, blind, fastest)
 
 
-def _figure(part: Slice, measure: str, blind: set[str], fastest: list[str]) -> Figure:
-    rows = part.rows
+def _figure(
+    part: Slice, rows: pd.DataFrame, measure: str, blind: set[str], fastest: list[str]
+) -> Figure:
     reference = analysis.executed(str(rows["reference"].iloc[0]))
     how = "Speed" if measure == "latency" else f"Saving in {measure.replace('_', ' ')}"
     title = f"{how} compared with {reference}: {part.words}"

@@ -172,6 +172,7 @@ def _draw_scale(place: Callable[..., Axes], scale: Scale, y: float) -> None:
     axes.set_xticks([at for at, _ in scale.labels], [label for _, label in scale.labels])
     axes.yaxis.set_major_locator(NullLocator())
     axes.tick_params(length=2, labelsize=_SMALL)
+    axes.get_xticklabels()[-1].set_horizontalalignment("right")  # not beyond the figure's edge
     axes.set_title(scale.title, fontsize=_SMALL, loc="left", pad=3)
     for spine in axes.spines.values():
         spine.set_visible(False)

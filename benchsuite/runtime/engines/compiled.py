@@ -55,7 +55,7 @@ class Compiled:
         if x_BTF.device.type == "cpu":
             if not compiler:
                 raise Unsupported(f"torch.compile needs a C++ compiler on the CPU; {_FIX}")
-            config.cpp.cxx = (compiler,)
+            config.cpp.cxx = (None, compiler)
         elif not find_spec("triton"):
             raise Unsupported("torch.compile needs Triton on CUDA; `pip install triton`")
         config.compile_threads = 1  # more would be processes, which outlive a case that is killed

@@ -1,4 +1,4 @@
-"""A module as an ONNX model in memory, for the engines that deploy one.
+"""A module as an ONNX model, for the engines that deploy one.
 
 The exporter is torch's tracing one (`dynamo=False`): of the two it is the one that takes recurrent
 layers and unrolled loops in a second, and needs no other package. What it has traced is checked by
@@ -8,13 +8,14 @@ branches depend on data.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import Unsupported, one_line
@@ -50,20 +51,26 @@ def exported(module: nn.Module, x_BTF: Tensor, *, train: bool, engine: str) -> t
     if x_BTF.dtype != torch.float32:
         dtype = str(x_BTF.dtype).removeprefix("torch.")
         raise Unsupported(f"{engine} is used in float32 only, not in {dtype}; use dtype=float32")
-    model = io.BytesIO()
     began = time.perf_counter()
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _silent():
+        with (
+            tempfile.TemporaryDirectory(prefix="benchsuite-") as directory,
+            torch.no_grad(),
+            warnings.catch_warnings(),
+            _silent(),
+        ):
             warnings.simplefilter("ignore")  # about the tracer, and branches over shapes
+            path = Path(directory) / "model.onnx"
             torch.onnx.export(
                 module,
                 (x_BTF,),
-                model,
+                path,
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=["x"],
                 output_names=["y"],
             )
+            model = path.read_bytes()
     except MemoryError:
         raise
     except Exception as error:
@@ -71,7 +78,7 @@ def exported(module: nn.Module, x_BTF: Tensor, *, train: bool, engine: str) -> t
         raise Unsupported(
             f"it cannot be exported to ONNX: {reason}; use engine=eager or compile"
         ) from None
-    return model.getvalue(), time.perf_counter() - began
+    return model, time.perf_counter() - began
 
 
 @contextmanager
