@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from benchsuite import __version__, analysis
 from benchsuite.analysis.ladder import ladder_sentences, ladders
-from benchsuite.analysis.streaming import call_words, calls
+from benchsuite.analysis.streaming import TAIL, call_words, calls
 from benchsuite.errors import UsageError
 from benchsuite.grid.axes import AXES
 from benchsuite.records import write_tables
@@ -47,6 +47,7 @@ _ANALYSED = (
     *AXES,
     *("case", "machine", "commit", "tree", "torch", "measure", "version", "unit", "value"),
     *("ci_low", "ci_high", "q25", "q75", "n_samples", "status", "reason", "warning"),
+    *(*TAIL, "stream"),
     *("family", "kernel", "looped", "width", "match_deviation", "output_size", "unbounded"),
     *("predicted", "expected", "tf32_matmul", "tf32_cudnn"),
     *("engine_version", "engine_precision", "engine_error", "preparation"),

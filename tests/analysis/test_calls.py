@@ -12,6 +12,7 @@ from benchsuite.analysis.streaming import call_words, calls
 from benchsuite.errors import UsageError
 from benchsuite.records import RecordFile, to_frame
 from benchsuite.report.figures.streaming import stream_figures
+from benchsuite.report.page import write_report
 from benchsuite.report.streaming import stream_table
 
 AXES = {"mode": "stream", "batch_size": 1, "hidden_size": 64}
@@ -63,6 +64,12 @@ def test_the_report_separates_median_and_tail(make_record):
     assert (tcn["field asked for"], tcn["p99"], tcn["field"]) == ("64", "200 µs", "128")
     assert tcn["p99.9"] == "–"
     assert texts[-1][head.index("field")] == "1024"
+
+
+def test_a_page_has_the_section(make_record, tmp_path):
+    page = write_report(to_frame(stream_rows(make_record)), tmp_path)["index"].read_text("utf-8")
+    assert '<section id="streaming">' in page
+    assert "lowest 99 % quantile is that of tcn" in page
 
 
 def test_advice_ranks_calls_by_their_median(make_record):
