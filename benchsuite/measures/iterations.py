@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchsuite.errors import Unsupported
 from benchsuite.grid.study import Budget
 from benchsuite.measures.reading import Reading
-from benchsuite.models.newton import iterations_of
+from benchsuite.runtime import count
 from benchsuite.runtime.workload import Workload
 
 
@@ -23,7 +23,7 @@ def iterations(workload: Workload, _: Budget) -> Reading:
 
 def iterations_of_step(workload: Workload) -> list[tuple[int, int]]:
     """Those of a step, forward and backward, of each layer and direction; empty for most models."""
-    found = iterations_of(workload.module)
+    found = count.iterations_of(workload.module)
     if found:
         workload.step()
     train = workload.case.mode == "train"

@@ -9,7 +9,6 @@ from benchsuite.errors import Unsupported
 from benchsuite.grid.study import Budget
 from benchsuite.measures.iterations import iterations_of_step
 from benchsuite.measures.reading import Reading
-from benchsuite.models.newton import iterations_of
 from benchsuite.runtime import count
 from benchsuite.runtime.build import SequenceModel, build_on_meta
 from benchsuite.runtime.workload import Workload
@@ -28,7 +27,7 @@ def flops(workload: Workload, _: Budget) -> Reading:
     iterations as its slowest sequence took.
     """
     case = workload.case
-    taken = iterations_of_step(workload) if iterations_of(_on_meta(workload)) else ()
+    taken = iterations_of_step(workload) if count.iterations_of(_on_meta(workload)) else ()
     counted = count.flops(
         case.model,
         workload.sizes,

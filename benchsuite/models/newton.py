@@ -46,7 +46,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -169,11 +169,6 @@ def _change(new: Tensor, old: Tensor | None) -> Tensor:
     before = torch.zeros_like(new) if old is None else old
     same = (new == before) | (new.isnan() & before.isnan())
     return difference.masked_fill(same, 0).nan_to_num(nan=torch.inf).amax((1, 2))
-
-
-def iterations_of(module: nn.Module) -> list[Iterations]:
-    """Those of all parts of a module that have an attribute `iterations`, a tuple of them."""
-    return [own for part in module.modules() for own in getattr(part, "iterations", ())]
 
 
 @functools.cache

@@ -63,6 +63,7 @@ class MemoryTimeline:
 
 def record_memory(workload: Workload) -> MemoryTimeline:
     """Run one step and follow its memory."""
+    workload.build()
     workload.step()  # buffers that are made on first use are not the step's
     saved: set[int] = set()
     gradients: set[int] = set()

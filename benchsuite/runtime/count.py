@@ -10,7 +10,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchsuite.models.newton import iterations_of
 from benchsuite.runtime.build import SequenceModel, Sizes, build_on_meta
 from benchsuite.runtime.flop_rules import RULES
 
@@ -126,6 +125,13 @@ def flops_of_short(model: str, sizes: Sizes) -> int:
         length: _count(module, sizes.input_size, 1, length, train=False)[0] for length in SHORT[:2]
     }
     return _predicted(counts, sizes.seq_len)
+
+
+def iterations_of(module: torch.nn.Module) -> list[Any]:
+    """`models.newton.Iterations` of all parts that iterate: those with a tuple `iterations`."""
+    tuples = (getattr(part, "iterations", None) for part in module.modules())
+    parts = [own for found in tuples if isinstance(found, tuple) for own in found]
+    return [own for own in parts if hasattr(own, "assumed")]  # others' may be anything
 
 
 class _TooLong(Exception):  # noqa: N818 - no error: the count is given up

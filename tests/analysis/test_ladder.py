@@ -131,7 +131,7 @@ def test_an_empty_frame_has_no_ladder(frame_of):
 
 
 def test_a_mathematics_has_its_models_in_order():
-    assert require_mathematics("gru") == ["gru_cell", "gru_native", "gru"]
+    assert require_mathematics("gru") == ["gru_cell", "gru_native", "gru_newton", "gru"]
     assert require_mathematics("torch.nn:GRU") == ["torch.nn:GRU"]
     with pytest.raises(UsageError, match="'lstm_cell' is a model; its mathematics is 'lstm'"):
         require_mathematics("lstm_cell")

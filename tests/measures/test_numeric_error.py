@@ -30,8 +30,11 @@ def test_executions_round_little(model, mode):
         record = measure(Case(model=model, mode=mode, dtype=dtype, **SMALL), "numeric_error")
         assert (record.status, record.reason, record.unit) == ("ok", "", "ulp")
         assert record.value < most
-        loop = MODELS.get(model).execution == "Python loop"
-        assert (record.value > 0) is not (loop and dtype == "float64")
+        execution = MODELS.get(model).execution
+        if dtype == "float64" and execution == "Python loop":
+            assert record.value == 0
+        elif dtype == "float32" or "loop" not in execution:  # loops may add in the same order
+            assert record.value > 0
 
 
 def test_an_error_is_counted_in_units_of_its_dtype(monkeypatch):

@@ -21,7 +21,7 @@ from benchsuite.models.lstm import LSTM
 from benchsuite.models.newton import NotConverged
 from benchsuite.models.paragru import ParaGRU
 from benchsuite.runtime.build import SequenceModel, Sizes
-from benchsuite.runtime.count import flops
+from benchsuite.runtime.count import flops, iterations_of
 from benchsuite.runtime.streams import Carried, stream_of
 
 F, H = 4, 6
@@ -58,7 +58,7 @@ each = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def taken(module):
-    (found,) = newton.iterations_of(module)
+    (found,) = iterations_of(module)
     return found.forward, found.backward
 
 
@@ -180,7 +180,7 @@ def test_too_many_iterations_are_one_line(kind):
 def test_the_backward_pass_has_the_limit_too():
     ours, _ = KINDS["lstm"].pair()
     y, _ = ours(torch.randn(2, 60, F, dtype=DOUBLE))
-    newton.iterations_of(ours)[0].limit = 2
+    iterations_of(ours)[0].limit = 2
     with pytest.raises(NotConverged, match="did not converge in 2 backward iterations"):
         y.sum().backward()
 

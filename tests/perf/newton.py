@@ -30,8 +30,9 @@ from benchsuite.learning.trainer import train
 from benchsuite.models.gru import GRU
 from benchsuite.models.linear.scan import recur
 from benchsuite.models.lstm import LSTM
-from benchsuite.models.newton import NotConverged, before, iterations_of
+from benchsuite.models.newton import NotConverged, before
 from benchsuite.models.paragru import ParaGRU
+from benchsuite.runtime.count import iterations_of
 from benchsuite.tasks.task import make_task
 
 #: Kinds, and the model that is trained in their place.
