@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchsuite.errors import Unsupported
-from benchsuite.models.conv import CausalConv1d
-from benchsuite.models.recurrence import Recurrence
 from benchsuite.runtime.build import SequenceModel
 from benchsuite.runtime.rounding import same_but_for_rounding
 
@@ -75,8 +73,9 @@ class Carried(Stream):
     def __init__(self, model: Streamable) -> None:
         super().__init__(model)
         module = model.module if type(model) is SequenceModel else None
+        stepper = getattr(module, "stepper", None) if isinstance(module, nn.RNNBase) else None
         self._continued: Callable[[Tensor, Any], tuple[Tensor, Any]] = (
-            module.stepper() if isinstance(module, Recurrence) else model.continued
+            model.continued if stepper is None else stepper()
         )
         self._state: Any = None
 
@@ -106,7 +105,7 @@ class Buffered(Stream):
     @staticmethod
     def fits(model: Streamable) -> bool:
         """Whether the module has causal convolutions."""
-        return any(isinstance(part, CausalConv1d) for part in model.modules())
+        return any(map(_is_causal, model.modules()))
 
     def feed(self, x_BTF: Tensor) -> Tensor:
         """As `Stream.feed`."""
@@ -242,10 +241,10 @@ class _StreamingConv:
     the convolution is depthwise; another division into groups goes through torch's convolution.
     """
 
-    def __init__(self, part: CausalConv1d) -> None:
+    def __init__(self, part: nn.Conv1d) -> None:
         (self.taps,), (self.dilation,) = part.kernel_size, part.dilation
         self.groups = part.groups
-        self.ring = Ring(part.left)
+        self.ring = Ring(int(part.left))  # type: ignore[arg-type]
         self.bias = None if part.bias is None else part.bias.detach()
         nothing = part.weight.new_empty(0)
         self._held = nothing.shape, nothing, nothing
@@ -316,8 +315,9 @@ def _streaming_copy(model: _Model) -> _Model:
     copied = copy.deepcopy(model, shared)
     for parent in copied.modules():
         for name, part in parent.named_children():
-            if isinstance(part, CausalConv1d):
-                part.forward = _StreamingConv(part).forward  # type: ignore[method-assign]
+            if _is_causal(part):
+                assert isinstance(part, nn.Conv1d)
+                part.forward = _StreamingConv(part).forward  # type: ignore[method-assign, assignment]
             elif type(part) is nn.Conv1d and _is_pointwise(part):
                 part.forward = _pointwise(part)  # type: ignore[method-assign, assignment]
             else:
@@ -326,6 +326,14 @@ def _streaming_copy(model: _Model) -> _Model:
             # no look-up and no search for hooks, as much as a product over one timestep.
             vars(parent)[name] = part.forward
     return copied
+
+
+def _is_causal(part: nn.Module) -> bool:
+    """Whether a module is a `CausalConv1d` of models.conv, whose padding is its attribute `left`.
+
+    Models are not imported here: every timing would be measured again after a change to any.
+    """
+    return isinstance(part, nn.Conv1d) and hasattr(part, "left")
 
 
 def _is_pointwise(part: nn.Conv1d) -> bool:
