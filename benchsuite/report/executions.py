@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ def ratio_table(table: pd.DataFrame) -> Table:
     reference = str(table["reference"].iloc[0])
     longest = lengths[-1]
     rows = []
-    for (_, *key), own in table.groupby(["model", *keys], sort=False):
+    lines = table.groupby(["model", *keys], sort=False)
+    for (_, *key), own in itertools.islice(lines, _ROWS):
         at = {row["seq_len"]: row for row in own.to_dict("records")}
         first = own.iloc[0]
         names = [analysis.executed(first[name]) for name in ("model", "baseline")]
@@ -51,8 +53,8 @@ def ratio_table(table: pd.DataFrame) -> Table:
         " error.",
         heads=[*heads, "error, ulp"],
         keys=1 + len(keys),
-        rows=rows[:_ROWS],
-        more=max(0, len(rows) - _ROWS),
+        rows=rows,
+        more=lines.ngroups - len(rows),
     )
 
 

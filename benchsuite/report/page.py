@@ -120,7 +120,7 @@ def write_report(
         crossings = crossovers.crossing_tables(longer, {"latency": of_longer})
         with looks_for(chosen["model"].unique()):
             sections = _sections(chosen, law_tables, bounds, noise, of_longer)
-            beside = [*_executions(longer, crossings)]
+            beside = [*_executions(longer, crossings, of_longer)]
             sections[1:1] = beside
         for figure in (figure for section in sections for figure in section.figures):
             written[figure.name] = directory / f"{figure.name}.svg"
@@ -273,9 +273,11 @@ def _sections(
     ]
 
 
-def _executions(chosen: pd.DataFrame, crossings: Mapping[str, pd.DataFrame]) -> Iterator[Section]:
+def _executions(
+    chosen: pd.DataFrame, crossings: Mapping[str, pd.DataFrame], noise: analysis.Noise
+) -> Iterator[Section]:
     """The section on executions, if a mathematics was measured in two or more."""
-    table = analysis.executions(chosen)
+    table = analysis.executions(chosen, noise=noise)
     if not len(table):
         return
     crossed = analysis.execution_crossings(crossings["latency"])
@@ -283,7 +285,7 @@ def _executions(chosen: pd.DataFrame, crossings: Mapping[str, pd.DataFrame]) -> 
         "executions",
         "One mathematics, several executions",
         list(execution_figures(chosen, table)),
-        sentences=analysis.execution_words(chosen, table, crossed),
+        sentences=analysis.execution_words(chosen, table, crossed, noise=noise),
         tables=[
             executions.ratio_table(table),
             *([executions.crossing_table(crossed)] if len(crossed) else []),
