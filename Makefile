@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: report test faults lint docs clean
+.PHONY: report test oracles faults lint docs clean
 
 report: $(VENV)/.installed
 	@echo "measuring and tracing the study quick (some minutes; after Ctrl-C, make report continues)"
@@ -13,8 +13,15 @@ report: $(VENV)/.installed
 	@echo "writing the report"
 	@$(BIN)/benchsuite report quick
 
-test: $(VENV)/.installed-dev # a process per core; threads of torch and BLAS would only wait for them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+# A process per core; threads of torch and BLAS would only wait for them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+test: $(VENV)/.installed-dev
+	$(PYTEST)
+
+# Comparisons with torch's layers in every option, compilers, interpreters, and pages in a browser.
+oracles: $(VENV)/.installed-dev
+	$(PYTEST) -m "oracle or browser"
 
 # Faults and hostile input tried for real, see docs/faults.md. FUZZ_SECONDS: for each kind of input;
 # FAULTS_SECONDS: for all of it.

@@ -43,12 +43,15 @@ PROJECTED = [v for v in VARIANTS if v not in {"native", "triton", "newton"}]
 CASES = [*itertools.product(KINDS, OPTIONS), *itertools.product(PROJECTED, LSTM_OPTIONS)]
 LENGTHS = {"sorted": [6, 4, 4, 1], "unsorted": [1, 4, 6, 4], "equal": [3, 3], "one": [5]}
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:LSTM with projections is not supported with oneDNN",
-    "ignore:RNN module weights are not part of single contiguous chunk",
-    "ignore:.*autograd.function.Function.* should not be instantiated",  # what torch.compile does
-    "ignore:The .grad attribute of a Tensor that is not a leaf",  # the same where a graph breaks
-)
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.filterwarnings(
+        "ignore:LSTM with projections is not supported with oneDNN",
+        "ignore:RNN module weights are not part of single contiguous chunk",
+        "ignore:.*autograd.function.Function.* should not be instantiated",  # what torch.compile does
+        "ignore:The .grad attribute of a Tensor that is not a leaf",  # the same where a graph breaks
+    ),
+]
 
 
 def ours_of(kind, *args, **options):

@@ -57,6 +57,7 @@ def layers(dtype, features, units, **options):
 
 if not triton_lstm.INTERPRETED:
 
+    @pytest.mark.oracle
     def test_in_the_interpreter():
         pytest.importorskip("triton", reason="needs triton; pip install 'benchsuite[triton]'")
         words = ["-m", "pytest", "-q", "-m", "not gpu", "-p", "no:cacheprovider", __file__]
@@ -104,6 +105,7 @@ if not triton_lstm.INTERPRETED:
         assert plan.tiles.get("UNITS", units) >= units
         assert triton_lstm.plan(1, 128, 2, small).kind == "tiled"
 
+    @pytest.mark.oracle
     @pytest.mark.parametrize(
         ("kernel", "dtype", "constants", "shared"),
         [

@@ -264,6 +264,7 @@ def _with_compiler():
         pytest.skip("needs a C++ compiler (apt-get install g++)")
 
 
+@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 def test_compile_leaves_torchs_lstm_to_eager():
     _with_compiler()
@@ -272,6 +273,7 @@ def test_compile_leaves_torchs_lstm_to_eager():
     assert "leaves all of it to eager PyTorch" in record.reason
 
 
+@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mode", ["infer", "train"])
 def test_a_step_compiles_nothing_again(mode, tmp_path, monkeypatch):
@@ -313,6 +315,7 @@ measure(Case(model="lstm", seq_len=4), "latency", budget=Budget(timeout=0.5),
 """
 
 
+@pytest.mark.oracle
 def test_a_compile_beyond_the_limit_is_a_timeout_row_and_its_compiler_ends(tmp_path):
     file, pid = tmp_path / "records.jsonl", tmp_path / "pid"
     done = subprocess.run(
