@@ -151,7 +151,9 @@ def _winners(won: pd.DataFrame) -> str:
         by = " and ".join(
             f"{_span(own[f'{prefix}ratio'])} as fast as {executed(str(own[name].iloc[0]))}"
             for name, prefix in (("baseline", ""), ("reference", "reference_"))
-            if own[name].iloc[0] != model and own[f"{prefix}ratio"].notna().any()
+            if own[name].iloc[0] != model
+            and own[f"{prefix}ratio"].notna().any()
+            and not (prefix and (own["reference"] == own["baseline"]).all())  # the same ratio
         )
         median = ": in the median " if count > 1 else ": "
         verb, shapes = (

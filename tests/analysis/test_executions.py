@@ -124,6 +124,18 @@ def test_planted_crossings_between_executions(timed):
     assert [row[5] for row in texts[2:]] == ["lru_native"] * 4
 
 
+def test_a_baseline_that_is_also_the_reference_is_named_once(make_record):
+    frame = to_frame(
+        [make_record(model=m, value=v) for m, v in (("lstm_native", 1.0), ("lstm", 3.0))]
+    )
+    none = crossovers(frame, "latency").head(0)
+    (words,) = execution_words(frame, executions(frame, noise=QUIET), none, noise=QUIET)
+    assert (
+        words
+        == "lstm: lstm_native is fastest in 1 of 1 shapes: 3.0 times as fast as lstm (library)."
+    )
+
+
 def test_equal_executions_cannot_be_distinguished(make_record):
     frame = to_frame([make_record(model=m) for m in ("minlstm_scan", "minlstm_native")])
     (words,) = execution_words(
