@@ -45,13 +45,13 @@ def test_the_comment_runs_no_foreign_code():
     assert "secrets." not in text
 
 
-def test_faults_are_a_group_of_the_tests():
+def test_groups_of_the_tests():
     text, found, steps = workflow("tests")
     assert found["permissions"] == {"contents": "read"}
     assert "secrets." not in text
     groups = [step["run"].split()[1] for step in steps if "run" in step]
-    assert groups == ["lint", "test", "faults"]
-    assert "set -- lint test\n" in (ROOT / ".ci" / "run").read_text()  # without arguments
+    assert groups == ["lint", "test", "oracles", "faults"]
+    assert "set -- lint test oracles\n" in (ROOT / ".ci" / "run").read_text()  # without arguments
     targets = (ROOT / "Makefile").read_text()
     assert all(f"\n{group}: " in targets for group in groups)
 
