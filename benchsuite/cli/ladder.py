@@ -80,6 +80,7 @@ def ladder(
     from benchsuite import analysis
     from benchsuite.analysis.ladder import ladders, require_mathematics
     from benchsuite.cli._sources import find_records, load_source
+    from benchsuite.grid.axes import parse_assignments
     from benchsuite.records.home import home_of
 
     models = require_mathematics(mathematics)
@@ -90,7 +91,7 @@ def ladder(
         settings = {}
     else:
         path, _ = find_records(study, home_of(home))
-        settings = _settings(axis or [])
+        settings = parse_assignments(axis or [])
     frame = load_source(path, every_attempt=True)
     for problem in frame.attrs.get("problems", []):
         message(f"note: {problem}")
@@ -107,21 +108,12 @@ def ladder(
         _show(table)
 
 
-def _settings(axis: list[str]) -> dict[str, list[Any]]:
-    from benchsuite.grid.axes import parse_assignment
-
-    given: dict[str, list[Any]] = {}
-    for text in axis:
-        key, values = parse_assignment(text)
-        given[key] = list(dict.fromkeys([*given.get(key, []), *values]))
-    return given
-
-
 def _study(mathematics: str, models: list[str], axis: list[str], timeout: float) -> Study:
     """All executions and engines at the given shapes."""
     import re
 
     from benchsuite.catalog.engines import ENGINES
+    from benchsuite.grid.axes import parse_assignments
     from benchsuite.grid.study import Budget, Study
     from benchsuite.sweep.guards import require_some_device, resolve_device
 
@@ -132,7 +124,7 @@ def _study(mathematics: str, models: list[str], axis: list[str], timeout: float)
         budget=Budget(min_run_time=0.2, max_run_time=2.0, timeout=timeout),
         description=f"The executions of {mathematics} by every engine",
     )
-    settings = _settings(axis)
+    settings = parse_assignments(axis)
     chosen = resolve_device(base.derive(settings) if settings else base)
     require_some_device(chosen)
     return chosen

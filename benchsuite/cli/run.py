@@ -20,7 +20,6 @@ from benchsuite.cli._progress import Display, State, progress
 from benchsuite.errors import UsageError, described
 
 if TYPE_CHECKING:
-    from benchsuite.grid.axes import Value
     from benchsuite.grid.study import Study
     from benchsuite.sweep.driver import Balance
     from benchsuite.sweep.watch import Progress
@@ -115,15 +114,12 @@ def _study(
     name_or_path: str, axis: list[str], device: str | None, measure: list[str], name: str | None
 ) -> Study:
     from benchsuite.catalog.measures import MEASURES
-    from benchsuite.grid.axes import axis_named, parse_assignment, parse_values
+    from benchsuite.grid.axes import axis_named, parse_assignments, parse_values
     from benchsuite.grid.study_file import load_study
     from benchsuite.sweep.guards import require_some_device, resolve_device
 
     study = load_study(name_or_path)
-    axes: dict[str, list[Value]] = {}
-    for text in axis:
-        key, values = parse_assignment(text)
-        axes[key] = list(dict.fromkeys([*axes.get(key, []), *values]))
+    axes = parse_assignments(axis)
     measures = [MEASURES.get(item).name for item in measure]
     if device is not None and (devices := parse_values(axis_named("device"), device)) != ["auto"]:
         axes["device"] = devices

@@ -182,6 +182,25 @@ def parse_assignment(text: str) -> tuple[str, list[Value]]:
     return axis.name, parse_values(axis, values)
 
 
+def parse_assignments(texts: Iterable[str]) -> dict[str, list[Value]]:
+    """Parse `-a` options; values of an axis that is named several times are joined.
+
+    Args:
+        texts: As for `parse_assignment`.
+
+    Returns:
+        Axis → its values, each once.
+
+    Raises:
+        UsageError: as `parse_assignment`.
+    """
+    given: dict[str, list[Value]] = {}
+    for text in texts:
+        name, values = parse_assignment(text)
+        given[name] = list(dict.fromkeys([*given.get(name, []), *values]))
+    return given
+
+
 def parse_single(
     texts: Iterable[str],
     allowed: Iterable[str],

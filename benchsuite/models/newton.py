@@ -161,7 +161,7 @@ def solve(
 
 
 def _change(new: Tensor, old: Tensor | None) -> Tensor:
-    """The greatest change in each sequence, (B,); NaN that stays NaN is no change."""
+    """The greatest change in each sequence, (B,); NaN that stays NaN does not count."""
     difference = (new if old is None else new - old).abs()
     greatest_B = difference.amax((1, 2))
     if not greatest_B.isnan().cpu().numpy().any():
